@@ -1,0 +1,1 @@
+../../provenet/__init__.py

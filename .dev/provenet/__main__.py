@@ -1,0 +1,1 @@
+../../provenet/__main__.py

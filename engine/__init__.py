@@ -1,0 +1,1 @@
+"""Durable execution of proved nets: cases, events, timers, people, and effects that happen once."""

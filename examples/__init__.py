@@ -1,0 +1,1 @@
+"""Complete agents that ship with Provenet and run without a key."""

@@ -1,0 +1,1 @@
+"""Petri nets as immutable data: places, transitions, typed tokens, and the one firing rule."""

@@ -1,0 +1,1 @@
+"""Contracts at the stochastic-deterministic boundary: propose, verify, commit, reject."""
