@@ -12,15 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # One `from provenet.<folder> import Name as Name` for each public name.
-    pass
+    from provenet.nets.errors import ProvenetError
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["__version__"]
+__all__ = ["ProvenetError", "__version__"]
 
 # Public name -> the module that defines or re-exports it.
-_EXPORTS: dict[str, str] = {}
+_EXPORTS: dict[str, str] = {
+    "ProvenetError": "provenet.nets.errors",
+}
 
 
 def __getattr__(name: str) -> object:

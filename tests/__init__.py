@@ -1,0 +1,1 @@
+"""Tests of Provenet, a folder for each area."""
