@@ -1,1 +1,1 @@
-"""Petri nets as immutable data: places, transitions, typed tokens, and the one firing rule."""
+"""Nets: places, transitions, typed tokens, the firing rule, expressions, composition and file formats."""

@@ -1,0 +1,366 @@
+"""The Python DSL: a net that reads like its diagram.
+
+::
+
+    net = NetBuilder("triage")
+    inbox = net.entry("inbox", Claim)
+    small, big = net.place("small", Claim), net.place("big", Claim)
+    paid = net.final("paid", Claim)
+
+    net.route("is small", takes={"c": inbox}, when=lambda c: c.amount <= 100, puts={small: "c"})
+    net.route("is big", takes={"c": inbox}, when=lambda c: c.amount > 100, puts={big: "c"})
+
+Every lambda runs once, here, on typed proxies (``provenet.nets.expr.build``). Mistakes are collected with the line that made them;
+``build()`` reports them all at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from provenet.nets.check import check_net
+from provenet.nets.errors import ExprError, Mistake, NetError, ProvenetError, TypeMismatch
+from provenet.nets.expr.ast import Const, Expr, Var
+from provenet.nets.expr.build import Term, lift, record, term
+from provenet.nets.models import schema_of, to_value
+from provenet.nets.net import (
+    After,
+    Auto,
+    ContractInfo,
+    Entry,
+    Fresh,
+    Net,
+    Place,
+    Put,
+    Read,
+    Requirement,
+    Role,
+    SagaInfo,
+    Signal,
+    Take,
+    Transition,
+    Trigger,
+)
+from provenet.nets.schema import DATETIME, DURATION, UNIT, Type, Value
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LAYERS = ("nets", "sdb", "verify", "engine", "visualize", "provenet", "cli")
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRef:
+    """A place of a net under construction, for use in arcs."""
+
+    name: str
+    type: Type
+
+
+Takes: TypeAlias = "PlaceRef | Mapping[str, PlaceRef] | Iterable[PlaceRef]"
+"""Input arcs: variable name to place; a bare place (or several) takes one black or unnamed token each."""
+
+Puts: TypeAlias = "PlaceRef | Mapping[PlaceRef, str | Callable[..., Any] | Term | None] | Iterable[PlaceRef]"
+"""Output arcs: place to the variable it passes on, or to a lambda that builds the token, or ``None`` for a black token."""
+
+H_co = TypeVar("H_co", covariant=True)
+
+
+class Part(Protocol[H_co]):
+    """Something that expands into a net fragment: a contract, a human task, a saga scope."""
+
+    def expand(self, net: NetBuilder) -> H_co:
+        """Add the fragment to the net and return a handle on it."""
+        ...
+
+
+class NetBuilder:
+    """Collects places, transitions and parts, and builds an immutable ``Net``.
+
+    Args:
+        name: Name of the net.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._places: list[Place] = []
+        self._transitions: list[Transition] = []
+        self._entries: list[Entry] = []
+        self._initial: dict[str, tuple[Value, ...]] = {}
+        self._finals: list[tuple[tuple[str, int], ...]] = []
+        self._resting: list[str] = []
+        self._contracts: list[ContractInfo] = []
+        self._sagas: dict[str, SagaInfo] = {}
+        self._requirements: list[Requirement] = []
+        self._mistakes: list[Mistake] = []
+        self.handlers: dict[str, object] = {}
+        """What handler names mean, for ``provenet.sdb.Agent``; no part of the net."""
+
+    # places
+
+    def place(
+        self,
+        name: str,
+        type: Any = UNIT,
+        *,
+        capacity: int | None = None,
+        initial: Iterable[Any] = (),
+        label: str = "",
+    ) -> PlaceRef:
+        """Add a place; ``type`` is a token model, a Python annotation or a token type."""
+        of = schema_of(type)
+        self._places.append(Place(name, of, capacity, label))
+        try:
+            tokens = tuple(to_value(v, of) for v in initial)
+        except TypeMismatch as error:
+            self.mistake("PN108", f"place {name!r}", f"initial token: {error.message}")
+            tokens = ()
+        if tokens:
+            self._initial[name] = tokens
+        return PlaceRef(name, of)
+
+    def entry(self, name: str, type: Any, *, where: Callable[..., Any] | None = None) -> PlaceRef:
+        """Add a place where a case starts: with one token of any value for which ``where(it)`` holds."""
+        ref = self.place(name, type)
+        condition = self.expr(f"entry {name!r}", where, {"it": ref.type})
+        self._entries.append(Entry(name, condition))
+        return ref
+
+    def final(self, name: str, type: Any = UNIT, *, label: str = "") -> PlaceRef:
+        """Add a place that ends a case: exactly one token here, and none elsewhere, is a final marking."""
+        ref = self.place(name, type, label=label)
+        self._finals.append(((name, 1),))
+        return ref
+
+    def ends(self, *marking: PlaceRef) -> None:
+        """Declare a final marking of several places: one token for each time that a place is named."""
+        names = [p.name for p in marking]
+        self._finals.append(tuple((n, names.count(n)) for n in dict.fromkeys(names)))
+
+    def rests(self, *places: PlaceRef) -> None:
+        """Let tokens stay behind in these places when a case ends."""
+        self._resting.extend(p.name for p in places)
+
+    # transitions
+
+    def transition(
+        self,
+        name: str,
+        *,
+        takes: Takes = (),
+        reads: Takes = (),
+        resets: Iterable[PlaceRef] = (),
+        puts: Puts = (),
+        brings: Mapping[str, Any] | None = None,
+        when: Callable[..., Any] | None = None,
+        ensures: Callable[..., Any] | None = None,
+        requires: Callable[..., Any] | None = None,
+        trigger: Trigger | None = None,
+        role: Role = Role.ROUTE,
+        contract: str = "",
+        label: str = "",
+    ) -> Transition:
+        """Add a transition; see ``provenet.nets.net.Transition`` for what the parts mean.
+
+        Args:
+            name: Unique name.
+            takes: Input arcs.
+            reads: Read arcs.
+            resets: Places to empty.
+            puts: Output arcs.
+            brings: Variables from outside, with their types.
+            when: The guard, over taken and read variables.
+            ensures: What the values from outside must meet, over all variables.
+            requires: What must hold when it fires, over all variables.
+            trigger: What makes it fire; by default it fires as soon as it is enabled.
+            role: What it means.
+            contract: Id of the contract, task or saga that it belongs to.
+            label: Text for people.
+        """
+        where = f"transition {name!r}"
+        taken = tuple(Take(place, var, weight) for place, var, weight in self._arcs(where, takes))
+        read = tuple(Read(place, var, weight) for place, var, weight in self._arcs(where, reads))
+        fresh = tuple(Fresh(var, schema_of(of)) for var, of in (brings or {}).items())
+        bound = self._scope((*taken, *read))
+        scope = bound | {f.var: f.type for f in fresh}
+        made = Transition(
+            name=name,
+            role=role,
+            contract=contract,
+            takes=taken,
+            reads=read,
+            resets=tuple(p.name for p in resets),
+            puts=tuple(self._puts(where, puts, scope)),
+            fresh=fresh,
+            guard=self.expr(where, when, bound),
+            ensures=self.expr(where, ensures, scope),
+            requires=self.expr(where, requires, scope),
+            trigger=trigger or Auto(),
+            label=label,
+            source=self._caller(),
+        )
+        self._transitions.append(made)
+        return made
+
+    def route(self, name: str, **parts: Any) -> Transition:
+        """Add deterministic plumbing: a choice, a fork, a join. Arguments as for ``transition``."""
+        return self.transition(name, **parts)
+
+    def timer(self, name: str, *, after: timedelta | datetime | Callable[..., Any], **parts: Any) -> Transition:
+        """Add a transition that fires once a deadline has passed.
+
+        Args:
+            name: Unique name.
+            after: Duration since the first taken token arrived, a point in time, or a lambda that gives either.
+            **parts: As for ``transition``.
+        """
+        parts.setdefault("role", Role.TIMER)
+        made = self.transition(name, **parts)
+        scope = self._scope((*made.takes, *made.reads))
+        if callable(after):
+            delay = self.expr(f"transition {name!r}", after, scope)
+        else:
+            delay = Const(after, DURATION if isinstance(after, timedelta) else DATETIME)
+        return self.amend(made, trigger=After(delay or Const(timedelta(0), DURATION)))
+
+    def event(self, name: str, *, event: str, **parts: Any) -> Transition:
+        """Add a transition that fires when the outside sends ``event``; ``brings`` names its payload."""
+        parts.setdefault("role", Role.EVENT)
+        return self.transition(name, trigger=Signal(event), **parts)
+
+    def amend(self, made: Transition, **changes: Any) -> Transition:
+        """Replace parts of a transition that was just added."""
+        changed = replace(made, **changes)
+        self._transitions[self._transitions.index(made)] = changed
+        return changed
+
+    # parts, contracts, requirements
+
+    def add(self, part: Part[H_co]) -> H_co:
+        """Expand a contract, a human task or a saga scope into this net; returns its handle."""
+        return part.expand(self)
+
+    def declare(self, info: ContractInfo | SagaInfo) -> None:
+        """Record what properties need to know of a contract or a saga scope; a later record of the same saga replaces it."""
+        if isinstance(info, ContractInfo):
+            self._contracts.append(info)
+        else:
+            self._sagas[info.id] = info
+
+    def saga(self, name: str) -> SagaInfo:
+        """What was declared of a saga scope; ``KeyError`` where nothing was."""
+        return self._sagas[name]
+
+    def handle(self, name: str, handler: object) -> str:
+        """Bind a handler's name for ``provenet.sdb.Agent``; the same name may not mean two things."""
+        if self.handlers.setdefault(name, handler) is not handler:
+            self.mistake("SD206", f"handler {name!r}", "one name stands for two handlers", "give one of them its own name")
+        return name
+
+    def require(self, *requirements: Requirement | str) -> None:
+        """Demand proofs before deploy: catalogue ids (``SDB-1``), families (``SDB``), or user properties."""
+        for r in requirements:
+            self._requirements.append(Requirement(r) if isinstance(r, str) else r)
+
+    # building
+
+    def build(self) -> Net:
+        """The immutable net.
+
+        Raises:
+            NetError: With every mistake found while building and in the finished net.
+        """
+        net = Net(
+            name=self.name,
+            places=tuple(self._places),
+            transitions=tuple(self._transitions),
+            entries=tuple(self._entries),
+            initial=tuple(self._initial.items()),
+            finals=tuple(self._finals),
+            resting=tuple(dict.fromkeys(self._resting)),
+            contracts=tuple(self._contracts),
+            sagas=tuple(self._sagas.values()),
+            requirements=tuple(self._requirements),
+        )
+        mistakes = [*self._mistakes, *check_net(net)]
+        if mistakes:
+            raise NetError(self.name, mistakes)
+        return net
+
+    def expr(
+        self, where: str, make: Any, scope: Mapping[str, Type], *, like: Type | None = None
+    ) -> Expr | None:
+        """Record a lambda, a variable's name or a constant as an expression; a mistake is collected, not raised."""
+        if make is None:
+            return None
+        try:
+            if isinstance(make, str) and make in scope:
+                return Var(make)
+            if isinstance(make, Term | Expr) or not callable(make):
+                return lift(make, like=like)
+            return record(make, scope, like=like)
+        except ProvenetError as error:
+            self.mistake(error.code or ExprError.code, where, error.message, error.hint)
+        except (TypeError, AttributeError, KeyError) as error:
+            self.mistake(ExprError.code, where, f"the lambda failed: {error}", "it runs once, on proxies, when the net is built")
+        return None
+
+    def mistake(self, code: str, where: str, message: str, hint: str = "") -> None:
+        """Collect a mistake; ``build`` reports it."""
+        source = self._caller()
+        self._mistakes.append(Mistake(code, f"{source}  {where}" if source else where, message, hint))
+
+    def _arcs(self, where: str, arcs: Takes) -> Iterable[tuple[str, str | None, int]]:
+        if isinstance(arcs, PlaceRef):
+            arcs = (arcs,)
+        if isinstance(arcs, Mapping):
+            for var, ref in arcs.items():
+                yield self._name(ref), var, 1
+            return
+        names = [self._name(ref) for ref in arcs]
+        for name in dict.fromkeys(names):
+            yield name, None, names.count(name)
+
+    def _puts(self, where: str, puts: Puts, scope: Mapping[str, Type]) -> Iterable[Put]:
+        if isinstance(puts, PlaceRef):
+            puts = (puts,)
+        if not isinstance(puts, Mapping):
+            names = [self._name(ref) for ref in puts]
+            for name in dict.fromkeys(names):
+                yield Put(name, None, names.count(name))
+            return
+        for ref, make in puts.items():
+            like = ref.type if isinstance(ref, PlaceRef) else None
+            yield Put(self._name(ref), self.expr(where, make, scope, like=like))
+
+    def _name(self, ref: PlaceRef | str) -> str:
+        return ref.name if isinstance(ref, PlaceRef) else ref
+
+    def _scope(self, arcs: Iterable[Take | Read]) -> dict[str, Type]:
+        types = {p.name: p.type for p in self._places}
+        return {a.var: types[a.place] for a in arcs if a.var is not None and a.place in types}
+
+    def _caller(self) -> str:
+        """The line outside this library that is being executed."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if not _is_ours(frame.f_code.co_filename):
+                return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+            frame = frame.f_back
+        return ""
+
+
+def it(of: Any) -> Term:
+    """A term for a single token, named ``it``."""
+    return term("it", schema_of(of))
+
+
+@lru_cache(maxsize=512)
+def _is_ours(filename: str) -> bool:
+    path = Path(filename).resolve()
+    return _ROOT in path.parents and path.relative_to(_ROOT).parts[0] in _LAYERS
