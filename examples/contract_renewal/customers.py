@@ -250,7 +250,7 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
                 )
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         if len(chunk) >= MAX_LINE and not chunk.endswith(b"\n"):
-            if number == 0:
+            if number == 0 and b"\r" not in chunk:
                 raise CustomerFileError(
                     f"the first line is longer than {MAX_LINE} bytes, expected a CSV header",
                     where=f"{path}:1",

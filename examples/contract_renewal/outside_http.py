@@ -12,6 +12,7 @@ import json
 import re
 import sqlite3
 from dataclasses import dataclass
+from typing import Literal
 
 from provenet.examples.contract_renewal.endpoints import ENDPOINTS, MAX_KEY
 from provenet.examples.contract_renewal.faults import Fault, Faults
@@ -137,6 +138,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._head: _Head | None = None
         self._busy = False
+        self._stepping = False
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -158,8 +160,7 @@ class Connection(asyncio.Protocol):
         if len(self._buffer) > MAX_HEAD + MAX_BODY:
             self._fatal(413, "the request is too large")
             return
-        if not self._busy:
-            self._advance()
+        self._advance()
 
     def answer(self, answer: Answer) -> None:
         """Send one answer and take up the next request, if one is already here."""
@@ -175,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._busy = False
         if self._closing:
             self._transport.close()
-        elif self._buffer:
+        else:
             self._advance()
 
     def abort(self) -> None:
@@ -184,29 +185,41 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _advance(self) -> None:
+        # An answer that needs no transaction comes back here at once: a loop, lest a long pipeline recurse.
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._buffer and not self._busy and not self._closing and self._step() == "took one":
+                pass
+        finally:
+            self._stepping = False
+
+    def _step(self) -> Literal["took one", "needs more"]:
+        """Take one request from the buffer, if a whole one is there."""
         if self._head is None:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0 or end > MAX_HEAD:
                 if len(self._buffer) > MAX_HEAD:
                     self._fatal(431, "the request's head is too large")
-                return
+                return "needs more"
             head = _parse_head(bytes(self._buffer[:end]))
             del self._buffer[: end + 4]
             if head is None:
                 self._fatal(400, "this is not an HTTP/1.1 request")
-                return
+                return "needs more"
             self._head = head
         headers = self._head.headers
         length_text = headers.get("content-length", "0" if self._head.method == "GET" else "")
         if not (length_text.isascii() and length_text.isdigit()) or "transfer-encoding" in headers:
             self._fatal(411, "expected a Content-Length header with a whole number")
-            return
+            return "needs more"
         length = int(length_text[:10])
         if length > MAX_BODY:
             self._fatal(413, f"the body is too large: {length} bytes, expected at most {MAX_BODY}")
-            return
+            return "needs more"
         if len(self._buffer) < length:
-            return
+            return "needs more"
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
         head, self._head = self._head, None
@@ -218,6 +231,7 @@ class Connection(asyncio.Protocol):
             self._world.submit(self, understood)
         else:
             self.answer(understood)
+        return "took one"
 
     def _fatal(self, status: int, error: str) -> None:
         # The rest of the stream cannot be told apart from this request any more.
