@@ -638,18 +638,19 @@ async def test_a_ledger_that_cannot_write_acknowledges_nothing(world: OutsideWor
         assert (await offer(client, "o2")).answered == "first"
 
 
-async def test_two_thousand_effects_a_second(world: OutsideWorld) -> None:
-    """The demo does about 20,000 effects; half the aim is held here, as test machines are shared."""
+async def test_two_thousand_effects_for_a_second_of_one_core(world: OutsideWorld) -> None:
+    """Client and world together; processor time, since whoever shares the machine is not our business."""
     async with OutsideClient(world.url) as client:
 
         async def work(worker: int) -> None:
             for n in range(50):
                 await offer(client, f"{worker}-{n}", case=f"{worker}-{n}")
 
-        start = time.perf_counter()
+        start = time.process_time()
         await asyncio.gather(*[work(n) for n in range(40)])
-        rate = 2_000 / (time.perf_counter() - start)
-    assert rate > 1_000
+        assert time.process_time() - start < 1.0
+    with Ledger(world.db_path) as ledger:
+        assert ledger.counts() == {("billing", "offer"): 2_000}
 
 
 # ------------------------------------------------------------------------------------ policy data
