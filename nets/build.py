@@ -16,6 +16,7 @@ Every lambda runs once, here, on typed proxies (``provenet.nets.expr.build``). M
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -48,7 +49,7 @@ from provenet.nets.net import (
     Transition,
     Trigger,
 )
-from provenet.nets.schema import DATETIME, DURATION, UNIT, Type, Value
+from provenet.nets.schema import DATETIME, DURATION, UNIT, Type, UnitType, Value
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LAYERS = ("nets", "sdb", "verify", "engine", "visualize", "provenet", "cli")
@@ -63,7 +64,7 @@ class PlaceRef:
 
 
 Takes: TypeAlias = "PlaceRef | Mapping[str, PlaceRef] | Iterable[PlaceRef]"
-"""Input arcs: variable name to place; a bare place (or several) takes one black or unnamed token each."""
+"""Input arcs: variable name to place; a bare place (or several) takes one token each."""
 
 Puts: TypeAlias = "PlaceRef | Mapping[PlaceRef, str | Callable[..., Any] | Term | None] | Iterable[PlaceRef]"
 """Output arcs: place to the variable it passes on, or to a lambda that builds the token, or ``None`` for a black token."""
@@ -98,6 +99,8 @@ class NetBuilder:
         self._sagas: dict[str, SagaInfo] = {}
         self._requirements: list[Requirement] = []
         self._mistakes: list[Mistake] = []
+        self._kept: set[str] = set()
+        self._clearing: set[str] = set()
         self.handlers: dict[str, object] = {}
         """What handler names mean, for ``provenet.sdb.Agent``; no part of the net."""
 
@@ -145,6 +148,14 @@ class NetBuilder:
     def rests(self, *places: PlaceRef) -> None:
         """Let tokens stay behind in these places when a case ends."""
         self._resting.extend(p.name for p in places)
+
+    def keep(self, *places: PlaceRef) -> None:
+        """Protect places from ``clears``: tokens in them stand for work that must be finished or undone."""
+        self._kept.update(p.name for p in places)
+
+    def clears(self, made: Transition) -> None:
+        """Let a transition cancel all ordinary work: it resets every place that is neither kept, resting nor final."""
+        self._clearing.add(made.name)
 
     # transitions
 
@@ -211,7 +222,9 @@ class NetBuilder:
         """Add deterministic plumbing: a choice, a fork, a join. Arguments as for ``transition``."""
         return self.transition(name, **parts)
 
-    def timer(self, name: str, *, after: timedelta | datetime | Callable[..., Any], **parts: Any) -> Transition:
+    def timer(
+        self, name: str, *, after: timedelta | datetime | Callable[..., Any], **parts: Any
+    ) -> Transition:
         """Add a transition that fires once a deadline has passed.
 
         Args:
@@ -259,7 +272,12 @@ class NetBuilder:
     def handle(self, name: str, handler: object) -> str:
         """Bind a handler's name for ``provenet.sdb.Agent``; the same name may not mean two things."""
         if self.handlers.setdefault(name, handler) is not handler:
-            self.mistake("SD206", f"handler {name!r}", "one name stands for two handlers", "give one of them its own name")
+            self.mistake(
+                "SD206",
+                f"handler {name!r}",
+                "one name stands for two handlers",
+                "give one of them its own name",
+            )
         return name
 
     def require(self, *requirements: Requirement | str) -> None:
@@ -278,7 +296,7 @@ class NetBuilder:
         net = Net(
             name=self.name,
             places=tuple(self._places),
-            transitions=tuple(self._transitions),
+            transitions=tuple(self._with_resets()),
             entries=tuple(self._entries),
             initial=tuple(self._initial.items()),
             finals=tuple(self._finals),
@@ -291,6 +309,13 @@ class NetBuilder:
         if mistakes:
             raise NetError(self.name, mistakes)
         return net
+
+    def _with_resets(self) -> Iterable[Transition]:
+        """The transitions, with cancellation spelled out now that all places are known."""
+        stays = self._kept | set(self._resting) | {place for final in self._finals for place, _ in final}
+        working = tuple(p.name for p in self._places if p.name not in stays)
+        for t in self._transitions:
+            yield replace(t, resets=working) if t.name in self._clearing else t
 
     def expr(
         self, where: str, make: Any, scope: Mapping[str, Type], *, like: Type | None = None
@@ -307,7 +332,12 @@ class NetBuilder:
         except ProvenetError as error:
             self.mistake(error.code or ExprError.code, where, error.message, error.hint)
         except (TypeError, AttributeError, KeyError) as error:
-            self.mistake(ExprError.code, where, f"the lambda failed: {error}", "it runs once, on proxies, when the net is built")
+            self.mistake(
+                ExprError.code,
+                where,
+                f"the lambda failed: {error}",
+                "it runs once, on proxies, when the net is built",
+            )
         return None
 
     def mistake(self, code: str, where: str, message: str, hint: str = "") -> None:
@@ -323,8 +353,16 @@ class NetBuilder:
                 yield self._name(ref), var, 1
             return
         names = [self._name(ref) for ref in arcs]
+        coloured = {p.name for p in self._places if not isinstance(p.type, UnitType)}
         for name in dict.fromkeys(names):
-            yield name, None, names.count(name)
+            count = names.count(name)
+            if name not in coloured:
+                yield name, None, count
+                continue
+            # Which token is taken is part of the binding, so each gets a variable, named after its place.
+            stem = re.sub(r"\W", "_", name, flags=re.ASCII)
+            for i in range(count):
+                yield name, f"_{stem}" if count == 1 else f"_{stem}_{i + 1}", 1
 
     def _puts(self, where: str, puts: Puts, scope: Mapping[str, Type]) -> Iterable[Put]:
         if isinstance(puts, PlaceRef):

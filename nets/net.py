@@ -33,8 +33,10 @@ class Role(enum.StrEnum):
     REJECT = "reject"  # the verifier refuses it, with a signal
     RETRY = "retry"  # ask again, attempt + 1
     GIVE_UP = "give_up"  # the attempts are spent, or the reject is not retryable
+    INTENT = "intent"  # an external commit is about to begin: its intent is durable from here on
     COMMIT = "commit"  # the only writer
     FAIL = "fail"  # the commit's effect failed for good
+    UNWIND = "unwind"  # an aborting scope picks the step to undo next
     COMPENSATE = "compensate"  # undo one committed step
     DISCHARGE = "discharge"  # drop the undo token of a step whose scope completes
     ABORT = "abort"  # a saga scope starts to compensate
@@ -286,6 +288,7 @@ class ContractInfo:
         opaque: The verifier is a function, which the prover cannot look into.
         attempts: Most proposals for one begin.
         irreversible: The commit cannot be undone.
+        undo: Handler name of the compensation that the commit owes; empty for none.
         external: The commit reaches outside the database.
         saga: Id of the saga scope it belongs to; empty for none.
     """
@@ -298,25 +301,26 @@ class ContractInfo:
     opaque: Literal["no", "function"] = "no"
     attempts: int = 1
     irreversible: bool = False
+    undo: str = ""
     external: bool = True
     saga: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SagaInfo:
-    """A saga scope.
+    """A saga scope: the places of which exactly one is marked while the scope lives.
 
     Attributes:
         id: The scope's id.
-        open: Place that is marked while the scope runs.
-        aborting: Place that is marked while it compensates.
-        undo: Contract id to the place of its undo tokens.
+        open: Marked while the scope runs; its token counts the steps that have begun to commit.
+        aborting: Marked while the scope compensates.
+        completing: Marked while the scope drops its undo tokens.
     """
 
     id: str
     open: str
     aborting: str
-    undo: tuple[tuple[str, str], ...] = ()
+    completing: str
 
 
 @dataclass(frozen=True, slots=True)
