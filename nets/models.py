@@ -152,7 +152,11 @@ def parse_answer(data: Any, of: Type) -> Value:
     """
     if isinstance(of, RecordType):
         try:
-            data = model_of(of).model_validate_json(data) if isinstance(data, str | bytes) else model_of(of)(**data)
+            data = (
+                model_of(of).model_validate_json(data)
+                if isinstance(data, str | bytes)
+                else model_of(of)(**data)
+            )
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             path = ".".join(str(part) for part in first["loc"])

@@ -231,7 +231,9 @@ def check(value: Value, of: Type, path: str = "") -> None:
         case IntType(lo, hi):
             ok = isinstance(value, int) and not isinstance(value, bool) and _within(value, lo, hi)
         case DecimalType(lo, hi, places):
-            ok = isinstance(value, Decimal) and value.is_finite() and _modest(value) and _within(value, lo, hi)
+            ok = (
+                isinstance(value, Decimal) and value.is_finite() and _modest(value) and _within(value, lo, hi)
+            )
             ok = ok and (places is None or _places(value) <= places)
         case FloatType(lo, hi):
             ok = isinstance(value, float) and math.isfinite(value) and _within(value, lo, hi)

@@ -273,6 +273,24 @@ def substitute(expr: Expr, by: dict[str, Expr]) -> Expr:
             return with_children(expr, tuple(substitute(p, by) for p in parts)) if parts else expr
 
 
+MAX_NODES = 5_000
+MAX_DEPTH = 60
+
+
+def too_large(expr: Expr) -> str:
+    """Why an expression exceeds the limits on its size; empty where it does not."""
+    nodes, stack = 0, [(expr, 1)]
+    while stack:
+        node, depth = stack.pop()
+        nodes += 1
+        if nodes > MAX_NODES:
+            return f"the expression has more than {MAX_NODES} parts"
+        if depth > MAX_DEPTH:
+            return f"the expression nests deeper than {MAX_DEPTH} levels"
+        stack.extend((child, depth + 1) for child in children(node))
+    return ""
+
+
 def conjunction(*parts: Expr | None) -> Expr | None:
     """The conjunction of those parts that are there; ``None`` where none is."""
     there = [p for p in parts if p is not None]

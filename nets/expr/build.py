@@ -366,4 +366,15 @@ def _flat(kind: type[And] | type[Or], expr: Expr) -> tuple[Expr, ...]:
     return expr.parts if isinstance(expr, kind) else (expr,)
 
 
-__all__ = ["Term", "assignable", "choose", "expr_of", "lift", "literal", "make", "record", "term", "type_of_term"]
+__all__ = [
+    "Term",
+    "assignable",
+    "choose",
+    "expr_of",
+    "lift",
+    "literal",
+    "make",
+    "record",
+    "term",
+    "type_of_term",
+]

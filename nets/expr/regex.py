@@ -15,7 +15,7 @@ from provenet.nets.errors import ExprError
 
 MAX_PATTERN = 200
 MAX_REPEAT = 100
-MAX_STATES = 5_000
+MAX_STATES = 2_000
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _CLASSES = {"d": ((48, 57),), "w": ((48, 57), (65, 90), (95, 95), (97, 122)), "s": ((9, 13), (32, 32))}
@@ -109,14 +109,16 @@ class _State:
     free: list[int]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def _automaton(pattern: str) -> list[_State]:
     """Thompson's automaton: state 0 starts, the last state accepts."""
     states: list[_State] = []
 
     def new() -> int:
         if len(states) >= MAX_STATES:
-            raise ExprError(f"the pattern {pattern!r} needs more than {MAX_STATES} states", hint="lower its {m,n}")
+            raise ExprError(
+                f"the pattern {pattern!r} needs more than {MAX_STATES} states", hint="lower its {m,n}"
+            )
         states.append(_State([], []))
         return len(states) - 1
 

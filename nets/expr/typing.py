@@ -247,7 +247,11 @@ def _compare(op: str, left: Type, right: Type) -> Type:
         return BOOL
     ordered = IntType | DecimalType | FloatType | DateTimeType | DurationType
     if not isinstance(left, ordered) or not isinstance(right, ordered):
-        hint = "test is_null first, or give a default with or_else" if OptionalType in map(type, (left, right)) else ""
+        hint = (
+            "test is_null first, or give a default with or_else"
+            if OptionalType in map(type, (left, right))
+            else ""
+        )
         raise ExprError(f"{left} and {right} have no order", hint=hint)
     return BOOL
 

@@ -1,0 +1,368 @@
+"""What makes a net well formed; every mistake at once, each with its place and how to mend it.
+
+``PN1xx`` are mistakes of structure, ``PN2xx`` of expressions:
+
+======  =====================================================================================================
+PN101   a name is used twice
+PN102   a name is empty, too long, or holds characters that cannot be printed
+PN103   a variable's name is no identifier, or is bound twice
+PN104   a name of a place that does not exist
+PN105   an arc's weight is below 1, or above 1 where it binds one token
+PN106   a put does not say which token it builds
+PN107   a capacity is below 1, or too small for the initial tokens
+PN108   an initial token does not belong to its place's type
+PN109   the net has no places
+PN110   nothing but time holds a transition back, and it computes with variables
+PN111   a final marking counts a place twice or less than once
+PN112   a place is an entry twice
+PN113   ``OnFailure`` names no long-running transition that takes from the same place
+PN114   the values from outside do not fit the trigger
+PN115   a trigger leaves out its handler, task, choice or event
+PN116   a token is taken from a coloured place without a name
+PN201   an expression does not type-check
+PN202   a condition is not a bool
+PN203   a guard reads a value from outside
+PN204   a built token does not fit its place
+PN205   a delay is neither a duration nor a point in time
+PN206   an expression is too large
+======  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from provenet.nets.errors import ExprError, Mistake, TypeMismatch, did_you_mean
+from provenet.nets.expr.ast import Expr, free_variables, too_large
+from provenet.nets.expr.typing import assignable, type_of
+from provenet.nets.net import (
+    After,
+    Ask,
+    Auto,
+    Choice,
+    Explain,
+    Judge,
+    Net,
+    OnFailure,
+    Perform,
+    Put,
+    Read,
+    Signal,
+    Take,
+    Transition,
+)
+from provenet.nets.schema import BoolType, DateTimeType, DurationType, Type, UnitType, check
+
+MAX_NAME = 200
+
+
+def check_net(net: Net) -> tuple[Mistake, ...]:
+    """All mistakes of a net, in the order in which it was written.
+
+    Args:
+        net: Any net, also one whose names do not resolve.
+
+    Returns:
+        The mistakes; empty for a well-formed net.
+    """
+    found: list[Mistake] = []
+    if not net.places:
+        found.append(
+            Mistake("PN109", f"net {net.name!r}", "the net has no places", "add one with place(...)")
+        )
+    found += _names(net)
+    found += _markings(net)
+    for transition in net.transitions:
+        found += _transition(net, transition)
+    return tuple(found)
+
+
+def _names(net: Net) -> Iterator[Mistake]:
+    kinds: tuple[tuple[str, Iterable[str]], ...] = (
+        ("place", (p.name for p in net.places)),
+        ("transition", (t.name for t in net.transitions)),
+        ("contract", (c.id for c in net.contracts)),
+        ("saga", (s.id for s in net.sagas)),
+    )
+    sources = {t.name: t.source for t in net.transitions}
+    for kind, names in kinds:
+        for name, count in Counter(names).items():
+            where = f"{kind} {name[:MAX_NAME]!r}"
+            if kind == "transition" and sources[name]:
+                where = f"{sources[name]}  {where}"
+            if not name or len(name) > MAX_NAME or not name.isprintable():
+                yield Mistake(
+                    "PN102",
+                    where,
+                    f"a {kind}'s name must have 1 to {MAX_NAME} printable characters",
+                    "rename it",
+                )
+            if count > 1:
+                yield Mistake("PN101", where, f"{count} {kind}s have this name", "give each its own name")
+
+
+def _markings(net: Net) -> Iterator[Mistake]:
+    tokens: Counter[str] = Counter()
+    for name, values in net.initial:
+        tokens[name] += len(values)
+        where = f"initial tokens of {name!r}"
+        if not net.has_place(name):
+            yield _unknown(net, where, name)
+            continue
+        for value in values:
+            try:
+                check(value, net.place(name).type, name)
+            except TypeMismatch as error:
+                yield Mistake("PN108", where, error.message, f"the place holds {net.place(name).type}")
+    for place in net.places:
+        if place.capacity is None:
+            continue
+        least = tokens[place.name] + sum(e.place == place.name for e in net.entries)
+        if place.capacity < max(1, least):
+            yield Mistake(
+                "PN107",
+                f"place {place.name!r}",
+                f"its capacity is {place.capacity}, and it starts with {least} tokens",
+                f"raise the capacity to {max(1, least)} or more, or leave it out",
+            )
+    for name, count in Counter(e.place for e in net.entries).items():
+        if count > 1:
+            yield Mistake("PN112", f"entry {name!r}", f"the place is an entry {count} times", "say it once")
+    for entry in net.entries:
+        where = f"entry {entry.place!r}"
+        if not net.has_place(entry.place):
+            yield _unknown(net, where, entry.place)
+        elif entry.where is not None:
+            yield from _condition(
+                where, "the entry's condition", entry.where, {"it": net.place(entry.place).type}
+            )
+    for final in net.finals:
+        for name, count in Counter(p for p, _ in final).items():
+            if not net.has_place(name):
+                yield _unknown(net, "a final marking", name)
+            if count > 1:
+                yield Mistake("PN111", "a final marking", f"{name!r} is counted twice", "add the counts up")
+        for name, n in final:
+            if n < 1:
+                yield Mistake("PN111", "a final marking", f"{name!r} is counted {n} times", "leave it out")
+    for name in net.resting:
+        if not net.has_place(name):
+            yield _unknown(net, "a resting place", name)
+    for saga in net.sagas:
+        for name in (saga.open, saga.aborting, saga.completing):
+            if not net.has_place(name):
+                yield _unknown(net, f"saga {saga.id!r}", name)
+
+
+def _transition(net: Net, t: Transition) -> Iterator[Mistake]:
+    where = f'{t.source}  transition "{t.name}"' if t.source else f'transition "{t.name}"'
+    yield from _arcs(net, t, where)
+    bound = net.scope(t)
+    scope = dict(bound)
+    for fresh in t.fresh:
+        bound.pop(fresh.var, None)
+    if not t.takes and isinstance(t.trigger, Auto) and (scope or any(p.expr for p in t.puts)):
+        yield Mistake(
+            "PN110",
+            where,
+            "it takes no token, so it would fire for ever",
+            "take a token, or give it a trigger: event(...), timer(...)",
+        )
+    if t.guard is not None:
+        read = sorted(free_variables(t.guard) & {f.var for f in t.fresh}) if not too_large(t.guard) else []
+        if read:
+            yield Mistake(
+                "PN203",
+                where,
+                f"the guard reads {', '.join(read)}, which comes from outside only when it fires",
+                "say it in ensures=, or in the guard of the transition that follows",
+            )
+        else:
+            yield from _condition(where, "the guard", t.guard, bound)
+    if t.ensures is not None:
+        yield from _condition(where, "ensures", t.ensures, scope)
+    if t.requires is not None:
+        yield from _condition(where, "requires", t.requires, scope)
+    for put in t.puts:
+        yield from _put(net, put, scope, where)
+    yield from _trigger(net, t, bound, where)
+
+
+def _arcs(net: Net, t: Transition, where: str) -> Iterator[Mistake]:
+    both: tuple[tuple[str, tuple[Take | Read, ...]], ...] = (("take", t.takes), ("read", t.reads))
+    for kind, arcs in both:
+        for arc in arcs:
+            if not net.has_place(arc.place):
+                yield _unknown(net, where, arc.place, f"the {kind} arc from {arc.place!r}")
+            if arc.weight < 1:
+                yield _weight(where, arc.place, arc.weight)
+            elif arc.weight > 1 and arc.var is not None:
+                yield Mistake(
+                    "PN105",
+                    where,
+                    f"the {kind} arc from {arc.place!r} binds {arc.var!r} and has weight {arc.weight}",
+                    "write one arc with its own variable for each token",
+                )
+    for arc in t.takes:
+        if (
+            arc.var is None
+            and net.has_place(arc.place)
+            and not isinstance(net.place(arc.place).type, UnitType)
+        ):
+            yield Mistake(
+                "PN116",
+                where,
+                f"the take arc from {arc.place!r} does not name the {net.place(arc.place).type} that it takes",
+                "name it: which token is taken is part of the binding",
+            )
+    for name in t.resets:
+        if not net.has_place(name):
+            yield _unknown(net, where, name, f"the reset of {name!r}")
+    for put in t.puts:
+        if not net.has_place(put.place):
+            yield _unknown(net, where, put.place, f"the put arc into {put.place!r}")
+        if put.weight < 1:
+            yield _weight(where, put.place, put.weight)
+    variables = [arc.var for _, arcs in both for arc in arcs if arc.var is not None] + [
+        f.var for f in t.fresh
+    ]
+    for var, count in Counter(variables).items():
+        if not (var.isascii() and var.isidentifier()) or len(var) > MAX_NAME:
+            yield Mistake(
+                "PN103",
+                where,
+                f"the variable {var[:MAX_NAME]!r} is no identifier",
+                "use letters, digits and _",
+            )
+        if count > 1:
+            yield Mistake(
+                "PN103",
+                where,
+                f"the variable {var!r} is bound {count} times",
+                "give each arc its own variable, and compare them in the guard",
+            )
+
+
+def _put(net: Net, put: Put, scope: Mapping[str, Type], where: str) -> Iterator[Mistake]:
+    of = net.place(put.place).type if net.has_place(put.place) else None
+    if put.expr is None:
+        if of is not None and not isinstance(of, UnitType):
+            yield Mistake(
+                "PN106",
+                where,
+                f"the put arc into {put.place!r} does not say which {of} it builds",
+                "name a variable to pass on, or give a lambda that builds the token",
+            )
+        return
+    if put.weight > 1:
+        yield Mistake(
+            "PN105",
+            where,
+            f"the put arc into {put.place!r} builds one token and has weight {put.weight}",
+            "write one arc for each token",
+        )
+    mistake, given = _typed(where, f"the token for {put.place!r}", put.expr, scope)
+    if mistake:
+        yield mistake
+    elif of is not None and given is not None and not assignable(given, of):
+        yield Mistake("PN204", where, f"the token for {put.place!r} is a {given}", f"the place holds {of}")
+
+
+def _trigger(net: Net, t: Transition, bound: Mapping[str, Type], where: str) -> Iterator[Mistake]:
+    trigger = t.trigger
+    parts: tuple[tuple[str, str], ...] = ()
+    payload: Expr | None = None
+    match trigger:
+        case Ask(handler, payload) | Perform(handler, payload):
+            parts = (("handler", handler),)
+        case Judge(handler):
+            parts = (("handler", handler),)
+        case Explain(contract):
+            parts = (("contract", contract),)
+        case Choice(task, choice, _, payload):
+            parts = (("task", task), ("choice", choice))
+        case Signal(event):
+            parts = (("event", event),)
+        case OnFailure(of):
+            yield from _on_failure(net, t, of, where)
+        case After(delay):
+            mistake, given = _typed(where, "the delay", delay, bound)
+            if mistake:
+                yield mistake
+            elif not isinstance(given, DurationType | DateTimeType):
+                yield Mistake(
+                    "PN205",
+                    where,
+                    f"the delay is a {given}",
+                    "give a timedelta since the first token arrived, or a datetime",
+                )
+    for what, name in parts:
+        if not name:
+            yield Mistake("PN115", where, f"its trigger names no {what}", f"give the {what} a name")
+    if payload is not None:
+        mistake, _ = _typed(where, "what it is given", payload, bound)
+        if mistake:
+            yield mistake
+    if isinstance(trigger, Ask | Explain) and not t.fresh:
+        yield Mistake(
+            "PN114", where, "what its trigger brings is bound to no variable", "name one with brings={...}"
+        )
+    elif not isinstance(trigger, Auto) and len(t.fresh) > 1:
+        yield Mistake(
+            "PN114",
+            where,
+            f"its trigger brings one value, but {len(t.fresh)} variables wait for one",
+            "bring one record with several fields",
+        )
+
+
+def _on_failure(net: Net, t: Transition, of: str, where: str) -> Iterator[Mistake]:
+    if not net.has_transition(of):
+        hint = did_you_mean(of, (u.name for u in net.transitions if isinstance(u.trigger, Ask | Perform)))
+        yield Mistake("PN113", where, f"it waits for the failure of {of!r}, which is no transition", hint)
+        return
+    other = net.transition(of)
+    if not isinstance(other.trigger, Ask | Perform):
+        yield Mistake(
+            "PN113",
+            where,
+            f"{of!r} asks nobody and performs nothing, so it cannot fail",
+            "name one that does",
+        )
+    elif not {a.place for a in other.takes} & {a.place for a in t.takes}:
+        yield Mistake(
+            "PN113",
+            where,
+            f"it takes from no place that {of!r} takes from, so it cannot stand in for it",
+            f"take from {', '.join(sorted({a.place for a in other.takes})) or 'a place'}",
+        )
+
+
+def _condition(where: str, what: str, expr: Expr, scope: Mapping[str, Type]) -> Iterator[Mistake]:
+    mistake, given = _typed(where, what, expr, scope)
+    if mistake:
+        yield mistake
+    elif not isinstance(given, BoolType):
+        yield Mistake("PN202", where, f"{what} is a {given}, not a bool", "compare it with something")
+
+
+def _typed(
+    where: str, what: str, expr: Expr, scope: Mapping[str, Type]
+) -> tuple[Mistake | None, Type | None]:
+    reason = too_large(expr)
+    if reason:
+        return Mistake("PN206", where, f"{what}: {reason}", "split it over several transitions"), None
+    try:
+        return None, type_of(expr, scope)
+    except ExprError as error:
+        return Mistake("PN201", where, f"{what}: {error.message}", error.hint), None
+
+
+def _unknown(net: Net, where: str, name: str, what: str = "") -> Mistake:
+    message = f"{what or repr(name)} names no place of net {net.name!r}"
+    return Mistake("PN104", where, message, did_you_mean(name, (p.name for p in net.places)))
+
+
+def _weight(where: str, place: str, weight: int) -> Mistake:
+    return Mistake("PN105", where, f"the arc at {place!r} has weight {weight}", "a weight is 1 or more")
