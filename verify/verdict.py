@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from provenet.nets.canonical_hash import content_hash
+from provenet.nets.formats.canonical import content_hash
 from provenet.nets.errors import FiringError
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import Marking, marking_from_json, marking_to_json
