@@ -27,9 +27,10 @@ from types import FrameType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from provenet.nets.check import check_net
-from provenet.nets.errors import ExprError, Mistake, NetError, ProvenetError, TypeMismatch
+from provenet.nets.errors import ExprError, Mistake, NetError, ProvenetError, TypeMismatch, did_you_mean
 from provenet.nets.expr.ast import Const, Expr, Var
 from provenet.nets.expr.build import Term, lift, record, term
+from provenet.nets.expr.normal import normal
 from provenet.nets.models import schema_of, to_value
 from provenet.nets.net import (
     After,
@@ -49,7 +50,7 @@ from provenet.nets.net import (
     Transition,
     Trigger,
 )
-from provenet.nets.schema import DATETIME, DURATION, UNIT, Type, UnitType, Value
+from provenet.nets.schema import DURATION, UNIT, ListType, RecordType, Type, UnitType, Value
 
 _ROOT = Path(__file__).resolve().parents[1]
 _LAYERS = ("nets", "sdb", "verify", "engine", "visualize", "provenet", "cli")
@@ -193,9 +194,9 @@ class NetBuilder:
             contract: Id of the contract, task or saga that it belongs to.
             label: Text for people.
         """
-        where = f"transition {name!r}"
-        taken = tuple(Take(place, var, weight) for place, var, weight in self._arcs(where, takes))
-        read = tuple(Read(place, var, weight) for place, var, weight in self._arcs(where, reads))
+        where = _where(name)
+        taken = tuple(Take(place, var, weight) for place, var, weight in self._arcs(takes))
+        read = tuple(Read(place, var, weight) for place, var, weight in self._arcs(reads))
         fresh = tuple(Fresh(var, schema_of(of)) for var, of in (brings or {}).items())
         bound = self._scope((*taken, *read))
         scope = bound | {f.var: f.type for f in fresh}
@@ -234,11 +235,7 @@ class NetBuilder:
         """
         parts.setdefault("role", Role.TIMER)
         made = self.transition(name, **parts)
-        scope = self._scope((*made.takes, *made.reads))
-        if callable(after):
-            delay = self.expr(f"transition {name!r}", after, scope)
-        else:
-            delay = Const(after, DURATION if isinstance(after, timedelta) else DATETIME)
+        delay = self.expr(_where(name), after, self._scope((*made.takes, *made.reads)))
         return self.amend(made, trigger=After(delay or Const(timedelta(0), DURATION)))
 
     def event(self, name: str, *, event: str, **parts: Any) -> Transition:
@@ -249,7 +246,8 @@ class NetBuilder:
     def amend(self, made: Transition, **changes: Any) -> Transition:
         """Replace parts of a transition that was just added."""
         changed = replace(made, **changes)
-        self._transitions[self._transitions.index(made)] = changed
+        at = next(i for i, t in enumerate(self._transitions) if t is made)
+        self._transitions[at] = changed
         return changed
 
     # parts, contracts, requirements
@@ -326,12 +324,14 @@ class NetBuilder:
         try:
             if isinstance(make, str) and make in scope:
                 return Var(make)
+            if isinstance(make, str) and isinstance(like, RecordType | UnitType | ListType):
+                raise ExprError(f"unknown name {make!r}", hint=did_you_mean(make, scope))
             if isinstance(make, Term | Expr) or not callable(make):
-                return lift(make, like=like)
+                return normal(lift(make, like=like), scope, like)
             return record(make, scope, like=like)
         except ProvenetError as error:
             self.mistake(error.code or ExprError.code, where, error.message, error.hint)
-        except (TypeError, AttributeError, KeyError) as error:
+        except (TypeError, AttributeError, ValueError, LookupError, NameError, ArithmeticError) as error:
             self.mistake(
                 ExprError.code,
                 where,
@@ -345,7 +345,7 @@ class NetBuilder:
         source = self._caller()
         self._mistakes.append(Mistake(code, f"{source}  {where}" if source else where, message, hint))
 
-    def _arcs(self, where: str, arcs: Takes) -> Iterable[tuple[str, str | None, int]]:
+    def _arcs(self, arcs: Takes) -> Iterable[tuple[str, str | None, int]]:
         if isinstance(arcs, PlaceRef):
             arcs = (arcs,)
         if isinstance(arcs, Mapping):
@@ -374,7 +374,9 @@ class NetBuilder:
             return
         for ref, make in puts.items():
             like = ref.type if isinstance(ref, PlaceRef) else None
-            yield Put(self._name(ref), self.expr(where, make, scope, like=like))
+            expr = self.expr(where, make, scope, like=like)
+            if expr is not None or make is None:
+                yield Put(self._name(ref), expr)
 
     def _name(self, ref: PlaceRef | str) -> str:
         return ref.name if isinstance(ref, PlaceRef) else ref
@@ -396,6 +398,10 @@ class NetBuilder:
 def it(of: Any) -> Term:
     """A term for a single token, named ``it``."""
     return term("it", schema_of(of))
+
+
+def _where(transition: str) -> str:
+    return f'transition "{transition}"'
 
 
 @lru_cache(maxsize=512)

@@ -14,11 +14,13 @@ PN108   an initial token does not belong to its place's type
 PN109   the net has no places
 PN110   nothing but time holds a transition back, and it computes with variables
 PN111   a final marking counts a place twice or less than once
-PN112   a place is an entry twice
+PN112   a place is an entry twice, or its initial tokens are given twice
 PN113   ``OnFailure`` names no long-running transition that takes from the same place
 PN114   the values from outside do not fit the trigger
 PN115   a trigger leaves out its handler, task, choice or event
 PN116   a token is taken from a coloured place without a name
+PN117   two record types share a name
+PN118   a token type has no values, or values that text cannot tell apart
 PN201   an expression does not type-check
 PN202   a condition is not a bool
 PN203   a guard reads a value from outside
@@ -52,7 +54,22 @@ from provenet.nets.net import (
     Take,
     Transition,
 )
-from provenet.nets.schema import BoolType, DateTimeType, DurationType, Type, UnitType, check
+from provenet.nets.schema import (
+    BoolType,
+    DateTimeType,
+    DecimalType,
+    DurationType,
+    EnumType,
+    FloatType,
+    IntType,
+    ListType,
+    OptionalType,
+    RecordType,
+    StrType,
+    Type,
+    UnitType,
+    check,
+)
 
 MAX_NAME = 200
 
@@ -72,6 +89,7 @@ def check_net(net: Net) -> tuple[Mistake, ...]:
             Mistake("PN109", f"net {net.name!r}", "the net has no places", "add one with place(...)")
         )
     found += _names(net)
+    found += _types(net)
     found += _markings(net)
     for transition in net.transitions:
         found += _transition(net, transition)
@@ -102,8 +120,72 @@ def _names(net: Net) -> Iterator[Mistake]:
                 yield Mistake("PN101", where, f"{count} {kind}s have this name", "give each its own name")
 
 
+def _types(net: Net) -> Iterator[Mistake]:
+    uses: list[tuple[str, Type]] = [(f"place {p.name!r}", p.type) for p in net.places]
+    uses += [(f'transition "{t.name}"', f.type) for t in net.transitions for f in t.fresh]
+    uses += [(f"contract {c.id!r}", of) for c in net.contracts for of in (c.proposal, c.inputs)]
+    seen: set[Type] = set()
+    named: dict[str, tuple[str, RecordType]] = {}
+    for where, of in uses:
+        for part in _parts(of):
+            if part in seen:
+                continue
+            seen.add(part)
+            reason = _malformed(part)
+            if reason:
+                yield Mistake("PN118", where, f"the type {part}: {reason}", "declare the type anew")
+            if isinstance(part, RecordType):
+                other, known = named.setdefault(part.name, (where, part))
+                if known != part:
+                    yield Mistake(
+                        "PN117",
+                        where,
+                        f"{part.name!r} is not the record of that name that {other} uses",
+                        "rename one of the models: expressions build records by name",
+                    )
+
+
+def _parts(of: Type) -> Iterator[Type]:
+    yield of
+    match of:
+        case OptionalType(item) | ListType(item):
+            yield from _parts(item)
+        case RecordType(_, fields):
+            for field in fields:
+                yield from _parts(field.type)
+
+
+def _malformed(of: Type) -> str:
+    """Why a type is none, its parts aside; empty where it is one."""
+    match of:
+        case IntType(lo, hi) | FloatType(lo, hi) | DecimalType(lo, hi) if lo is not None and hi is not None:
+            return "its bounds are the wrong way round" if lo > hi else ""
+        case StrType(longest) | ListType(_, longest):
+            return "its length is negative" if longest is not None and longest < 0 else ""
+        case EnumType(_, values):
+            if not values or len(set(values)) < len(values):
+                return "it needs values, each of them once"
+            if any(isinstance(v, bool) or not isinstance(v, str | int) for v in values):
+                return "its values must be strings or integers"
+        case OptionalType(OptionalType() | UnitType()):
+            return "null would mean two things"
+        case RecordType(_, fields):
+            names = [f.name for f in fields]
+            if len(set(names)) < len(names):
+                return "a field's name is used twice"
+            bad = [n for n in names if n.startswith("_") or not n.isidentifier() or len(n) > MAX_NAME]
+            if bad:
+                return f"{bad[0][:MAX_NAME]!r} is no name for a field"
+    return ""
+
+
 def _markings(net: Net) -> Iterator[Mistake]:
     tokens: Counter[str] = Counter()
+    for name, count in Counter(p for p, _ in net.initial).items():
+        if count > 1:
+            yield Mistake(
+                "PN112", f"initial tokens of {name!r}", f"they are given {count} times", "say it once"
+            )
     for name, values in net.initial:
         tokens[name] += len(values)
         where = f"initial tokens of {name!r}"

@@ -89,11 +89,11 @@ def initial_marking(net: Net, inputs: Mapping[str, Value] | None = None) -> Mark
         tokens[entry.place] = (*tokens.get(entry.place, ()), inputs[entry.place])
     unknown = set(inputs) - {e.place for e in net.entries}
     if unknown:
-        raise KeyError(sorted(unknown)[0])
+        raise KeyError(min(unknown))
     return Marking(tokens)
 
 
 def is_final(net: Net, marking: Marking) -> bool:
     """Whether a marking, resting places aside, is one of the net's final markings."""
     here = {p: len(t) for p, t in marking.items() if p not in net.resting}
-    return any(here == dict(final) for final in net.finals)
+    return any(here == {p: n for p, n in final if p not in net.resting} for final in net.finals)

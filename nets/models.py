@@ -1,21 +1,26 @@
 """Bridge between pydantic models and token types.
 
-``Token`` is the base of user token models: frozen, closed, strict. ``schema_of`` reads a Python annotation as a token type;
-``to_value`` and ``from_value`` carry values across. pydantic is imported here and nowhere else in ``nets``.
+``Token`` is the base of user token models: frozen, closed, strict. ``schema_of`` reads a Python annotation as a token
+type; ``to_value`` and ``from_value`` carry values across. pydantic is imported here and nowhere else in ``nets``.
 """
 
 from __future__ import annotations
 
 import enum
+import json
+import math
 import types
+import warnings
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ConfigDict, Field as ModelField, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import Field as ModelField
+from pydantic_core import to_json
 
 from provenet.nets import schema
 from provenet.nets.errors import ProvenetError, TypeMismatch
@@ -28,53 +33,43 @@ class Token(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-@lru_cache(maxsize=1024)
 def schema_of(annotation: Any) -> Type:
     """The token type that a Python annotation or model stands for.
 
     Args:
-        annotation: A pydantic model, a scalar type, ``Literal``, an ``Enum``, ``X | None``, ``list[X]``, ``tuple[X, ...]``, or any of
-            them ``Annotated`` with bounds (``Field(ge=0, le=100)``).
+        annotation: A pydantic model, a scalar type, ``Literal``, an ``Enum``, ``X | None``, ``list[X]``,
+            ``tuple[X, ...]``, or any of them ``Annotated`` with bounds (``Field(ge=0, le=100)``).
 
     Raises:
         ProvenetError: The annotation has no token type.
     """
     if isinstance(annotation, schema.Type):
         return annotation
-    origin = get_origin(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _record_of(annotation)
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        base, *notes = get_args(annotation)
-        return _constrain(schema_of(base), notes)
+        return _constrain(schema_of(arguments[0]), arguments[1:])
     if origin is Literal:
-        return schema.EnumType("choice", tuple(get_args(annotation)))
-    if origin in (Union, types.UnionType):
-        items = [a for a in get_args(annotation) if a is not type(None)]
-        if len(items) == 1 and len(get_args(annotation)) == 2:
-            return schema.OptionalType(schema_of(items[0]))
-    elif origin in (list, tuple, Sequence):
-        arguments = [a for a in get_args(annotation) if a is not ...]
-        if len(arguments) == 1:
+        return _enum_of("choice", arguments)
+    if origin in {Union, types.UnionType}:
+        items = [a for a in arguments if a is not type(None)]
+        if len(items) == 1 and len(arguments) == 2:
+            item = schema_of(items[0])
+            return item if isinstance(item, schema.OptionalType) else schema.OptionalType(item)
+    elif origin in {list, tuple, Sequence}:
+        if len(arguments) == (2 if origin is tuple else 1) and arguments[1:] in {(), (...,)}:
             return schema.ListType(schema_of(arguments[0]))
     elif annotation is None or annotation is type(None):
         return schema.UNIT
     elif isinstance(annotation, type):
         if issubclass(annotation, enum.Enum):
-            return schema.EnumType(annotation.__name__, tuple(m.value for m in annotation))
-        if issubclass(annotation, BaseModel):
-            hints = get_type_hints(annotation, include_extras=True)
-            fields = tuple(
-                Field(name, _constrain(schema_of(hints[name]), info.metadata))
-                for name, info in annotation.model_fields.items()
-            )
-            found = RecordType(annotation.__name__, fields)
-            _MODELS.setdefault(found, annotation)
-            return found
+            return _enum_of(annotation.__name__, tuple(annotation))
         if annotation in _SCALARS:
             return _SCALARS[annotation]
-    raise ProvenetError(
-        f"{annotation!r} has no token type",
-        hint="use int, bool, str, Decimal, float, datetime, timedelta, Literal, Enum, X | None, list[X], or a Token model",
-        code="PN301",
+    raise _no_type(
+        repr(annotation),
+        "use int, bool, str, Decimal, float, datetime, timedelta, Literal, Enum, X | None, list[X], or a Token model",
     )
 
 
@@ -82,38 +77,40 @@ def model_of(of: RecordType) -> type[BaseModel]:
     """The pydantic model behind a record type; one is made where the type came from a file."""
     if of not in _MODELS:
         fields: dict[str, Any] = {f.name: (annotation_of(f.type), ...) for f in of.fields}
-        _MODELS[of] = create_model(of.name, __base__=Token, **fields)
+        with warnings.catch_warnings():
+            # A field of a net from elsewhere may be called like a method of pydantic's, which is harmless.
+            warnings.simplefilter("ignore", UserWarning)
+            _MODELS[of] = create_model(of.name, __base__=Token, **fields)
     return _MODELS[of]
 
 
 def annotation_of(of: Type) -> Any:
-    """A Python annotation for a token type; the inverse of ``schema_of``."""
+    """A Python annotation for a token type; the inverse of ``schema_of``, but for the names of enums."""
     match of:
         case schema.UnitType():
             return None
-        case schema.IntType(lo, hi):
-            return _annotated(int, lo, hi)
-        case schema.DecimalType(lo, hi, places):
-            return Annotated[Decimal, ModelField(ge=lo, le=hi, decimal_places=places)]
-        case schema.FloatType(lo, hi):
-            return _annotated(float, lo, hi)
-        case schema.StrType(max_length):
-            return str if max_length is None else Annotated[str, ModelField(max_length=max_length)]
-        case schema.EnumType(_, values):
-            return Literal[values]
-        case schema.OptionalType(item):
-            return annotation_of(item) | None if annotation_of(item) is not None else None
-        case schema.ListType(item, max_length):
-            base = tuple[annotation_of(item), ...]  # type: ignore[misc]
-            return base if max_length is None else Annotated[base, ModelField(max_length=max_length)]
-        case schema.RecordType():
-            return model_of(of)
         case schema.BoolType():
             return bool
+        case schema.IntType(lo, hi):
+            return _annotated(int, ge=lo, le=hi)
+        case schema.DecimalType(lo, hi, places):
+            return _annotated(Decimal, ge=lo, le=hi, decimal_places=places)
+        case schema.FloatType(lo, hi):
+            return _annotated(float, ge=lo, le=hi)
+        case schema.StrType(max_length):
+            return _annotated(str, max_length=max_length)
+        case schema.EnumType(_, values):
+            return Literal[values]
         case schema.DateTimeType():
             return datetime
         case schema.DurationType():
             return timedelta
+        case schema.OptionalType(item):
+            return Optional[annotation_of(item)]  # noqa: UP045 - built at run time; None has no |
+        case schema.ListType(item, max_length):
+            return _annotated(tuple[(annotation_of(item), ...)], max_length=max_length)
+        case schema.RecordType():
+            return model_of(of)
 
 
 def to_value(data: Any, of: Type) -> Value:
@@ -122,49 +119,44 @@ def to_value(data: Any, of: Type) -> Value:
     Raises:
         TypeMismatch: The data does not belong to the type.
     """
-    value = _strip(data, of)
+    value = _strip(data, of, "")
     schema.check(value, of)
     return value
 
 
 def from_value(value: Value, of: Type) -> Any:
     """A value as user code wants it: a model instance for a record, a plain scalar otherwise."""
-    match of:
-        case schema.OptionalType(item):
-            return None if value is None else from_value(value, item)
-        case schema.ListType(item):
-            return tuple(from_value(v, item) for v in value)
-        case schema.RecordType(_, fields):
-            parts = {f.name: from_value(v, f.type) for f, v in zip(fields, value, strict=True)}
-            # Values were checked when they entered the marking; validating again would double the cost of a firing.
-            return model_of(of).model_construct(**parts)
-        case schema.UnitType():
-            return None
-        case _:
-            return value
+    return _rebuild(value, of, None)
 
 
 def parse_answer(data: Any, of: Type) -> Value:
-    """A value from untrusted JSON-like data, such as a model's answer.
+    """A value from untrusted JSON text or JSON-like data, such as a model's answer.
+
+    A record is validated by its model in JSON mode, so that the model's own validators run too.
 
     Raises:
         TypeMismatch: With the field, what was expected and what came.
     """
-    if isinstance(of, RecordType):
-        try:
-            data = (
-                model_of(of).model_validate_json(data)
-                if isinstance(data, str | bytes)
-                else model_of(of)(**data)
-            )
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            path = ".".join(str(part) for part in first["loc"])
-            got = "invalid JSON" if first["type"] == "json_invalid" else schema.shorten(first["input"])
-            raise TypeMismatch(field=path, expected=first["msg"], got=got) from None
-        except TypeError:
-            raise TypeMismatch(field="", expected=schema.describe(of), got=schema.shorten(data)) from None
-    return to_value(data, of)
+    if not isinstance(of, RecordType):
+        if isinstance(data, str | bytes) and not isinstance(of, schema.StrType | schema.EnumType):
+            try:
+                data = json.loads(data)
+            except (ValueError, RecursionError):
+                raise TypeMismatch(field="", expected=schema.describe(of), got=schema.shorten(data)) from None
+        return schema.from_json(data, of)
+    model = model_of(of)
+    try:
+        if isinstance(data, BaseModel):
+            return to_value(data, of)
+        text = data if isinstance(data, str | bytes) else to_json(data, inf_nan_mode="constants")
+        return to_value(model.model_validate_json(text), of)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        got = "no JSON" if first["type"] == "json_invalid" else schema.shorten(first["input"])
+        raise TypeMismatch(field=path, expected=first["msg"], got=got) from None
+    except (TypeError, ValueError, RecursionError):
+        raise TypeMismatch(field="", expected=schema.describe(of), got=schema.shorten(data)) from None
 
 
 _SCALARS: dict[type, Type] = {
@@ -176,74 +168,168 @@ _SCALARS: dict[type, Type] = {
     datetime: schema.DATETIME,
     timedelta: schema.DURATION,
 }
-# Which model a record type came from, so that handlers get their own class back.
+# Which model a record type came from, so that handlers get their own class back; the latest where two look alike.
 _MODELS: dict[RecordType, type[BaseModel]] = {}
 
 
-def _annotated(base: type, lo: Any, hi: Any) -> Any:
-    return base if lo is None and hi is None else Annotated[base, ModelField(ge=lo, le=hi)]
+@lru_cache(maxsize=1024)
+def _record_of(model: type[BaseModel]) -> RecordType:
+    fields = []
+    for name, info in model.model_fields.items():
+        if info.alias or info.validation_alias:
+            raise _no_type(f"{model.__name__}.{name}", "a token's field has one name: leave out the alias")
+        try:
+            fields.append(Field(name, _constrain(schema_of(info.annotation), tuple(info.metadata))))
+        except RecursionError:
+            raise _no_type(model.__name__, "a token is finite: a model cannot hold itself") from None
+    found = RecordType(model.__name__, tuple(fields))
+    _MODELS[found] = model
+    return found
+
+
+def _enum_of(name: str, members: tuple[Any, ...]) -> schema.EnumType:
+    values = tuple(m.value if isinstance(m, enum.Enum) else m for m in members)
+    if not values or any(isinstance(v, bool) or not isinstance(v, str | int) for v in values):
+        raise _no_type(
+            f"{name} with the values {values!r}", "values are strings or integers; for null write X | None"
+        )
+    return schema.EnumType(name, tuple(dict.fromkeys(values)))
+
+
+def _no_type(what: str, hint: str) -> ProvenetError:
+    return ProvenetError(f"{what} has no token type", hint=hint, code="PN301")
+
+
+def _annotated(base: Any, **bounds: Any) -> Any:
+    known = {name: bound for name, bound in bounds.items() if bound is not None}
+    return Annotated[base, ModelField(**known)] if known else base
 
 
 def _constrain(of: Type, notes: Sequence[Any]) -> Type:
-    """Apply annotated bounds; bounds that the language cannot hold are refused rather than forgotten."""
+    """Apply annotated bounds.
+
+    A bound that pydantic enforces and the prover does not know makes proofs weaker, never wrong.
+    """
     for note in notes:
-        for part in getattr(note, "metadata", None) or [note]:
-            of = _constrain_one(of, part)
+        if isinstance(note, annotated_types.GroupedMetadata):
+            of = _constrain(of, tuple(note))
+        elif getattr(note, "metadata", None):
+            of = _constrain(of, tuple(note.metadata))
+        else:
+            of = _constrain_one(of, note)
     return of
 
 
 def _constrain_one(of: Type, note: Any) -> Type:
+    if isinstance(of, schema.OptionalType):
+        return schema.OptionalType(_constrain_one(of.item, note))
+    bound: Any = next(
+        (v for k in ("ge", "gt", "le", "lt") if (v := getattr(note, k, None)) is not None), None
+    )
     match of, note:
-        case schema.OptionalType(item), _:
-            return schema.OptionalType(_constrain_one(item, note))
-        case schema.IntType(lo, hi), annotated_types.Ge(ge=bound):
-            return schema.IntType(bound, hi)
-        case schema.IntType(lo, hi), annotated_types.Gt(gt=bound):
-            return schema.IntType(bound + 1, hi)
-        case schema.IntType(lo, hi), annotated_types.Le(le=bound):
-            return schema.IntType(lo, bound)
-        case schema.IntType(lo, hi), annotated_types.Lt(lt=bound):
-            return schema.IntType(lo, bound - 1)
-        case schema.DecimalType(lo, hi, places), annotated_types.Ge(ge=bound):
+        case schema.IntType(_, hi), annotated_types.Ge():
+            return schema.IntType(math.ceil(bound), hi)
+        case schema.IntType(_, hi), annotated_types.Gt():
+            return schema.IntType(math.floor(bound) + 1, hi)
+        case schema.IntType(lo, _), annotated_types.Le():
+            return schema.IntType(lo, math.floor(bound))
+        case schema.IntType(lo, _), annotated_types.Lt():
+            return schema.IntType(lo, math.ceil(bound) - 1)
+        # Of an open interval of decimals or floats the closed one is kept.
+        case schema.DecimalType(_, hi, places), annotated_types.Ge() | annotated_types.Gt():
             return schema.DecimalType(Decimal(str(bound)), hi, places)
-        case schema.DecimalType(lo, hi, places), annotated_types.Le(le=bound):
+        case schema.DecimalType(lo, _, places), annotated_types.Le() | annotated_types.Lt():
             return schema.DecimalType(lo, Decimal(str(bound)), places)
-        case schema.FloatType(lo, hi), annotated_types.Ge(ge=bound):
+        case schema.FloatType(_, hi), annotated_types.Ge() | annotated_types.Gt():
             return schema.FloatType(float(bound), hi)
-        case schema.FloatType(lo, hi), annotated_types.Le(le=bound):
+        case schema.FloatType(lo, _), annotated_types.Le() | annotated_types.Lt():
             return schema.FloatType(lo, float(bound))
-        case schema.StrType(), annotated_types.MaxLen(max_length=bound):
-            return schema.StrType(bound)
-        case schema.ListType(item), annotated_types.MaxLen(max_length=bound):
-            return schema.ListType(item, bound)
+        case schema.StrType(), annotated_types.MaxLen(max_length=longest):
+            return schema.StrType(longest)
+        case schema.ListType(item), annotated_types.MaxLen(max_length=longest):
+            return schema.ListType(item, longest)
         case schema.DecimalType(lo, hi), _ if getattr(note, "decimal_places", None) is not None:
             return schema.DecimalType(lo, hi, note.decimal_places)
-    # A bound that pydantic enforces and the prover does not know makes proofs weaker, never wrong.
     return of
 
 
-def _strip(data: Any, of: Type) -> Value:
+def _strip(data: Any, of: Type, path: str) -> Value:
+    """Plain data out of model instances, mappings and sequences; bounds are left to ``check``."""
     match of:
         case schema.UnitType():
             return () if data is None or data == () else data
         case schema.OptionalType(item):
-            return None if data is None else _strip(data, item)
+            return None if data is None else _strip(data, item, path)
         case schema.ListType(item):
             if not isinstance(data, list | tuple):
-                raise TypeMismatch(field="", expected=schema.describe(of), got=schema.shorten(data))
-            return tuple(_strip(d, item) for d in data)
+                raise TypeMismatch(field=path, expected=schema.describe(of), got=schema.shorten(data))
+            return tuple(_strip(d, item, f"{path}[{i}]") for i, d in enumerate(data))
         case schema.RecordType(name, fields):
             if isinstance(data, BaseModel):
                 data = {f.name: getattr(data, f.name) for f in fields if hasattr(data, f.name)}
             if isinstance(data, tuple):
                 return data
             if not isinstance(data, dict):
-                raise TypeMismatch(field="", expected=schema.describe(of), got=schema.shorten(data))
+                raise TypeMismatch(field=path, expected=schema.describe(of), got=schema.shorten(data))
             missing = [f.name for f in fields if f.name not in data]
             unknown = [str(k) for k in data if of.index(k) is None]
             if missing or unknown:
                 got = "; ".join([f"no {m}" for m in missing] + [f"unknown field {u}" for u in unknown])
-                raise TypeMismatch(field=name, expected=schema.describe(of), got=got)
-            return tuple(_strip(data[f.name], f.type) for f in fields)
+                raise TypeMismatch(field=path or name, expected=schema.describe(of), got=got)
+            return tuple(_strip(data[f.name], f.type, f"{path}.{f.name}" if path else f.name) for f in fields)
+        case schema.DateTimeType() if isinstance(data, datetime) and data.utcoffset() is not None:
+            # One zone for all: around a change of clocks, equal times of two zones do not always compare equal.
+            return data.astimezone(UTC)
         case _:
             return data.value if isinstance(data, enum.Enum) else data
+
+
+def _rebuild(value: Value, of: Type, annotation: Any) -> Any:
+    """A value in the shape of the annotation that it is read through: model instances, lists, enum members."""
+    match of:
+        case schema.RecordType(_, fields):
+            model = model_of(of)
+            parts = {
+                f.name: v if plan is None else _rebuild(v, f.type, plan)
+                for f, v, plan in zip(fields, value, _plan(model), strict=True)
+            }
+            # Values were checked when they entered the marking; validating again would double a firing's cost.
+            return model.model_construct(**parts)
+        case schema.OptionalType(item):
+            return None if value is None else _rebuild(value, item, annotation)
+        case schema.ListType(item):
+            bare = _bare(annotation)
+            inner = next(iter(get_args(bare)), None)
+            items = (_rebuild(v, item, inner) for v in value)
+            return list(items) if get_origin(bare) is list else tuple(items)
+        case schema.EnumType():
+            bare = _bare(annotation)
+            if isinstance(bare, type) and issubclass(bare, enum.Enum):
+                return bare(value)
+            members = (a for a in get_args(bare) if isinstance(a, enum.Enum))
+            return next((m for m in members if m.value == value), value)
+        case schema.UnitType():
+            return None
+        case _:
+            return value
+
+
+@lru_cache(maxsize=1024)
+def _plan(model: type[BaseModel]) -> tuple[Any, ...]:
+    """For each field its annotation, or ``None`` where its values stand as they are."""
+    return tuple(
+        None if _bare(info.annotation) in _SCALARS else info.annotation
+        for info in model.model_fields.values()
+    )
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without its bounds and without null."""
+    while True:
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            annotation = get_args(annotation)[0]
+        elif origin in {Union, types.UnionType}:
+            annotation = next((a for a in get_args(annotation) if a is not type(None)), None)
+        else:
+            return annotation

@@ -165,10 +165,15 @@ class RecordType:
 
     name: str
     fields: tuple[Field, ...]
-    _index: dict[str, int] = field(init=False, repr=False, compare=False, hash=False)
+    _index: dict[str, int] = field(init=False, repr=False, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_index", {f.name: i for i, f in enumerate(self.fields)})
+        object.__setattr__(self, "_hash", hash((self.name, self.fields)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def index(self, name: str) -> int | None:
         """Position of a field, or ``None`` where the record has no such field."""
@@ -209,6 +214,7 @@ DURATION = DurationType()
 # Bounds that keep arithmetic inside Python's calendar and decimals exact, so that evaluation agrees with the solver.
 _MAX_DURATION = timedelta(days=400_000)
 _MAX_DIGITS = 60
+_MAX_INT_BITS = 1_024
 _MAX_CODE_POINT = 0x2FFFF  # the solver's strings end here (SMT-LIB 2.6 theory of Unicode strings)
 
 
@@ -223,6 +229,7 @@ def check(value: Value, of: Type, path: str = "") -> None:
     Raises:
         TypeMismatch: It does not; the error names the innermost field.
     """
+    ok = False
     match of:
         case UnitType():
             ok = isinstance(value, tuple) and value == ()
@@ -230,6 +237,7 @@ def check(value: Value, of: Type, path: str = "") -> None:
             ok = isinstance(value, bool)
         case IntType(lo, hi):
             ok = isinstance(value, int) and not isinstance(value, bool) and _within(value, lo, hi)
+            ok = ok and value.bit_length() <= _MAX_INT_BITS
         case DecimalType(lo, hi, places):
             ok = (
                 isinstance(value, Decimal) and value.is_finite() and _modest(value) and _within(value, lo, hi)
@@ -243,7 +251,8 @@ def check(value: Value, of: Type, path: str = "") -> None:
         case EnumType(_, values):
             ok = any(type(value) is type(v) and value == v for v in values)
         case DateTimeType():
-            ok = isinstance(value, datetime) and value.utcoffset() is not None and 1900 <= value.year < 3000
+            ok = isinstance(value, datetime) and value.utcoffset() is not None
+            ok = ok and 1900 <= value.year < 3000 and 1900 <= value.astimezone(UTC).year < 3000
         case DurationType():
             ok = isinstance(value, timedelta) and abs(value) <= _MAX_DURATION
         case OptionalType(item):
@@ -364,7 +373,8 @@ def _parse(data: Any, of: Type, path: str) -> Value:
             case FloatType() if isinstance(data, int | float) and not isinstance(data, bool):
                 return float(data)
             case DateTimeType() if isinstance(data, str):
-                return datetime.fromisoformat(data)
+                moment = datetime.fromisoformat(data)
+                return moment if moment.utcoffset() is None else moment.astimezone(UTC)
             case DurationType() if isinstance(data, int) and not isinstance(data, bool):
                 return timedelta(microseconds=data)
             case BoolType() | IntType() | StrType() | EnumType():

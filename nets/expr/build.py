@@ -14,8 +14,10 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any, NoReturn
 
 from provenet.nets.errors import ExprError, did_you_mean
@@ -41,6 +43,7 @@ from provenet.nets.expr.ast import (
     TextTest,
     Var,
 )
+from provenet.nets.expr.normal import fit_const, normal
 from provenet.nets.expr.typing import NULL_TYPE, assignable, type_of
 from provenet.nets.schema import (
     BOOL,
@@ -50,9 +53,7 @@ from provenet.nets.schema import (
     STR,
     UNIT,
     DecimalType,
-    EnumType,
     FloatType,
-    IntType,
     ListType,
     OptionalType,
     RecordType,
@@ -65,8 +66,8 @@ from provenet.nets.schema import (
 class Term:
     """A value of a known type, recorded as an expression.
 
-    Attributes are the record's fields; ``expr_of(term)`` and ``type_of_term(term)`` give what is recorded (as functions, so that
-    no field name is taken).
+    Attributes are the record's fields, and win over the methods below; ``term["field"]`` always means the field.
+    ``expr_of(term)`` and ``type_of_term(term)`` give what is recorded (as functions, so that no field name is taken).
     """
 
     __slots__ = ("_expr", "_scope", "_type")
@@ -77,10 +78,36 @@ class Term:
         self._type = of
         self._scope = scope
 
+    def __getattribute__(self, name: str) -> Any:
+        # A record's field wins over a method of the same name: `order.length` is the field.
+        if not name.startswith("_"):
+            of = self._type
+            if isinstance(of, RecordType) and of.index(name) is not None:
+                return self[name]
+        return super().__getattribute__(name)
+
     def __getattr__(self, name: str) -> Term:
         if name.startswith("_"):
             raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Term:
+        if not isinstance(name, str):
+            raise ExprError(
+                f"an element of a {self._type} was asked for by its position",
+                hint="say it of all or of some elements: every(lambda i: ...), some(lambda i: ...)",
+            )
         return self._make(Get(self._expr, name))
+
+    def __iter__(self) -> NoReturn:
+        raise ExprError(
+            "a token's field was looped over", hint="write every(lambda i: ...), some(lambda i: ...)"
+        )
+
+    def __contains__(self, value: object) -> NoReturn:
+        raise ExprError(
+            "in was asked of a token's field", hint='write some(lambda i: i == ...), contains("...")'
+        )
 
     def __eq__(self, other: object) -> Term:  # type: ignore[override]
         return self._compare("==", other)
@@ -101,10 +128,10 @@ class Term:
         return self._compare(">=", other)
 
     def __and__(self, other: object) -> Term:
-        return self._make(And((*_flat(And, self._expr), *_flat(And, self._lift(other)))))
+        return self._make(And((*_flat(And, self._expr), *_flat(And, self._lift(other)))), other)
 
     def __or__(self, other: object) -> Term:
-        return self._make(Or((*_flat(Or, self._expr), *_flat(Or, self._lift(other)))))
+        return self._make(Or((*_flat(Or, self._expr), *_flat(Or, self._lift(other)))), other)
 
     __rand__ = __and__
     __ror__ = __or__
@@ -114,31 +141,31 @@ class Term:
 
     def implies(self, other: object) -> Term:
         """True where this is false or the other is true."""
-        return self._make(Or((Not(self._expr), self._lift(other))))
+        return self._make(Or((Not(self._expr), self._lift(other))), other)
 
     def __add__(self, other: object) -> Term:
-        return self._arith("+", self._expr, self._lift(other))
+        return self._arith("+", self, other)
 
     def __radd__(self, other: object) -> Term:
-        return self._arith("+", self._lift(other), self._expr)
+        return self._arith("+", other, self)
 
     def __sub__(self, other: object) -> Term:
-        return self._arith("-", self._expr, self._lift(other))
+        return self._arith("-", self, other)
 
     def __rsub__(self, other: object) -> Term:
-        return self._arith("-", self._lift(other), self._expr)
+        return self._arith("-", other, self)
 
     def __mul__(self, other: object) -> Term:
-        return self._arith("*", self._expr, self._lift(other))
+        return self._arith("*", self, other)
 
     def __rmul__(self, other: object) -> Term:
-        return self._arith("*", self._lift(other), self._expr)
+        return self._arith("*", other, self)
 
     def __floordiv__(self, other: object) -> Term:
-        return self._arith("//", self._expr, self._lift(other))
+        return self._arith("//", self, other)
 
     def __mod__(self, other: object) -> Term:
-        return self._arith("%", self._expr, self._lift(other))
+        return self._arith("%", self, other)
 
     def one_of(self, *values: object) -> Term:
         """Membership in a finite set."""
@@ -151,7 +178,7 @@ class Term:
     def or_else(self, default: object) -> Term:
         """The optional's value, or a default where it is null."""
         item = self._type.item if isinstance(self._type, OptionalType) else self._type
-        return self._make(OrElse(self._expr, lift(default, like=item)))
+        return self._make(OrElse(self._expr, lift(default, like=item)), default)
 
     def length(self) -> Term:
         """Length of a string in code points, or of a list."""
@@ -195,7 +222,7 @@ class Term:
             lift(changes[f.name], like=f.type) if f.name in changes else Get(self._expr, f.name)
             for f in self._type.fields
         )
-        return self._make(Build(self._type, parts))
+        return self._make(Build(self._type, parts), *changes.values())
 
     def __bool__(self) -> NoReturn:
         raise ExprError(
@@ -208,25 +235,35 @@ class Term:
 
         return f"<{show(self._expr)} : {self._type}>"
 
-    def _make(self, expr: Expr) -> Term:
-        return Term(expr, type_of(expr, self._scope), self._scope)
+    def _make(self, expr: Expr, *others: object) -> Term:
+        scope = _merged(self, *others)
+        return Term(expr, type_of(expr, scope), scope)
 
     def _lift(self, other: object) -> Expr:
         return lift(other, like=self._type)
 
     def _compare(self, op: CompareOp, other: object) -> Term:
-        return self._make(Compare(op, self._expr, self._lift(other)))
+        return self._make(Compare(op, self._expr, self._lift(other)), other)
 
-    def _arith(self, op: ArithOp, left: Expr, right: Expr) -> Term:
-        return self._make(Arith(op, left, right))
+    def _arith(self, op: ArithOp, left: object, right: object) -> Term:
+        return self._make(Arith(op, self._lift(left), self._lift(right)), left, right)
 
     def _each(self, quantifier: Any, condition: Callable[[Term], object]) -> Term:
         if not isinstance(self._type, ListType):
             raise ExprError(f"every / some is asked of a {self._type}, which is not a list")
-        name = next(n for n in (f"item{i}" for i in range(1_000)) if n not in self._scope)
+        # The names of enclosing elements are taken even where this list knows nothing of them.
+        outer = _ELEMENTS.get()
+        name = next(n for i in count() if (n := f"item{i}") not in self._scope and n not in outer)
         scope = {**self._scope, name: self._type.item}
-        body = lift(condition(Term(Var(name), self._type.item, scope)), like=BOOL)
-        return self._make(Each(quantifier, self._expr, name, body))
+        token = _ELEMENTS.set((*outer, name))
+        try:
+            found = condition(Term(Var(name), self._type.item, scope))
+        finally:
+            _ELEMENTS.reset(token)
+        inner = _merged(found)
+        scope = {n: t for n, t in {**inner, **self._scope}.items() if n != name}
+        expr = Each(quantifier, self._expr, name, lift(found, like=BOOL))
+        return Term(expr, type_of(expr, scope), scope)
 
 
 def expr_of(term: Term) -> Expr:
@@ -259,7 +296,8 @@ def record(make: Callable[..., Expr | Term], scope: Mapping[str, Type], *, like:
     for name in names:
         if name not in scope:
             raise ExprError(f"the parameter {name!r} names no variable", hint=did_you_mean(name, scope))
-    return lift(make(**{name: Term(Var(name), scope[name], scope) for name in names}), like=like)
+    made = lift(make(**{name: Term(Var(name), scope[name], scope) for name in names}), like=like)
+    return normal(made, scope, like)
 
 
 def lift(value: object, *, like: Type | None = None) -> Expr:
@@ -281,19 +319,13 @@ def literal(value: object, *, like: Type | None = None) -> Const:
         value = value.value
     if isinstance(like, OptionalType):
         return Const(None, like) if value is None else literal(value, like=like.item)
-    if isinstance(value, bool):
-        return Const(value, BOOL)
-    if isinstance(like, EnumType) and value in like.values:
-        return Const(value, like)
-    if isinstance(like, DecimalType) and isinstance(value, int):
-        return Const(Decimal(value), DecimalType())
-    if isinstance(like, FloatType) and isinstance(value, int | float):
-        check(float(value), FloatType())
-        return Const(float(value), FloatType())
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        value = value.astimezone(UTC)
     for of, kind in _LITERALS:
         if isinstance(value, kind):
             check(value, of)
-            return Const(value, of)
+            found = Const(value, of)
+            return found if like is None else fit_const(found, like)
     if value is None:
         return Const(None, NULL_TYPE)
     if value == () and (like is None or like == UNIT):
@@ -311,6 +343,7 @@ def literal(value: object, *, like: Type | None = None) -> Const:
 
 
 _LITERALS: tuple[tuple[Type, type], ...] = (
+    (BOOL, bool),
     (INT, int),
     (STR, str),
     (DecimalType(), Decimal),
@@ -343,10 +376,7 @@ def make(of: RecordType | type, /, **parts: object) -> Term:
     missing = [name for name in names if name not in parts]
     if missing:
         raise ExprError(f"{of.name} needs {', '.join(missing)}")
-    scope: dict[str, Type] = {}
-    for part in parts.values():
-        if isinstance(part, Term):
-            scope.update(part._scope)
+    scope = _merged(*parts.values())
     expr = Build(of, tuple(lift(parts[f.name], like=f.type) for f in of.fields))
     return Term(expr, type_of(expr, scope), scope)
 
@@ -355,14 +385,24 @@ def choose(condition: Term, then: object, otherwise: object) -> Term:
     """``then`` where the condition holds, else ``otherwise``."""
     like = next((t._type for t in (then, otherwise) if isinstance(t, Term)), None)
     expr = If(condition._expr, lift(then, like=like), lift(otherwise, like=like))
-    scope = dict(condition._scope)
-    for t in (then, otherwise):
-        if isinstance(t, Term):
-            scope.update(t._scope)
+    scope = _merged(condition, then, otherwise)
     return Term(expr, type_of(expr, scope), scope)
 
 
-def _flat(kind: type[And] | type[Or], expr: Expr) -> tuple[Expr, ...]:
+def _merged(*terms: object) -> dict[str, Type]:
+    """The variables that some terms may read."""
+    scope: dict[str, Type] = {}
+    for t in terms:
+        if isinstance(t, Term):
+            scope.update(t._scope)
+    return scope
+
+
+# Names of the elements whose conditions are being recorded right now, outermost first.
+_ELEMENTS: ContextVar[tuple[str, ...]] = ContextVar("_ELEMENTS", default=())
+
+
+def _flat(kind: type[And | Or], expr: Expr) -> tuple[Expr, ...]:
     return expr.parts if isinstance(expr, kind) else (expr,)
 
 
