@@ -1,0 +1,1 @@
+"""File formats and views of a net: canonical JSON, PNML, SNAKES, networkx."""
