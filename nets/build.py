@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from provenet.nets.check import check_net
+from provenet.nets.compose import prefixed, renamed_requirement, with_places
 from provenet.nets.errors import ExprError, Mistake, NetError, ProvenetError, TypeMismatch, did_you_mean
 from provenet.nets.expr.ast import Const, Expr, Var
 from provenet.nets.expr.build import Term, lift, record, term
@@ -282,6 +283,52 @@ class NetBuilder:
         """Demand proofs before deploy: catalogue ids (``SDB-1``), families (``SDB``), or user properties."""
         for r in requirements:
             self._requirements.append(Requirement(r) if isinstance(r, str) else r)
+
+    def include(
+        self, net: Net, *, prefix: str, fuse: Mapping[str, PlaceRef] | None = None
+    ) -> dict[str, PlaceRef]:
+        """Take in a finished net as a part of this one; see ``provenet.nets.compose``.
+
+        Its transitions, contracts, sagas, initial tokens, resting places and requirements come along. Entries
+        at fused places are dropped, since this net feeds them; its final markings are too, since this net says
+        how a case ends.
+
+        Args:
+            net: The net.
+            prefix: Put before all its names, with a dot.
+            fuse: Places of the net, by their names there, and the places of this net that they become.
+
+        Returns:
+            The net's places, by their names there.
+        """
+        fuse = fuse or {}
+        refs = {p.name: fuse.get(p.name, PlaceRef(f"{prefix}.{p.name}", p.type)) for p in net.places}
+        for name, ref in fuse.items():
+            if not net.has_place(name):
+                hint = did_you_mean(name, refs)
+                self.mistake("PN104", f"fuse {name!r}", f"net {net.name!r} has no place {name!r}", hint)
+            elif net.place(name).type != ref.type:
+                self.mistake(
+                    "PN120",
+                    f"fuse {name!r}",
+                    f"holds {net.place(name).type} and is fused with {ref.name!r}, which holds {ref.type}",
+                    "fuse places of one type, or put a transition between them that builds the other's token",
+                )
+        moved = prefixed(net, prefix)
+        becomes = {f"{prefix}.{name}": ref.name for name, ref in fuse.items()}
+        moved = with_places(moved, lambda name: becomes.get(name, name))
+        inner = {ref.name for name, ref in refs.items() if name not in fuse}
+        self._places.extend(p for p in moved.places if p.name in inner)
+        self._transitions.extend(moved.transitions)
+        self._entries.extend(e for e in moved.entries if e.place in inner)
+        for place, tokens in moved.initial:
+            self._initial[place] = self._initial.get(place, ()) + tokens
+        self._resting.extend(moved.resting)
+        self._contracts.extend(moved.contracts)
+        self._sagas.update((s.id, s) for s in moved.sagas)
+        known = {*becomes}
+        self.require(*(renamed_requirement(r, lambda n: becomes.get(n, n), known) for r in moved.requirements))
+        return refs
 
     # building
 

@@ -78,13 +78,13 @@ def prefixed(net: Net, prefix: str) -> Net:
     known |= {*(c.id for c in net.contracts), *(s.id for s in net.sagas)}
     known |= {t.contract for t in net.transitions if t.contract}
     known |= {t.trigger.task for t in net.transitions if isinstance(t.trigger, Choice)}
-    moved = _with_places(net, rename)
+    moved = with_places(net, rename)
     return replace(
         moved,
         transitions=tuple(_prefixed_transition(t, rename) for t in moved.transitions),
         contracts=tuple(_prefixed_contract(c, rename) for c in moved.contracts),
         sagas=tuple(_prefixed_saga(s, rename) for s in moved.sagas),
-        requirements=tuple(_renamed_requirement(r, rename, known) for r in net.requirements),
+        requirements=tuple(renamed_requirement(r, rename, known) for r in net.requirements),
     )
 
 
@@ -122,7 +122,7 @@ def fuse(*nets: Net, name: str, places: Mapping[str, str] | None = None) -> Net:
             for p in group
             if p.type != own.type
         ]
-    moved = [_with_places(net, survivor) for net in nets]
+    moved = [with_places(net, survivor) for net in nets]
     entries = _fused_entries(nets, survivor, members, mistakes)
     finals = _fused_finals(nets, survivor, members, mistakes)
     if mistakes:
@@ -144,10 +144,14 @@ def fuse(*nets: Net, name: str, places: Mapping[str, str] | None = None) -> Net:
     return fused
 
 
-def _with_places(net: Net, rename: Rename) -> Net:
+def with_places(net: Net, rename: Rename) -> Net:
     """The net with its places renamed wherever they are named, requirements aside.
 
-    Places that become one stay apart in ``places``.
+    Places that become one stay apart in ``places``: the caller merges them.
+
+    Args:
+        net: The net.
+        rename: The new name of each place.
     """
     return replace(
         net,
@@ -185,7 +189,8 @@ def _renamed_final(final: Final, rename: Rename) -> Final:
     return tuple(counts.items())
 
 
-def _renamed_requirement(r: Requirement, rename: Rename, known: set[str]) -> Requirement:
+def renamed_requirement(r: Requirement, rename: Rename, known: set[str]) -> Requirement:
+    """A requirement in which those texts that are known names of nodes are renamed."""
     return replace(r, args=tuple((key, _renamed_arg(key, value, rename, known)) for key, value in r.args))
 
 
@@ -360,7 +365,7 @@ def _groups(nets: tuple[Net, ...], survivor: Rename) -> list[list[Net]]:
 def _fused_requirements(nets: tuple[Net, ...], survivor: Rename) -> Iterable[Requirement]:
     for net in nets:
         here = {p.name for p in net.places}
-        yield from (_renamed_requirement(r, survivor, here) for r in net.requirements)
+        yield from (renamed_requirement(r, survivor, here) for r in net.requirements)
 
 
 def _distinct(requirements: Iterable[Requirement]) -> Iterable[Requirement]:

@@ -12,9 +12,9 @@ import dataclasses
 import enum
 import re
 import types
+from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from provenet.nets import net as net_parts
@@ -68,11 +68,15 @@ class Part:
     default: Any
 
 
-@lru_cache(maxsize=64)
 def parts_of(cls: type) -> tuple[Part, ...]:
     """The fields of a part of a net that are its content, in order."""
+    if cls not in _PARTS:
+        _PARTS[cls] = tuple(_parts(cls))
+    return _PARTS[cls]
+
+
+def _parts(cls: type) -> Iterator[Part]:
     hints = get_type_hints(cls, vars(net_parts))
-    found = []
     for f in dataclasses.fields(cls):
         if not f.init or not f.compare:
             continue  # caches, and where something was written
@@ -82,8 +86,7 @@ def parts_of(cls: type) -> tuple[Part, ...]:
             shape = Shape("args")
         else:
             shape = _shape(hints[f.name])
-        found.append(Part(f.name, shape, f.default is MISSING, None if f.default is MISSING else f.default))
-    return tuple(found)
+        yield Part(f.name, shape, f.default is MISSING, None if f.default is MISSING else f.default)
 
 
 def trigger_kind(cls: type) -> str:
@@ -122,3 +125,4 @@ def _shape(hint: Any) -> Shape:
 
 
 _PLAIN: dict[Any, Kind] = {str: "text", int: "int", bool: "flag", timedelta: "span"}
+_PARTS: dict[type, tuple[Part, ...]] = {}
