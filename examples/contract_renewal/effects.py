@@ -1,0 +1,140 @@
+"""The effects of the renewal agent: CRM, billing and e-mail, each call under its idempotency key.
+
+Nothing here decides anything and nothing here retries: the net does the one, the engine the other.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from provenet.examples.contract_renewal.client import OutsideClient, Receipt, ServiceRefused
+from provenet.examples.contract_renewal.tokens import Correction, Done, Draft, Letter, Offer
+from provenet.nets.errors import ProvenetError
+from provenet.nets.expr.build import Term, make
+from provenet.sdb.handlers import Effect, EffectRefused, Request
+
+OUTSIDE_URL = "PROVENET_RENEWAL_OUTSIDE"
+"""Environment variable with the outside world's URL, for runs that are not started by the demo."""
+
+
+class Effects:
+    """The agent's effects over one client of the outside world.
+
+    Args:
+        outside: A client, or the URL of the outside world; by default the environment names it. It is looked at on the first call only, so the net
+            builds, verifies and draws with no outside world at all.
+        timeout: How long one try of an effect may take.
+    """
+
+    def __init__(
+        self, outside: OutsideClient | str | None = None, *, timeout: timedelta = timedelta(seconds=5)
+    ) -> None:
+        self._outside = outside
+        # Without a bound on tries, an effect is repeated until it is done or refused for good: its fate is never given up as unknown.
+        forever = {"timeout": timeout, "tries": None}
+        self.create_draft = Effect("crm.create_draft", self._create_draft, Draft, Done, **forever)  # type: ignore[arg-type]
+        self.withdraw_draft = Effect("crm.withdraw_draft", self._withdraw_draft, Done, Done, **forever)  # type: ignore[arg-type]
+        self.apply_offer = Effect("billing.apply_offer", self._apply_offer, Offer, Done, **forever)  # type: ignore[arg-type]
+        self.revert_offer = Effect("billing.revert_offer", self._revert_offer, Done, Done, **forever)  # type: ignore[arg-type]
+        self.send_letter = Effect("email.send_letter", self._send_letter, Letter, Done, **forever)  # type: ignore[arg-type]
+        self.send_correction = Effect(
+            "email.send_correction",
+            self._send_correction,
+            Correction,
+            Done,
+            **forever,  # type: ignore[arg-type]
+        )
+        self.send_binding_letter = Effect(
+            "email.send_binding_letter",
+            self._send_binding_letter,
+            Offer,
+            Done,
+            **forever,  # type: ignore[arg-type]
+        )
+
+    @staticmethod
+    def correction(payload: Term, receipt: Term) -> Term:
+        """The payload of a correction, from the letter and its receipt."""
+        return make(Correction, customer=payload.customer, of=receipt.key)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if isinstance(self._outside, OutsideClient):
+            await self._outside.close()
+
+    async def _create_draft(self, request: Request) -> Done:
+        draft: Draft = request.payload
+        return await self._done(
+            request,
+            self._client().create_draft(
+                key=request.key,
+                case_id=request.case,
+                customer=draft.customer,
+                plan=draft.plan,
+                term_months=draft.term_months,
+            ),
+        )
+
+    async def _withdraw_draft(self, request: Request) -> Done:
+        undo = self._client().withdraw_draft(
+            key=request.key, case_id=request.case, undoes=request.payload.key
+        )
+        return await self._done(request, undo)
+
+    async def _apply_offer(self, request: Request) -> Done:
+        offer: Offer = request.payload
+        return await self._done(
+            request,
+            self._client().apply_offer(
+                key=request.key,
+                case_id=request.case,
+                customer=offer.customer,
+                discount_pct=offer.discount_pct,
+                term_months=offer.term_months,
+            ),
+        )
+
+    async def _revert_offer(self, request: Request) -> Done:
+        undo = self._client().revert_offer(key=request.key, case_id=request.case, undoes=request.payload.key)
+        return await self._done(request, undo)
+
+    async def _send_letter(self, request: Request) -> Done:
+        letter: Letter = request.payload
+        values = {"discount_pct": letter.discount_pct, "term_months": letter.term_months}
+        return await self._email(request, letter.customer, letter.template, values)
+
+    async def _send_correction(self, request: Request) -> Done:
+        correction: Correction = request.payload
+        return await self._email(request, correction.customer, "correction", {"of": correction.of})
+
+    async def _send_binding_letter(self, request: Request) -> Done:
+        offer: Offer = request.payload
+        values = {"discount_pct": offer.discount_pct, "term_months": offer.term_months}
+        return await self._email(request, offer.customer, "binding_offer", values)
+
+    async def _email(self, request: Request, to: str, template: str, values: dict[str, object]) -> Done:
+        send = self._client().send_email(
+            key=request.key, case_id=request.case, to=to, template=template, values=values
+        )
+        return await self._done(request, send)
+
+    async def _done(self, request: Request, call: object) -> Done:
+        try:
+            receipt: Receipt = await call  # type: ignore[misc]
+        except ServiceRefused as error:
+            raise EffectRefused(error.message, where=error.where, hint=error.hint) from error
+        return Done(key=request.key, reference=receipt.reference)
+
+    def _client(self) -> OutsideClient:
+        if not isinstance(self._outside, OutsideClient):
+            url = self._outside or os.environ.get(OUTSIDE_URL, "")
+            if not url:
+                raise ProvenetError(
+                    "the renewal agent has no outside world to act on",
+                    where="contract renewal",
+                    hint="start one: python -m provenet.examples.contract_renewal.services --db outside.db, "
+                    f"and set {OUTSIDE_URL} to the URL that it prints",
+                )
+            self._outside = OutsideClient(url)
+        return self._outside
