@@ -1,16 +1,13 @@
-"""Texts in the solver: literals, values of models, and patterns.
+r"""Texts in the solver: literals, values of models, and patterns.
 
-SMT-LIB 2.6 writes a code point as ``\\u{hex}``; so does Z3, in both directions. Everything but plain printable ASCII is
-written that way, so that a backslash in a text is never taken for an escape.
+SMT-LIB 2.6 writes a code point as ``\u{hex}``; so does Z3, in both directions. Everything but plain printable
+ASCII is written that way, so that a backslash in a text is never taken for an escape.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
-from itertools import count, product
-from string import ascii_lowercase
 
 import z3
 
@@ -59,13 +56,6 @@ def matcher(pattern: str) -> z3.ReRef:
 def no_surrogates() -> z3.ReRef:
     """All texts that Python can write down as UTF-8."""
     return z3.Star(_chars(((0, _SURROGATES[0] - 1), (_SURROGATES[1] + 1, TOP))))
-
-
-def short_texts() -> Iterator[str]:
-    """Different texts, shortest first: ``a``, ``b``, ..."""
-    for length in count(1):
-        for letters in product(ascii_lowercase, repeat=length):
-            yield "".join(letters)
 
 
 def _escaped(c: str) -> str:

@@ -1,0 +1,145 @@
+"""Values of models: what a solver's numbers and codes are as parts of token values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from string import ascii_lowercase
+
+import z3
+
+from provenet.nets.errors import ProvenetError
+from provenet.nets.schema import Type, Value, plainest, shorten
+from provenet.verify.smt_values import SymValue
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_PLAIN = 10_000
+
+
+@dataclass(slots=True)
+class Codes:
+    """Integers that stand for values which are only compared."""
+
+    _codes: dict[tuple[str, Value], int] = field(default_factory=dict)
+    _meanings: list[tuple[str, Value]] = field(default_factory=list)
+
+    def of(self, kind: str, value: Value) -> int:
+        """The code of a constant, the next free one where it is new."""
+        key = (kind, value)
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = len(self._meanings)
+            self._meanings.append(key)
+        return code
+
+    def __len__(self) -> int:
+        return len(self._meanings)
+
+    def known(self, kind: str) -> list[tuple[int, Value]]:
+        """All constants of a kind, with their codes."""
+        return [(code, value) for (k, value), code in self._codes.items() if k == kind]
+
+    def meaning(self, kind: str, code: int) -> Value | None:
+        """The constant of a kind that has this code, if one has."""
+        found = self._meanings[code] if 0 <= code < len(self._meanings) else ("", None)
+        return found[1] if found[0] == kind else None
+
+    def other(self, code: int) -> str:
+        """A text for a code of no constant: none of the constants, and different for different codes."""
+        beyond = code - len(self._meanings)
+        text = _letters(2 * beyond if beyond >= 0 else -2 * code - 1)
+        while ("str", text) in self._codes:
+            text += "'"
+        return text
+
+
+class Unrepresentable(ProvenetError):
+    """A model's value that no token has, such as 1/3 for a decimal; ``Encoding.representable`` avoids it."""
+
+    code = "PN601"
+
+
+def read_text(code: int, max_length: int | None, codes: Codes) -> str:
+    """The text that a code stands for: its constant, or one of its own."""
+    known = codes.meaning("str", code)
+    text = codes.other(code) if known is None else str(known)
+    if max_length is not None and len(text) > max_length:
+        raise Unrepresentable(f"no other text of at most {max_length} characters stands for {shorten(text)}")
+    return text
+
+
+def read_list(code: int, length: int, item: Type, codes: Codes) -> Value:
+    """A list that a code and a length stand for: the constant, or one of the plainest elements."""
+    known = codes.meaning("list", code)
+    if known is not None and len(known) == length:
+        return known
+    if not 0 <= length <= _MAX_PLAIN:
+        raise Unrepresentable(f"a model's list has {length} elements")
+    return (plainest(item),) * length
+
+
+def read_int(model: z3.ModelRef, value: SymValue) -> int:
+    """The integer that a model gives to a term."""
+    return int(model.eval(value, model_completion=True).as_long())
+
+
+def read_real(model: z3.ModelRef, value: SymValue) -> Fraction:
+    """The rational number that a model gives to a term."""
+    found = model.eval(value, model_completion=True)
+    if not z3.is_rational_value(found):
+        raise Unrepresentable(f"a model's number is irrational: {shorten(found)}")
+    return Fraction(found.numerator_as_long(), found.denominator_as_long())
+
+
+def as_decimal(value: Fraction) -> Decimal:
+    """A rational number as a decimal with as few digits as it takes."""
+    places, rest = 0, value.denominator
+    for prime in (2, 5):
+        power = 0
+        while rest % prime == 0:
+            rest, power = rest // prime, power + 1
+        places = max(places, power)
+    if rest != 1:
+        raise Unrepresentable(f"{value} has no finite decimal form")
+    coefficient = value.numerator * (10**places // value.denominator)
+    digits = tuple(int(d) for d in str(abs(coefficient)))
+    return Decimal((int(coefficient < 0), digits, -places))
+
+
+def as_float(value: Fraction) -> float:
+    """A rational number as the float that is equal to it."""
+    try:
+        found = float(value)
+    except OverflowError:
+        raise Unrepresentable(f"{shorten(value)} is too large for a float") from None
+    if Fraction(found) != value:
+        raise Unrepresentable(f"{value} is no binary float")
+    return found
+
+
+def as_datetime(value: int) -> datetime:
+    """Microseconds since 1970 as a point in time."""
+    try:
+        return EPOCH + timedelta(microseconds=value)
+    except OverflowError:
+        raise Unrepresentable(f"{value} microseconds from 1970 leave the calendar") from None
+
+
+def as_duration(value: int) -> timedelta:
+    """Microseconds as a duration."""
+    try:
+        return timedelta(microseconds=value)
+    except OverflowError:
+        raise Unrepresentable(f"{value} microseconds are too long a duration") from None
+
+
+def _letters(number: int) -> str:
+    """Different short words for different numbers from 0: a, b, ..., z, aa, ab, ..."""
+    word = ""
+    number += 1
+    while number > 0:
+        number, letter = divmod(number - 1, 26)
+        word = ascii_lowercase[letter] + word
+    return word
