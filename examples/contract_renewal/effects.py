@@ -6,13 +6,15 @@ Nothing here decides anything and nothing here retries: the net does the one, th
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 
 from provenet.examples.contract_renewal.client import OutsideClient, Receipt, ServiceRefused
 from provenet.examples.contract_renewal.tokens import Correction, Done, Draft, Letter, Offer
 from provenet.nets.errors import ProvenetError
 from provenet.nets.expr.build import Term, make
-from provenet.sdb.handlers import Effect, EffectRefused, Request
+from provenet.nets.models import Token
+from provenet.sdb.handlers import Effect, EffectFunction, EffectRefused, Request
 
 OUTSIDE_URL = "PROVENET_RENEWAL_OUTSIDE"
 """Environment variable with the outside world's URL, for runs that are not started by the demo."""
@@ -22,8 +24,9 @@ class Effects:
     """The agent's effects over one client of the outside world.
 
     Args:
-        outside: A client, or the URL of the outside world; by default the environment names it. It is looked at on the first call only, so the net
-            builds, verifies and draws with no outside world at all.
+        outside: A client, or the URL of the outside world; by default the environment names it. It is
+            looked at on the first call only, so the net builds, verifies and draws with no outside world
+            at all.
         timeout: How long one try of an effect may take.
     """
 
@@ -31,27 +34,19 @@ class Effects:
         self, outside: OutsideClient | str | None = None, *, timeout: timedelta = timedelta(seconds=5)
     ) -> None:
         self._outside = outside
-        # Without a bound on tries, an effect is repeated until it is done or refused for good: its fate is never given up as unknown.
-        forever = {"timeout": timeout, "tries": None}
-        self.create_draft = Effect("crm.create_draft", self._create_draft, Draft, Done, **forever)  # type: ignore[arg-type]
-        self.withdraw_draft = Effect("crm.withdraw_draft", self._withdraw_draft, Done, Done, **forever)  # type: ignore[arg-type]
-        self.apply_offer = Effect("billing.apply_offer", self._apply_offer, Offer, Done, **forever)  # type: ignore[arg-type]
-        self.revert_offer = Effect("billing.revert_offer", self._revert_offer, Done, Done, **forever)  # type: ignore[arg-type]
-        self.send_letter = Effect("email.send_letter", self._send_letter, Letter, Done, **forever)  # type: ignore[arg-type]
-        self.send_correction = Effect(
-            "email.send_correction",
-            self._send_correction,
-            Correction,
-            Done,
-            **forever,  # type: ignore[arg-type]
-        )
-        self.send_binding_letter = Effect(
-            "email.send_binding_letter",
-            self._send_binding_letter,
-            Offer,
-            Done,
-            **forever,  # type: ignore[arg-type]
-        )
+        # Without a bound on tries, an effect is repeated until it is done or refused for good: its fate
+        # is never given up as unknown.
+
+        def effect(name: str, run: EffectFunction, payload: type[Token]) -> Effect:
+            return Effect(name, run, payload, Done, timeout=timeout, tries=None)
+
+        self.create_draft = effect("crm.create_draft", self._create_draft, Draft)
+        self.withdraw_draft = effect("crm.withdraw_draft", self._withdraw_draft, Done)
+        self.apply_offer = effect("billing.apply_offer", self._apply_offer, Offer)
+        self.revert_offer = effect("billing.revert_offer", self._revert_offer, Done)
+        self.send_letter = effect("email.send_letter", self._send_letter, Letter)
+        self.send_correction = effect("email.send_correction", self._send_correction, Correction)
+        self.send_binding_letter = effect("email.send_binding_letter", self._send_binding_letter, Offer)
 
     @staticmethod
     def correction(payload: Term, receipt: Term) -> Term:
@@ -113,15 +108,15 @@ class Effects:
         values = {"discount_pct": offer.discount_pct, "term_months": offer.term_months}
         return await self._email(request, offer.customer, "binding_offer", values)
 
-    async def _email(self, request: Request, to: str, template: str, values: dict[str, object]) -> Done:
+    async def _email(self, request: Request, to: str, template: str, values: Mapping[str, object]) -> Done:
         send = self._client().send_email(
             key=request.key, case_id=request.case, to=to, template=template, values=values
         )
         return await self._done(request, send)
 
-    async def _done(self, request: Request, call: object) -> Done:
+    async def _done(self, request: Request, call: Awaitable[Receipt]) -> Done:
         try:
-            receipt: Receipt = await call  # type: ignore[misc]
+            receipt = await call
         except ServiceRefused as error:
             raise EffectRefused(error.message, where=error.where, hint=error.hint) from error
         return Done(key=request.key, reference=receipt.reference)

@@ -1,6 +1,7 @@
 """Ways to break the renewal net on purpose, each with the property that should notice.
 
-A mutant is a pure function from the net to a broken net: surgery on plain data, the way a mistake in a real net looks.
+A mutant is a pure function from the net to a broken net: surgery on plain data, the way a mistake in a
+real net looks.
 """
 
 from __future__ import annotations

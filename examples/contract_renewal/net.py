@@ -2,28 +2,30 @@
 
 ::
 
-    waiting ─event window.open─▶ ┬─ score churn ──────▶ risk ─────┐
-        (once)                   ├─ draft offer ──────▶ suggested ┼─join─▶ ready ─day -60─▶ scoring
-                                 └─ draft contract ───▶ registered┘                          │
-                                      (writes to the CRM)                                    │
-        ┌──────── specialist ◀── merger, or notice within a longer contract ─────────────────┤
-        │ go on?     └─ no, or no answer ─▶ escalated                                        │
-        └───────────▶ planned ◀── restructure / offer / renew ───────────────────────────────┘
-                        │  └─ plan.discontinued (exactly once) ─▶ replanned
-                      day -30
-                        ▼
-                     outreach ─ make offer (policy v7, billing) ─▶ priced ─ write letter (e-mail) ─▶ offer sent
-                                   └ attempts spent ─▶ review ◀──────────── customer.negotiate ──────────┤
-                                                         │ approve that very offer                      accept ─▶ agreed
-                                                         ▼                                              decline ─▶ churned
-                            publish approved offer (cap 50, billing) ─ send binding letter ─▶ final sent  30 idle days ─▶ expired
+    waiting ─event window.open─▶ ┬─ score churn ────▶ risk ───────┐
+               (once)            ├─ draft offer ────▶ suggested ──┼─join─▶ ready ─day -60─▶ scoring
+                                 └─ draft contract ─▶ registered ─┘                           │
+                                    (writes to the CRM)                                       │
+        ┌── go on? ── specialist ◀── merger, or notice within a longer contract ──────────────┤
+        │                └─ no, or no answer ─▶ escalated                                     │
+        └──────────────▶ planned ◀── restructure / offer / renew ─────────────────────────────┘
+                           │  └─ plan.discontinued (exactly once) ─▶ replanned
+                         day -30
+                           ▼
+                        make offer (policy v7, billing) ─▶ write letter (e-mail) ─▶ offer sent ─▶ accept
+                           └─ attempts spent ─▶ review ◀── negotiate ───────────────────┤        decline
+                                                  │ a person approves that very offer   └─ 30 idle days
+                                                  ▼
+                        publish approved offer (cap 50, billing) ─▶ send binding letter ─▶ final sent
 
-    agreed ─day -7─▶ closed                  everything else compensates in reverse order ─▶ called off
+    accept ─day -7─▶ closed                 everything else compensates in reverse order ─▶ called off
 
-An escalated case is called off too: whoever takes it over starts from a clean slate, with no half-made offer on the customer's account.
+An escalated case is called off too: whoever takes it over starts from a clean slate, with no half-made
+offer on the customer's account.
 
-Two e-mails, because CTL-1 tells them apart: the ordinary letter can be taken back by a correction, which is its compensation. The letter about an
-over-policy offer binds us for good, so it is irreversible and needs a person's approval of that very offer.
+Two e-mails, because CTL-1 tells them apart: the ordinary letter can be taken back by a correction, which
+is its compensation. The letter about an over-policy offer binds us for good, so it is irreversible and
+needs a person's approval of that very offer.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ from provenet.nets.net import Requirement
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent
 from provenet.sdb.human import Human
-from provenet.sdb.policy import Policy, policy, rule
+from provenet.sdb.policy import Policy, PolicyRule, policy, rule
 from provenet.sdb.saga import Saga, SagaHandle
 
 OPEN = "window.open"
@@ -93,11 +95,15 @@ _DAY = _P.calendar
 _TERMS = (12, 24, 36)
 _DECIDE_WITHIN = timedelta(days=7)
 _EXPENSIVE, _HIGH = 9_500, 7_000
-"""Cents a month above which a month-to-month contract is restructured, and above which a renewal takes an offer."""
+"""Cents a month above which a month-to-month contract is restructured, and any other gets an offer."""
 
 
 def agent(*, proposers: Proposers | None = None, effects: Effects | None = None) -> Agent:
-    """The renewal agent; without arguments it has the seeded stand-in proposers, and finds the outside world through the environment."""
+    """The renewal agent.
+
+    Without arguments it has the seeded stand-in proposers, and finds the outside world through the
+    environment.
+    """
     return Agent.of(build(proposers=proposers, effects=effects))
 
 
@@ -184,7 +190,7 @@ class _Renewal:
         net.route(
             "substitute risk",
             takes={"c": no_score},
-            puts={risk: lambda c: make(Risk, pct=50, source="substituted")},
+            puts={risk: lambda: make(Risk, pct=50, source="substituted")},
         )
         suggested, no_offer = net.place("suggested", Offer), net.place("no offer", Case)
         net.add(
@@ -277,10 +283,11 @@ class _Renewal:
         )
 
     def _end_of_life(self) -> None:
-        """A plan may be discontinued at any time until day -30: its replacement swaps into the waiting token exactly once.
+        """Until day -30 a plan may be discontinued: its replacement swaps into the waiting token, once.
 
-        Outreach takes either a token that nothing has changed (with the watch, so that a later event is refused) or one that has
-        absorbed its change. A token with a change still pending cannot go out, so no stale plan is ever offered.
+        Outreach takes either a token that nothing has changed (with the watch, so that a later event is
+        refused) or one that has absorbed its change. A token with a change still pending cannot go out,
+        so no stale plan is ever offered.
         """
         net = self.net
         changed = net.place("plan changed", PlanChange)
@@ -316,7 +323,10 @@ class _Renewal:
         )
 
     def _offer(self) -> None:
-        """Day -30: an offer under policy v7, committed to billing; a person decides on what the policy refuses to the end."""
+        """Day -30: an offer under policy v7, committed to billing.
+
+        A person decides on what the policy refuses to the end.
+        """
         self.net.add(
             Contract(
                 "make offer",
@@ -483,7 +493,7 @@ class _Renewal:
 # policies
 
 
-def discount_policy(name: str, case: Callable[[Term], Term], *more: object) -> Policy:
+def discount_policy(name: str, case: Callable[[Term], Term], *more: PolicyRule) -> Policy:
     """The discount policy over an ``Offer``, for inputs in which ``case`` finds the case.
 
     Args:
@@ -512,7 +522,7 @@ def discount_policy(name: str, case: Callable[[Term], Term], *more: object) -> P
             field="term_months",
             hint=f"one of {', '.join(map(str, _TERMS))} months",
         ),
-        *more,  # type: ignore[arg-type]
+        *more,
     )
 
 

@@ -1,7 +1,8 @@
-"""What the people of the demo do: the customer, the specialist, the counsel, and the outside that discontinues a plan.
+"""What the people of the demo do: customer, specialist, counsel, and whoever discontinues a plan.
 
-Everything follows from the customer's record and a seed, as pure functions: whoever drives a run asks for a case's plan and plays it
-against the clock. Customers mostly do what their record lets expect, and sometimes do not.
+Everything follows from the customer's record and a seed, as pure functions: whoever drives a run asks
+for a case's plan and plays it against the clock. Customers mostly do what their record lets expect, and
+sometimes do not.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class CasePlan:
         customer: The customer record.
         expected: The path that the record lets expect.
         habit: How the customer replies.
-        events: What the outside says, in the order of time. Some come when nothing waits for them; these are refused, and nothing happens.
+        events: What the outside says, in the order of time. Some come when nothing waits for them; these
+            are refused, and nothing happens.
         seed: The seed that all of it follows from.
         rates: How often the world is not as expected.
     """
@@ -180,9 +182,11 @@ _WHO: Mapping[str, str] = {APPROVE_OFFER: "counsel", GO_ON: "specialist"}
 
 def _choice(plan: CasePlan, task: str, about: Offer | Case) -> Literal["approve", "deny"]:
     if task == GO_ON or isinstance(about, Case):
-        # Who has given notice within a longer contract is won back by a person or not at all; a mere merger needs one look.
+        # Who has given notice within a longer contract is won back by a person or not at all; a mere
+        # merger needs one look.
         return "deny" if plan.case.notice and not plan.case.month_to_month else "approve"
-    # Counsel approves moderate excesses for customers who pay well, and now and then waves one through that the cap stops.
+    # Counsel approves moderate excesses for customers who pay well, and now and then waves one through
+    # that the cap stops.
     careless = draw(plan.seed, "careless", plan.case_id) < 0.05
     moderate = (
         about.discount_pct <= 45 and about.customer == plan.case.id and plan.case.monthly_cents >= 5_000

@@ -1,7 +1,8 @@
 """The proposers of the renewal agent: a seeded stand-in that misbehaves at a stated rate, or models.
 
-The stand-in is deterministic: what it answers, and how it misbehaves, depends on the seed and on the idempotency key of the
-request, and on nothing else. So a run that is killed and resumed meets the same answers.
+The stand-in is deterministic: what it answers, and how it misbehaves, depends on the seed and on the
+idempotency key of the request, and on nothing else. So a run that is killed and resumed meets the same
+answers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from provenet.nets.errors import ProvenetError
 from provenet.sdb.handlers import Proposer, Request
 
 MODEL = "PROVENET_RENEWAL_MODEL"
-"""Environment variable that names a model as litellm does; with it, ``Proposers.from_environment`` asks that model."""
+"""Environment variable that names a model as litellm does; with it, ``Proposers.from_environment`` asks
+that model."""
 
 Mischief = Literal["greedy", "wrong", "malformed", "crash", "hang"]
 
@@ -30,12 +32,14 @@ class Misbehaviour:
 
     Attributes:
         greedy: Proposes a discount of 90 per cent (where it proposes a discount).
-        wrong: Proposes something of the right shape that breaks a policy: another customer's offer, a risk that cannot be.
+        wrong: Proposes something of the right shape that breaks a policy: another customer's offer, a
+            risk that cannot be.
         malformed: Answers with text that is no answer.
         crash: Raises an exception.
         hang: Gives no answer in time.
         stubborn: Share of *customers* for whom every offer is over policy, whatever it is told.
-        hang_seconds: How long a hang really lasts; 0 reports the time-out at once, which keeps a long demo short.
+        hang_seconds: How long a hang really lasts; 0 reports the time-out at once, which keeps a long
+            demo short.
     """
 
     greedy: float = 0.04
@@ -117,39 +121,10 @@ class Proposers:
         """
         from provenet.sdb.proposers import model
 
-        system = "You work for a telephone company. Answer with the data asked for and nothing else."
-        limits = POLICY_V7.discount
-        asked = (
-            (Case, Score, "How likely, in per cent, is this customer to leave? Customer: {payload}"),
-            (
-                Case,
-                Offer,
-                "Suggest a renewal offer for this customer: a discount in per cent and a term of 12, 24 or 36 months. "
-                f"Discounts above {limits.max_pct} are refused. Customer: {{payload}}",
-            ),
-            (
-                Case,
-                Draft,
-                "Draft the renewal of this customer's contract: customer id, the same plan, a term of 12, 24 or 36 months. "
-                "Customer: {payload}",
-            ),
-            (
-                Plan,
-                Offer,
-                "Make the final renewal offer. Where the aim is 'renewed', the discount is 0; else it is at most "
-                f"{limits.max_pct}. The term is 12, 24 or 36 months. Plan: {{payload}}",
-            ),
-            (
-                Deal,
-                Letter,
-                "Fill in the letter for this offer: its customer, the aim as template, exactly its discount and term. "
-                "Offer: {payload}",
-            ),
-        )
         return cls(
             *(
-                model(name, prompt=prompt, takes=takes, returns=returns, system=system, **options)
-                for takes, returns, prompt in asked
+                model(name, prompt=prompt, takes=takes, returns=returns, system=_SYSTEM, **options)
+                for takes, returns, prompt in _PROMPTS
             )
         )
 
@@ -211,6 +186,31 @@ class _StandIn:
         return None
 
 
+_SYSTEM = "You work for a telephone company. Answer with the data asked for and nothing else."
+_USUAL_TERM = "a term of 12, 24 or 36 months"
+_SUGGEST = (
+    f"Suggest a renewal offer: a discount in per cent and {_USUAL_TERM}. Discounts above "
+    f"{POLICY_V7.discount.max_pct} are refused. Customer: {{payload}}"
+)
+_MAKE_DRAFT = (
+    f"Draft the renewal of this contract: customer id, the same plan, {_USUAL_TERM}. Customer: {{payload}}"
+)
+_MAKE_OFFER = (
+    "Make the final renewal offer. Where the aim is 'renewed', the discount is 0; else it is at most "
+    f"{POLICY_V7.discount.max_pct}. Give {_USUAL_TERM}. Plan: {{payload}}"
+)
+_WRITE = (
+    "Fill in the letter for this offer: its customer, the aim as template, exactly its discount and term. "
+    "Offer: {payload}"
+)
+_PROMPTS: tuple[tuple[Any, Any, str], ...] = (
+    (Case, Score, "How likely, in per cent, is this customer to leave? Customer: {payload}"),
+    (Case, Offer, _SUGGEST),
+    (Case, Draft, _MAKE_DRAFT),
+    (Plan, Offer, _MAKE_OFFER),
+    (Deal, Letter, _WRITE),
+)
+
 _MALFORMED = (
     "",
     "Sure! Here is a great offer for you:",
@@ -256,7 +256,7 @@ def _offer(plan: Plan, luck: float) -> Offer:
     return Offer(customer=plan.case.id, discount_pct=discount, term_months=term)
 
 
-def _wrong_offer(payload: Case | Plan, answer: Offer, luck: float) -> Offer:
+def _wrong_offer(_: Case | Plan, answer: Offer, luck: float) -> Offer:
     change: dict[str, object] = {"customer": "C-012"} if luck < 0.5 else {"term_months": 48}
     return answer.model_copy(update=change)
 
@@ -265,11 +265,11 @@ def _draft(case: Case, luck: float) -> Draft:
     return Draft(customer=case.id, plan=case.plan, term_months=12 if luck < 0.5 else 24)
 
 
-def _wrong_draft(case: Case, answer: Draft, luck: float) -> Draft:
+def _wrong_draft(_: Case, answer: Draft, luck: float) -> Draft:
     return answer.model_copy(update={"plan": "Unlimited everything"} if luck < 0.5 else {"customer": "C-001"})
 
 
-def _letter(deal: Deal, luck: float) -> Letter:
+def _letter(deal: Deal, _: float) -> Letter:
     return Letter(
         customer=deal.offer.customer,
         template=deal.aim,
@@ -278,5 +278,5 @@ def _letter(deal: Deal, luck: float) -> Letter:
     )
 
 
-def _wrong_letter(deal: Deal, answer: Letter, luck: float) -> Letter:
+def _wrong_letter(_: Deal, answer: Letter, __: float) -> Letter:
     return answer.model_copy(update={"discount_pct": min(100, answer.discount_pct + 5)})

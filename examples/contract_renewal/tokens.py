@@ -1,4 +1,7 @@
-"""The tokens of the renewal net. They are small: a case carries what its policies and letters read, and no more."""
+"""The tokens of the renewal net.
+
+They are small: a case carries what its policies and letters read, and no more.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class Risk(Token):
 
 
 class Offer(Token):
-    """An offer: the same record from the proposal to billing, so that who approves one approves that very offer."""
+    """An offer: one record from the proposal to billing, so that a person approves that very offer."""
 
     customer: Id
     discount_pct: Percent
