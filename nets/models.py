@@ -108,7 +108,7 @@ def annotation_of(of: Type) -> Any:
         case schema.OptionalType(item):
             return Optional[annotation_of(item)]  # noqa: UP045 - built at run time; None has no |
         case schema.ListType(item, max_length):
-            return _annotated(tuple[(annotation_of(item), ...)], max_length=max_length)
+            return _annotated(types.GenericAlias(tuple, (annotation_of(item), ...)), max_length=max_length)
         case schema.RecordType():
             return model_of(of)
 

@@ -73,6 +73,7 @@ from provenet.nets.schema import (
     Type,
     Value,
     check,
+    shorten,
 )
 
 MAX_LENGTH = 10_000
@@ -130,7 +131,7 @@ class _Token:
     at: int
 
     def __str__(self) -> str:
-        return "the end" if self.kind == "end" else repr(self.text)
+        return "the end" if self.kind == "end" else shorten(self.text, 40)
 
 
 _TOKEN = re.compile(
