@@ -1,0 +1,107 @@
+"""The expanded view: every place and transition, fragments as clusters."""
+
+from __future__ import annotations
+
+import graphviz
+
+from provenet.nets.expr.show import show
+from provenet.nets.net import Put, Read, Role, Take, Transition
+from provenet.visualize import html
+from provenet.visualize.badges import badge
+from provenet.visualize.canvas import Canvas
+from provenet.visualize.structure import Group
+
+_TINTS = {"contract": "#f7f9fb", "saga": "#faf6f9", "human": "#fdfbee"}
+_KINDS = {"contract": "contract", "saga": "saga scope", "human": "human task"}
+# These run against the flow, so they are laid out backwards: an undo then lies below the step that it undoes.
+_BACKWARD = frozenset((Role.RETRY, Role.UNWIND, Role.COMPENSATE, Role.DISCHARGE))
+
+
+def expanded(canvas: Canvas) -> graphviz.Digraph:
+    """Draw the expanded view."""
+    outer = canvas.graph("expanded")
+    graph = graphviz.Digraph("cluster_net")
+    canvas.ends(graph)
+    net, shape = canvas.net, canvas.shape
+    for i, group in enumerate(shape.groups):
+        with graph.subgraph(name=f"cluster_{i}") as box:
+            _cluster(canvas, box, group)
+    for place in net.places:
+        if place.name not in shape.of_place:
+            canvas.place(graph, place)
+    attached = {t.name for group in shape.groups for t in _attached(canvas, group)}
+    for t in net.transitions:
+        if t.name not in shape.of_transition and t.name not in attached:
+            canvas.transition(graph, t)
+    for t in net.transitions:
+        _arcs(canvas, graph, t)
+    return canvas.finish(outer, graph, "expanded")
+
+
+def _cluster(canvas: Canvas, box: graphviz.Digraph, group: Group) -> None:
+    theme = canvas.theme
+    title = html.font(html.text(group.id or "·", limit=80), size=11, weight="bold")
+    title += html.font(html.text(f"  {_KINDS[group.kind]}"), size=9, colour=theme.faint)
+    stamp = badge(canvas.found, f"group:{group.id}", theme)
+    cells = [html.td(title), *([html.td(stamp)] if stamp else [])]
+    bad = canvas.found.refuted(f"group:{group.id}")
+    box.attr(
+        label=html.label(html.table(html.tr(*cells))),
+        labelloc="t",
+        labeljust="l",
+        style="rounded,filled",
+        fillcolor=_TINTS[group.kind],
+        color=theme.bad if bad else theme.faint,
+        penwidth="2.4" if bad else "0.8",
+        margin="8",
+    )
+    for name in group.interior:
+        canvas.place(box, canvas.net.place(name), group=group.id)
+    for t in (*group.transitions, *_attached(canvas, group)):
+        canvas.transition(box, t, group=group.id)
+
+
+def _attached(canvas: Canvas, group: Group) -> list[Transition]:
+    """Transitions that begin or end a scope: the folded view draws them beside its box, this one inside."""
+    if group.kind != "saga":
+        return []
+    return [t for t in canvas.net.transitions if t.contract == group.id and t.name not in canvas.shape.of_transition]
+
+
+def _arcs(canvas: Canvas, graph: graphviz.Digraph, t: Transition) -> None:
+    backward = t.role in _BACKWARD and t.name in canvas.shape.of_transition
+    into, out = canvas.end_of(t, "in"), canvas.end_of(t, "out")
+    told = {place for place, _ in canvas.told(t)}
+    # A place that is taken from and put back into is one line with two heads.
+    both = {a.place for a in t.takes} & {p.place for p in t.puts} if canvas.inscriptions == "off" else set()
+    for take in t.takes:
+        if take.place in told:
+            continue
+        place, label = canvas.place_ids[take.place], _label(canvas, take)
+        if take.place in both:
+            graph.edge(place, into, label, dir="both")
+        elif backward:
+            graph.edge(into, place, label, dir="back")
+        else:
+            graph.edge(place, into, label)
+    for read in t.reads:
+        if read.place not in told:
+            graph.edge(canvas.place_ids[read.place], into, _label(canvas, read), style="dashed", arrowhead="dot")
+    for put in t.puts:
+        if put.place in told or put.place in both:
+            continue
+        place, label = canvas.place_ids[put.place], _label(canvas, put)
+        if backward:
+            graph.edge(place, out, label, dir="back")
+        else:
+            graph.edge(out, place, label)
+
+
+def _label(canvas: Canvas, arc: Take | Read | Put) -> str:
+    parts = [f"{arc.weight}×"] if arc.weight != 1 else []
+    if canvas.inscriptions == "on" and not canvas.big:
+        said = (show(arc.expr) if arc.expr else "") if isinstance(arc, Put) else (arc.var or "")
+        parts += [said] if said else []
+    if not parts:
+        return ""
+    return html.label(html.font(html.text(" ".join(parts), width=26, limit=90, most=3), size=8))

@@ -1,0 +1,126 @@
+"""What the parts of a net say in a picture: short sentences for people."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from provenet.nets.expr.ast import Const, Expr
+from provenet.nets.expr.show import show
+from provenet.nets.net import (
+    After,
+    Ask,
+    Auto,
+    Choice,
+    ContractInfo,
+    Explain,
+    Judge,
+    Net,
+    OnFailure,
+    Perform,
+    Role,
+    Signal,
+    Transition,
+)
+from provenet.nets.schema import RecordType, Type, UnitType
+from provenet.visualize.palette import LOOKS
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def duration(span: timedelta) -> str:
+    """A time span in its largest whole unit: ``7 days``."""
+    seconds = span.total_seconds()
+    for size, unit in _UNITS:
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:g} seconds"
+
+
+def delay(expr: Expr) -> str:
+    """A timer's delay: ``after 7 days``, ``at 2026-01-01 09:00``, or the expression."""
+    if isinstance(expr, Const) and isinstance(expr.value, timedelta):
+        return f"after {duration(expr.value)}"
+    if isinstance(expr, Const) and isinstance(expr.value, datetime):
+        return f"at {expr.value:%Y-%m-%d %H:%M %Z}"
+    return f"after {show(expr)}"
+
+
+def type_name(of: Type) -> str:
+    """The name of a type, short; empty for plain black tokens and for records without a name."""
+    if isinstance(of, UnitType):
+        return ""
+    if isinstance(of, RecordType):
+        return of.name
+    return str(of)
+
+
+def short_name(name: str, group: str) -> str:
+    """A name without its group's prefix."""
+    return name.removeprefix(f"{group}.") if group else name
+
+
+def cancels(t: Transition, ordinary: frozenset[str]) -> str:
+    """What a transition's resets do, in a few words; empty where it has none."""
+    if not t.resets:
+        return ""
+    if len(t.resets) > 3 and ordinary - {a.place for a in t.takes} <= set(t.resets):
+        return "cancels all ordinary work"
+    names = ", ".join(t.resets[:3])
+    return f"empties {names}" + (f" and {len(t.resets) - 3} more" if len(t.resets) > 3 else "")
+
+
+def happens(t: Transition) -> str:
+    """What makes a transition fire, for the second line of its box; empty where the role says it all."""
+    match t.trigger:
+        case After(span):
+            return delay(span)
+        case Signal(event):
+            return f"on {event}"
+        case Choice(task, choice, who):
+            return f"{who or 'anybody'}: {choice}" if t.role is not Role.ROUTE else f"{task}: {choice}"
+        case Perform(handler):
+            return handler
+        case _:
+            return ""
+
+
+def who_acts(net: Net, t: Transition) -> str:
+    """Who makes a transition fire, in words for a trace."""
+    match t.trigger:
+        case Ask():
+            of = type_name(t.fresh[0].type) if t.fresh else ""
+            return f"the proposer may say any {of}" if of else "the proposer may say anything"
+        case Explain() | Auto() if t.role in {Role.ACCEPT, Role.REJECT}:
+            policy = _policy(net, t.contract)
+            return f"policy {policy} {'lets it pass' if t.role is Role.ACCEPT else 'refuses it'}"
+        case Judge(handler, accepts):
+            return f"function {handler} {'lets it pass' if accepts else 'refuses it'}"
+        case Perform(handler, external=external):
+            return f"{handler} is performed" + (", outside" if external else ", in the database")
+        case OnFailure(of):
+            asked = net.has_transition(of) and net.transition(of).role is Role.PROPOSE
+            return "the proposer gives no usable answer" if asked else "the effect fails for good"
+        case After(span):
+            return f"time passes: {delay(span)}"
+        case Choice(_, choice, who):
+            return f"a person ({who or 'anybody'}) chooses {choice}"
+        case Signal(event):
+            return "somebody pulls the kill switch" if t.role is Role.KILL else f"the outside sends {event}"
+        case _:
+            return f"by itself: {LOOKS[t.role].tag}"
+
+
+def rules(info: ContractInfo) -> list[str]:
+    """The rules of a policy as text over the proposal's fields."""
+    return [without_proposal(show(r.expr)) for r in info.rules]
+
+
+def without_proposal(text: str) -> str:
+    """``proposal.discount_pct <= 30`` as ``discount_pct <= 30``."""
+    return re.sub(r"\bproposal\.", "", text)
+
+
+def _policy(net: Net, contract: str) -> str:
+    found = next((c.policy for c in net.contracts if c.id == contract), "")
+    return f"“{found}”" if found else ""
