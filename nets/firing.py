@@ -10,13 +10,13 @@ Everything is a pure function over an immutable marking; ``NetRule`` only caches
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import permutations
 from typing import TypeAlias
 
 from provenet.nets.errors import Breach, NotEnabled, TypeMismatch
-from provenet.nets.expr.ast import Expr
+from provenet.nets.expr.ast import Expr, Var
 from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.show import show
 from provenet.nets.marking import Marking
@@ -100,10 +100,11 @@ class _Step:
         "_ensures",
         "_fresh",
         "_guard",
+        "_named",
+        "_needs",
         "_net",
         "_puts",
         "_requires",
-        "_taken",
         "scope",
         "transition",
     )
@@ -116,8 +117,17 @@ class _Step:
         self._guard = _maybe(transition.guard, bound)
         self._ensures = _maybe(transition.ensures, self.scope)
         self._requires = _maybe(transition.requires, self.scope)
-        self._puts: list[tuple[str, Compiled | None, int]] = [
-            (p.place, None if p.expr is None else compile_expr(p.expr, self.scope), p.weight)
+        fresh = {f.var for f in transition.fresh}
+        self._puts = [
+            (
+                p.place,
+                None if p.expr is None else compile_expr(p.expr, self.scope),
+                (UNIT_VALUE,) * p.weight,
+                # A token that only moves between places of one type was checked when it entered the marking.
+                not (isinstance(p.expr, Var) and p.expr.name not in fresh)
+                or self.scope[p.expr.name] != net.place(p.place).type,
+                net.place(p.place).capacity,
+            )
             for p in transition.puts
         ]
         self._fresh = transition.fresh
@@ -133,27 +143,48 @@ class _Step:
                 count_read += arc.weight
             arcs[arc.place] = (taken, read, count_taken, count_read)
         self._arcs = [(place, tuple(t), tuple(r), ct, cr) for place, (t, r, ct, cr) in arcs.items()]
-        self._taken = [(place, t, ct) for place, t, _, ct, _ in self._arcs]
+        self._named = [(place, t + r) for place, t, r, _, _ in self._arcs if t or r]
+        self._needs = [(place, len(t) + len(r) + ct + cr) for place, t, r, ct, cr in self._arcs]
 
     def bindings(self, marking: Marking) -> Iterator[Binding]:
-        for place, taken, read, count_taken, count_read in self._arcs:
-            if marking.count(place) < len(taken) + len(read) + count_taken + count_read:
+        tokens = marking._tokens  # noqa: SLF001 - the hot path of every search
+        for place, needed in self._needs:
+            if len(tokens.get(place, ())) < needed:
                 return
-        yield from self._extend(marking, 0, {})
+        guard = self._guard
+        if not self._named:
+            if guard is None or guard({}):
+                yield {}
+        elif len(self._named) == 1 and len(self._named[0][1]) == 1:
+            place, (var,) = self._named[0]
+            for token in dict.fromkeys(tokens[place]):
+                binding = {var: token}
+                if guard is None or guard(binding):
+                    yield binding
+        else:
+            yield from self._extend(marking, 0, {})
 
     def fire(self, marking: Marking, binding: Binding) -> Marking:
         name = self.transition.name
         changes: dict[str, tuple[Value, ...]] = {}
         for place, taken, read, count_taken, count_read in self._arcs:
-            rest = list(marking[place])
+            held = marking[place]
+            if not taken and not read:
+                if len(held) < count_taken + count_read:
+                    raise self._too_few(place)
+                if count_taken:
+                    changes[place] = held[count_taken:]
+                continue
+            rest = list(held)
             for var in taken:
                 self._remove(rest, place, binding, var)
             if count_taken + count_read > len(rest) - len(read):
-                raise NotEnabled(f"{place!r} holds too few tokens", where=f"transition {name!r}")
+                raise self._too_few(place)
             del rest[:count_taken]
-            left = list(rest)
-            for var in read:
-                self._remove(left, place, binding, var)
+            if read:
+                left = list(rest)
+                for var in read:
+                    self._remove(left, place, binding, var)
             changes[place] = tuple(rest)
         if self._guard is not None and not self._guard(binding):
             raise NotEnabled(
@@ -162,13 +193,15 @@ class _Step:
         self._check_outside(binding)
         for place in self.transition.resets:
             changes[place] = ()
-        for place, build, weight in self._puts:
-            tokens = (UNIT_VALUE,) * weight if build is None else (build(binding),)
+        for place, build, black, unchecked, capacity in self._puts:
+            tokens = black
             if build is not None:
-                self._check_token(place, tokens[0])
+                token = build(binding)
+                if unchecked:
+                    self._check_token(place, token)
+                tokens = (token,)
             before = changes[place] if place in changes else marking[place]
             changes[place] = before + tokens
-            capacity = self._net.place(place).capacity
             if capacity is not None and len(changes[place]) > capacity:
                 raise Breach(
                     f"place {place!r} would hold {len(changes[place])} tokens, its capacity is {capacity}",
@@ -176,34 +209,18 @@ class _Step:
                 )
         return marking.replace(changes)
 
+    def _too_few(self, place: str) -> NotEnabled:
+        return NotEnabled(f"{place!r} holds too few tokens", where=f"transition {self.transition.name!r}")
+
     def _extend(self, marking: Marking, at: int, binding: dict[str, Value]) -> Iterator[Binding]:
-        if at == len(self._arcs):
+        if at == len(self._named):
             if self._guard is None or self._guard(binding):
                 yield dict(binding)
             return
-        place, taken, read, _, _ = self._arcs[at]
-        variables = taken + read
-        if not variables:
+        place, variables = self._named[at]
+        for chosen in _choices(Counter(marking[place]), len(variables)):
+            binding.update(zip(variables, chosen, strict=True))
             yield from self._extend(marking, at + 1, binding)
-            return
-        tokens = marking[place]
-        if len(variables) == 1:
-            seen: set[Value] = set()
-            for token in tokens:
-                if token not in seen:
-                    seen.add(token)
-                    binding[variables[0]] = token
-                    yield from self._extend(marking, at + 1, binding)
-            binding.pop(variables[0], None)
-            return
-        done: set[tuple[Value, ...]] = set()
-        for chosen in permutations(tokens, len(variables)):
-            if chosen not in done:
-                done.add(chosen)
-                binding.update(zip(variables, chosen, strict=True))
-                yield from self._extend(marking, at + 1, binding)
-        for var in variables:
-            binding.pop(var, None)
 
     def _remove(self, rest: list[Value], place: str, binding: Binding, var: str) -> None:
         try:
@@ -243,6 +260,19 @@ class _Step:
 def show_guard(expr: Expr | None) -> str:
     """A condition for people; ``true`` where there is none."""
     return "true" if expr is None else show(expr)
+
+
+def _choices(tokens: Counter[Value], n: int) -> Iterator[tuple[Value, ...]]:
+    """Ordered choices of ``n`` tokens of a multiset, each once: work in proportion to what is yielded."""
+    if n == 0:
+        yield ()
+        return
+    for token in list(tokens):
+        if tokens[token]:
+            tokens[token] -= 1
+            for rest in _choices(tokens, n - 1):
+                yield (token, *rest)
+            tokens[token] += 1
 
 
 def _maybe(expr: Expr | None, scope: Mapping[str, Type]) -> Compiled | None:

@@ -39,7 +39,16 @@ class Marking:
 
     def replace(self, changes: Mapping[str, tuple[Value, ...]]) -> Marking:
         """The marking with some places' tokens replaced."""
-        return Marking({**self._tokens, **changes})
+        tokens = self._tokens.copy()
+        for place, held in changes.items():
+            if held:
+                tokens[place] = held
+            else:
+                tokens.pop(place, None)
+        made = Marking.__new__(Marking)
+        made._tokens = tokens
+        made._hash = None
+        return made
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Marking):
