@@ -408,14 +408,22 @@ def _nearest_zero(lo: Any, hi: Any, zero: Any) -> Any:
 
 
 def _places(value: Decimal) -> int:
-    exponent = value.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+    return max(0, -_trimmed(value)[1])
 
 
 def _modest(value: Decimal) -> bool:
     """Few enough digits, and an exponent small enough, that sums and products stay exact and cheap."""
+    digits, exponent = _trimmed(value)
+    return digits <= _MAX_DIGITS and abs(exponent) <= _MAX_DIGITS
+
+
+def _trimmed(value: Decimal) -> tuple[int, int]:
+    """Digits and exponent without trailing zeros: equal values belong to the same types."""
     _, digits, exponent = value.as_tuple()
-    return len(digits) <= _MAX_DIGITS and isinstance(exponent, int) and abs(exponent) <= _MAX_DIGITS
+    count = len(digits)
+    while count and not digits[count - 1]:
+        count -= 1
+    return (count, int(exponent) + len(digits) - count) if count else (0, 0)
 
 
 def _representable(c: str) -> bool:
