@@ -2,9 +2,10 @@
 
 An ``Encoding`` turns token types into bundles of solver terms (see ``provenet.verify.smt_values``) and
 expressions into terms over them. Strings that are only compared, and lists too long to unfold, are codes:
-constants have the codes 0, 1, 2, ...; every other value of a run has some other integer, equal where the values
-are. So a formula has a model wherever there is a run. A model need not have a run (a list's code says nothing of its
-elements), which is why traces are replayed. What has no encoding raises ``Opaque``: nothing is ever guessed.
+constants have the codes 0, 1, 2, ...; every other value of a run has some other integer, equal where the
+values are. So a formula has a model wherever there is a run. A model need not have a run (a list's code says
+nothing of its elements), which is why traces are replayed. What has no encoding raises ``Opaque``: nothing is
+ever guessed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from operator import add, ge, gt, le, lt, mul, sub
 from typing import Any, Literal, TypeAlias
 
@@ -192,8 +192,8 @@ class Encoding:
         """That a value belongs to a type: bounds, members of an enum, lengths, places of a decimal.
 
         What a code hides (the length of a string, the elements of a long list) cannot be said. There ``assume``
-        says too little, so it holds of every value of the type, and ``prove`` too much, so a value of
-        which it holds belongs to the type.
+        says too little, so it holds of every value of the type, and ``prove`` says too much, so what it holds
+        of belongs to the type.
 
         Args:
             value: A symbolic value of the type's structure.
@@ -238,14 +238,13 @@ class Encoding:
         Raises:
             Opaque: There is no such term.
         """
-        # What the type has no leaves for must not be lost inside an expression. Of a whole value it may be: then
-        # the code -1, or the length, says that the value does not inhabit the type.
+        # What the type has no leaves for must not be lost inside an expression. Of a whole value it may be:
+        # then the code -1, or the length, says that the value does not inhabit the type.
         if isinstance(given, StrType) and isinstance(wanted, EnumType) and not z3.is_string_value(value):
             return self._code_of(value, wanted)
         value = self._coerce(value, given, wanted)
-        if isinstance(wanted, ListType) and isinstance(value, SymList) and value.items is not None:
-            if is_bounded(wanted):
-                value = SymList(value.length, value.items[: wanted.max_length], value.code)
+        if isinstance(wanted, ListType) and isinstance(value, SymList) and is_bounded(wanted) and value.items:
+            value = SymList(value.length, value.items[: wanted.max_length], value.code)
         return self._shape(value, wanted)
 
     def concretize(self, model: z3.ModelRef, value: SymValue, of: Type) -> Value:
@@ -520,7 +519,7 @@ class Encoding:
                 return value
 
     def _text_of_code(self, value: SymValue, of: EnumType) -> z3.ExprRef:
-        if z3.is_int_value(value):
+        if isinstance(value, z3.IntNumRef):
             return literal(str(self._codes.meaning("str", value.as_long())))
         *others, found = [literal(str(text)) for text in of.values]
         for text, term in zip(of.values, others, strict=False):
@@ -586,7 +585,7 @@ class Encoding:
             case DecimalType(lo, hi, places):
                 bound(value, None if lo is None else real(lo), None if hi is None else real(hi), out)
                 if places is not None:
-                    out.append(z3.IsInt(value * real(Fraction(10**places))))
+                    out.append(z3.IsInt(value * real(10**places)))
                 if reading == "prove":
                     self._few_digits(value, of, out)
             case FloatType(lo, hi):
@@ -655,11 +654,11 @@ class Encoding:
 
     def _few_digits(self, value: z3.ExprRef, of: DecimalType, out: list[z3.BoolRef]) -> None:
         """A decimal carries at most 60 digits, so one that is computed must be shown to keep within them."""
-        places = 30 if of.places is None else of.places
-        if of.places is None:
-            out.append(z3.IsInt(value * real(Fraction(10**places))))
+        places = of.places if of.places is not None and of.places <= _MAX_PLACES else _MAX_PLACES
+        if places != of.places:
+            out.append(z3.IsInt(value * real(10**places)))
         if of.lo is None or of.hi is None or max(abs(of.lo), abs(of.hi)) >= 10 ** (60 - places):
-            edge = Fraction(10 ** (60 - places) - 1)
+            edge = 10 ** (60 - places) - 1
             bound(value, real(-edge), real(edge), out)
 
     def _representable(self, value: SymValue, of: Type, out: list[z3.BoolRef]) -> None:
@@ -669,12 +668,12 @@ class Encoding:
                 case DecimalType():
                     places = 9 if kind.places is None else kind.places
                     if kind.places is None:
-                        out.append(z3.IsInt(leaf * real(Fraction(10**places))))
-                    edge = Fraction(10 ** (50 - min(places, 40)))
+                        out.append(z3.IsInt(leaf * real(10**places)))
+                    edge = 10 ** (50 - min(places, 40))
                     bound(leaf, real(-edge), real(edge), out)
                 case FloatType():
-                    out.append(z3.IsInt(leaf * real(Fraction(2**10))))
-                    bound(leaf, real(Fraction(-(2**40))), real(Fraction(2**40)), out)
+                    out.append(z3.IsInt(leaf * real(2**10)))
+                    bound(leaf, real(-(2**40)), real(2**40), out)
                 case StrType() if self.strings == "theory":
                     out.append(z3.InRe(leaf, no_surrogates()))
                 case StrType():
@@ -730,6 +729,7 @@ _LAST = microseconds(datetime(3000, 1, 1, tzinfo=UTC) - EPOCH) - 1
 _ZONE = 86_400_000_000 - 1
 _MAX_SPAN = microseconds(timedelta(days=400_000))
 _SPARE = 12
+_MAX_PLACES = 30
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _COMPUTE: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul}
 
