@@ -1,1 +1,24 @@
-"""Durable execution of proved nets: cases, events, timers, people, and effects that happen once."""
+"""Durable execution of proved nets: exactly what was proved, through crashes, on SQLite."""
+
+from provenet.engine.clock import Clock, RealClock, VirtualClock
+from provenet.engine.engine import Engine, Progress
+from provenet.engine.store import transaction
+from provenet.engine.views import CaseDetail, CaseView, LogLine, Reader, TaskView
+from provenet.engine.workers import Decision, People, Task
+
+__all__ = [
+    "CaseDetail",
+    "CaseView",
+    "Clock",
+    "Decision",
+    "Engine",
+    "LogLine",
+    "People",
+    "Progress",
+    "Reader",
+    "RealClock",
+    "Task",
+    "TaskView",
+    "VirtualClock",
+    "transaction",
+]

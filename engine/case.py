@@ -1,0 +1,294 @@
+"""A case in memory: its marking with the tokens' ids, and the one place where a firing changes it.
+
+The marking is the firing rule's own; beside each place's tokens lie their ids, in the same order. ``fire`` asks the rule for the next marking, works out
+which tokens came and went, and writes event, tokens and head to the store's next commit. Replaying a log (``provenet.engine.audit``) runs
+this very code and compares its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Literal, Protocol, TypeAlias
+
+from provenet.engine.codec import Encoder, plain, quote
+from provenet.engine.program import Program, Step
+from provenet.nets.marking import Marking
+from provenet.nets.schema import Value
+
+Status: TypeAlias = Literal["running", "waiting", "done", "killed", "parked", "failed"]
+"""``running`` has work in flight, ``waiting`` waits for time, a person or an event; the other four do not move by themselves."""
+
+LIVE: tuple[Status, ...] = ("running", "waiting")
+"""The statuses of a case that moves by itself."""
+
+GENESIS = bytes(32)
+"""What the first entry of every log is chained to."""
+
+
+class Book(Protocol):
+    """Where a case's changes are written: the store, or a replay."""
+
+    def append(self, table: str, row: tuple[object, ...]) -> None:
+        """Add a row that is never touched again."""
+        ...
+
+    def put(self, table: str, key: object, row: tuple[object, ...]) -> None:
+        """Add or replace the row with that primary key."""
+        ...
+
+    def drop(self, table: str, key: tuple[object, ...]) -> None:
+        """Remove the row with that primary key."""
+        ...
+
+    def move_case(self, no: int, expected: int, row: tuple[object, ...]) -> None:
+        """Change the case's own row."""
+        ...
+
+
+@dataclass(slots=True)
+class OpenTask:
+    """A decision that a person is asked for."""
+
+    task: str
+    token: int
+    steps: dict[str, Step]
+    role: str
+    about: str
+    about_hash: str
+    opened: int
+    deadline: int | None
+
+
+@dataclass(slots=True)
+class Fired:
+    """What a firing did to the tokens: ids taken or reset, and tokens put as (id, place)."""
+
+    gone: tuple[int, ...]
+    put: tuple[tuple[int, str], ...]
+
+
+@dataclass(slots=True, eq=False)
+class LiveCase:
+    """A case in memory; see the module's docstring.
+
+    Attributes:
+        no: Its number in the store.
+        id: Its id.
+        program: Its net version.
+        marking: The current marking.
+        ids: Per place, the ids of its tokens, in the marking's order.
+        arrived: When each live token arrived.
+        next_token: The next token's id.
+        seq: Number of the last event; also the version of the case's row.
+        head: Hash of the last event.
+        jobs: Work in flight, by transition and token.
+        timers: When each timer is due, by transition and token; ``by_token`` says which a token has.
+        tasks: Open tasks, by task and token.
+        receipts: Of effects that were begun before a restart: tries so far, and the receipt where it came.
+        answers: Proposals that were paid for and not used yet.
+    """
+
+    no: int
+    id: str
+    program: Program
+    created: int
+    marking: Marking = field(default_factory=Marking)
+    ids: dict[str, list[int]] = field(default_factory=dict)
+    arrived: dict[int, int] = field(default_factory=dict)
+    next_token: int = 1
+    seq: int = 0
+    head: bytes = GENESIS
+    status: Status = "running"
+    reason: str | None = None
+    killed: Literal[0, 1] = 0
+    finished: int | None = None
+    outcome_place: str | None = None
+    outcome: str | None = None
+    jobs: dict[tuple[int, int], object] = field(default_factory=dict)
+    timers: dict[tuple[int, int], int] = field(default_factory=dict)
+    by_token: dict[int, list[int]] = field(default_factory=dict)
+    tasks: dict[tuple[str, int], OpenTask] = field(default_factory=dict)
+    receipts: dict[tuple[int, int], tuple[int, str | None]] = field(default_factory=dict)
+    answers: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def start(self, book: Book, marking: Marking, at: int) -> None:
+        """Log the start and put the first tokens."""
+        self.marking = marking
+        put = []
+        for place, tokens in sorted(marking.items()):
+            encode = self.program.encoders[place]
+            for value in tokens:
+                put.append(self._new(book, place, encode(value), at))
+        self.log(book, "start", "", at, f'{{"net":{quote(self.program.hash)},"put":[{",".join(put)}]}}')
+
+    def fire(
+        self,
+        book: Book,
+        step: Step,
+        binding: Mapping[str, Value],
+        at: int,
+        *,
+        chosen: Mapping[str, int] | None = None,
+        loose: frozenset[int] = frozenset(),
+        note: str = "",
+    ) -> Fired:
+        """Fire a transition.
+
+        Args:
+            book: Where to write.
+            step: The transition.
+            binding: Values of all its variables.
+            at: The time, in microseconds.
+            chosen: For a taken variable, which token it stands for, where several are equal.
+            loose: Which black tokens to take first.
+            note: JSON object with what else the log should say.
+
+        Raises:
+            FiringError: The rule forbids it; nothing has changed.
+        """
+        before, ids = self.marking, self.ids
+        after = self.program.rule.fire(before, step.transition.name, binding)
+        gone: list[int] = []
+        bound: list[str] = []
+        for place, variables, count in step.consumes:
+            here = ids[place]
+            if len(here) == 1:
+                # The usual case: one token, taken under a variable or as a black one.
+                if variables:
+                    bound.append(f"{quote(variables[0])}:{here[0]}")
+                gone += here
+                ids[place] = []
+                continue
+            values, rest = list(before[place]), list(here)
+            for var in variables:
+                first = values.index(binding[var])
+                wanted = None if chosen is None else chosen.get(var)
+                if wanted is not None and rest[first] != wanted and wanted in rest:
+                    other = rest.index(wanted)
+                    if values[other] == values[first]:
+                        rest[first], rest[other] = rest[other], rest[first]
+                bound.append(f"{quote(var)}:{rest[first]}")
+                gone.append(rest[first])
+                del values[first], rest[first]
+            if count:
+                if loose and all(v == () for v in values):
+                    rest.sort(key=lambda i: i not in loose)
+                gone += rest[:count]
+                del rest[:count]
+            ids[place] = rest
+        for place, variables in step.looks:
+            values, here = list(after[place]) if place in before else [], ids.get(place, [])
+            for var in variables:
+                bound.append(
+                    f"{quote(var)}:{here[values.index(binding[var])]}"
+                    if binding[var] in values
+                    else f"{quote(var)}:0"
+                )
+        reset: list[int] = []
+        for place in step.transition.resets:
+            if ids.get(place):
+                reset += ids[place]
+                ids[place] = []
+        self.marking = after
+        put: list[str] = []
+        made: list[tuple[int, str]] = []
+        at_place: dict[str, int] = {}
+        for place, weight in step.puts:
+            encode = self.program.encoders[place]
+            tokens = after[place]
+            first = at_place.get(place, len(ids.get(place, ())))
+            for value in tokens[first : first + weight]:
+                made.append((self.next_token, place))
+                put.append(self._new(book, place, encode(value), at))
+            at_place[place] = first + weight
+        for token in gone:
+            del self.arrived[token]
+            book.drop("provenet_token", (self.no, token))
+        for token in reset:
+            del self.arrived[token]
+            book.drop("provenet_token", (self.no, token))
+        parts = [f'{{"bind":{{{",".join(bound)}}},"took":[{",".join(map(str, gone))}]']
+        if reset:
+            parts.append(f'"reset":[{",".join(map(str, reset))}]')
+        if step.brings:
+            brought = ",".join([f"{quote(var)}:{encode(binding[var])}" for var, encode in step.brings])
+            parts.append(f'"bring":{{{brought}}}')
+        parts.append(f'"put":[{",".join(put)}]')
+        if note:
+            parts.append(f'"note":{note}')
+        self.log(book, "fire", step.transition.name, at, ",".join(parts) + "}")
+        return Fired((*gone, *reset), tuple(made))
+
+    def log(self, book: Book, kind: str, transition: str, at: int, data: str) -> None:
+        """Append an entry to the log, chained to the one before."""
+        seq, prev = self.seq + 1, self.head
+        digest = chain(prev, self.id, seq, kind, transition, at, data)
+        book.append("provenet_event", (self.no, seq, kind, transition, at, data, prev, digest))
+        self.seq, self.head = seq, digest
+
+    def save(self, book: Book, expected: int) -> None:
+        """Write the case's own row, where its version is still the expected one."""
+        book.move_case(
+            self.no,
+            expected,
+            (
+                self.status,
+                self.seq,
+                self.next_token,
+                self.head,
+                self.finished,
+                self.outcome_place,
+                self.outcome,
+                self.reason,
+                self.killed,
+            ),
+        )
+
+    def value(self, place: str, token: int) -> Value:
+        """The value of a live token."""
+        return self.marking[place][self.ids[place].index(token)]
+
+    def holds(self, place: str, token: int) -> bool:
+        """Whether a token is still in its place."""
+        return token in self.arrived and token in self.ids.get(place, ())
+
+    def _new(self, book: Book, place: str, text: str, at: int) -> str:
+        token = self.next_token
+        self.next_token = token + 1
+        self.ids.setdefault(place, []).append(token)
+        self.arrived[token] = at
+        book.put("provenet_token", (self.no, token), (self.no, token, place, text, at))
+        return f"[{token},{quote(place)},{text}]"
+
+
+def chain(prev: bytes, case: str, seq: int, kind: str, transition: str, at: int, data: str) -> bytes:
+    """The hash of a log entry: SHA-256 over the previous hash and the entry's canonical text."""
+    head = f"[{quote(case)},{seq},{quote(kind)},{quote(transition)},{at},{data}]"
+    return sha256(prev + head.encode()).digest()
+
+
+def note(**parts: object) -> str:
+    """What a firing's log entry says besides the firing itself."""
+    return plain({k: v for k, v in parts.items() if v not in (None, "")})
+
+
+def brought(step: Step, value: Value) -> dict[str, Value]:
+    """A value from outside, bound to the transition's first variable for such; empty where it has none."""
+    return {step.fresh[0][0]: value} if step.fresh else {}
+
+
+__all__ = [
+    "GENESIS",
+    "LIVE",
+    "Book",
+    "Encoder",
+    "Fired",
+    "LiveCase",
+    "OpenTask",
+    "Status",
+    "brought",
+    "chain",
+    "note",
+]

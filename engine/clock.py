@@ -1,0 +1,170 @@
+"""Time as the engine sees it: the wall clock, or a virtual one that jumps.
+
+A ``VirtualClock`` stands still while anything can happen and jumps to the next due time when nothing can. Ninety days of waiting take
+as long as the firings in them. Handlers that wait for a simulated delay call ``clock.sleep``; a handler that waits for the
+real world (a socket) keeps the clock still until it is done or its timeout passes in real seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Protocol, TypeVar, runtime_checkable
+
+from provenet.nets.schema import microseconds
+
+T = TypeVar("T")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_micros(at: datetime) -> int:
+    """A point in time as whole microseconds since 1970, as the store keeps it."""
+    return microseconds(at - EPOCH)
+
+
+def from_micros(at: int) -> datetime:
+    """The inverse of ``to_micros``."""
+    return EPOCH + timedelta(microseconds=at)
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """A source of time."""
+
+    def now(self) -> datetime:
+        """The time, aware."""
+        ...
+
+    async def sleep(self, span: timedelta) -> None:
+        """Wait."""
+        ...
+
+    async def limit(self, work: Awaitable[T], span: timedelta) -> T:
+        """The result of ``work``.
+
+        Raises:
+            TimeoutError: It took longer than ``span``.
+        """
+        ...
+
+
+class RealClock:
+    """The wall clock."""
+
+    def now(self) -> datetime:
+        """The time, aware."""
+        return datetime.now(UTC)
+
+    async def sleep(self, span: timedelta) -> None:
+        """Wait."""
+        await asyncio.sleep(max(0.0, span.total_seconds()))
+
+    async def limit(self, work: Awaitable[T], span: timedelta) -> T:
+        """The result of ``work``, or ``TimeoutError``."""
+        async with asyncio.timeout(span.total_seconds()):
+            return await work
+
+
+in_job: ContextVar[object] = ContextVar("provenet job", default=None)
+"""Set while a handler of the engine runs, so that a virtual clock knows whether a sleeper keeps the engine busy."""
+
+
+class VirtualClock:
+    """A clock that jumps.
+
+    Args:
+        start: Where it starts; aware.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        if start.utcoffset() is None:
+            raise ValueError("a virtual clock starts at an aware datetime: add tzinfo=UTC")
+        self._now = start.astimezone(UTC)
+        self._order = count()
+        self._sleepers: list[tuple[datetime, int, asyncio.Future[None], object]] = []
+        self._asleep: dict[object, int] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a job falls asleep; the engine sets it."""
+
+    def now(self) -> datetime:
+        """The virtual time."""
+        return self._now
+
+    async def sleep(self, span: timedelta) -> None:
+        """Wait until the clock has jumped far enough."""
+        if span <= timedelta(0):
+            return
+        job = in_job.get()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + span, next(self._order), future, job))
+        if job is not None:
+            self._asleep[job] = self._asleep.get(job, 0) + 1
+            self.on_change()
+        try:
+            await future
+        finally:
+            if not future.done() or future.cancelled():
+                self._woken(job)
+
+    async def limit(self, work: Awaitable[T], span: timedelta) -> T:
+        """The result of ``work``; it may take ``span`` of virtual time and as much of real time."""
+        due = self._now + span
+        async with asyncio.timeout(span.total_seconds()) as real:
+            task = asyncio.ensure_future(work)
+            alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            # An alarm is no sleeper of its own: it must not let time pass while the work is busy in the real world.
+            heapq.heappush(self._sleepers, (due, next(self._order), alarm, None))
+            alarm.add_done_callback(lambda f: None if f.cancelled() else task.cancel())
+            try:
+                return await task
+            except asyncio.CancelledError:
+                if alarm.done() and not alarm.cancelled() and not real.expired():
+                    raise TimeoutError from None
+                task.cancel()
+                raise
+            finally:
+                alarm.cancel()
+
+    def next_due(self) -> datetime | None:
+        """When the next sleeper wakes."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
+    def jump(self, to: datetime) -> None:
+        """Move to a later point in time and wake who was waiting for it."""
+        self._now = max(self._now, to)
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            _, _, future, job = heapq.heappop(self._sleepers)
+            if not future.done():
+                self._woken(job)
+                future.set_result(None)
+
+    def asleep(self) -> int:
+        """How many jobs do nothing but wait for this clock."""
+        return len(self._asleep)
+
+    def forget(self, job: object) -> None:
+        """A job was cancelled: whatever it waited for, time need not."""
+        self._asleep.pop(job, None)
+
+    def _woken(self, job: object) -> None:
+        if job is not None and job in self._asleep:
+            self._asleep[job] -= 1
+            if not self._asleep[job]:
+                del self._asleep[job]
+
+
+async def cancel_and_wait(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

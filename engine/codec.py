@@ -1,0 +1,87 @@
+"""Token values as canonical JSON text, compiled per type.
+
+The text of a value is: no spaces, a record's fields in the order of its type, strings as UTF-8 with only what JSON must escape. Equal values of one type have
+equal texts (but for decimals that differ in trailing zeros only), so texts can be hashed. The data is that of ``provenet.nets.schema.to_json``; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC
+from functools import lru_cache
+from hashlib import sha256
+from json.encoder import encode_basestring
+from typing import TypeAlias
+
+from provenet.nets import schema
+from provenet.nets.schema import Type, Value, from_json, microseconds
+
+Encoder: TypeAlias = Callable[[Value], str]
+Decoder: TypeAlias = Callable[[str], Value]
+
+quote: Encoder = encode_basestring
+"""A string as JSON."""
+
+
+@lru_cache(maxsize=4096)
+def encoder(of: Type) -> Encoder:
+    """A function from values of a type to their canonical JSON text."""
+    match of:
+        case schema.UnitType():
+            return lambda value: "null"
+        case schema.BoolType():
+            return lambda value: "true" if value else "false"
+        case schema.IntType():
+            return int.__repr__
+        case schema.FloatType():
+            return float.__repr__
+        case schema.DecimalType():
+            return lambda value: f'"{value}"'
+        case schema.StrType():
+            return quote
+        case schema.EnumType():
+            texts = {v: json.dumps(v, ensure_ascii=False) for v in of.values}
+            return texts.__getitem__
+        case schema.DateTimeType():
+            return lambda value: f'"{value.astimezone(UTC).isoformat()}"'
+        case schema.DurationType():
+            return lambda value: str(microseconds(value))
+        case schema.OptionalType(item):
+            inner = encoder(item)
+            return lambda value: "null" if value is None else inner(value)
+        case schema.ListType(item):
+            each = encoder(item)
+            return lambda value: "[" + ",".join(map(each, value)) + "]"
+        case schema.RecordType(_, fields):
+            return _record(fields)
+
+
+def decoder(of: Type) -> Decoder:
+    """A function from JSON text to checked values of a type; see ``schema.from_json`` for what it raises."""
+    return lambda text: from_json(json.loads(text), of)
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a canonical text, in hexadecimal."""
+    return sha256(text.encode()).hexdigest()
+
+
+def plain(data: object) -> str:
+    """Any JSON data as canonical text, keys sorted."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _record(fields: tuple[schema.Field, ...]) -> Encoder:
+    if not fields:
+        return lambda value: "{}"
+    # One format string per record type: the text is put together by one C call.
+    pattern = (
+        "{{" + ",".join(quote(f.name).replace("{", "{{").replace("}", "}}") + ":{}" for f in fields) + "}}"
+    )
+    parts = [encoder(f.type) for f in fields]
+    fill = pattern.format
+    if len(parts) == 1:
+        only = parts[0]
+        return lambda value: fill(only(value[0]))
+    return lambda value: fill(*[part(v) for part, v in zip(parts, value, strict=True)])

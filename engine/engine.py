@@ -1,0 +1,772 @@
+"""The engine: deploys proved nets, starts cases, and runs them durably to their end.
+
+::
+
+    async with Engine.open("renewals.db", agents=[agent], clock=VirtualClock(start)) as engine:
+        engine.deploy(agent, report)
+        await engine.start_case("renewal", inputs={"customer": customer}, case_id="r-1")
+        await engine.run_until_idle()
+
+Opening a database resumes every unfinished case in it. One process runs cases on a database at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from provenet.engine.case import LIVE, LiveCase, OpenTask, brought, note
+from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros
+from provenet.engine.codec import encoder, plain
+from provenet.engine.deploy import gate
+from provenet.engine.errors import (
+    CaseClosed,
+    CaseExists,
+    DecisionRefused,
+    DuplicateSignal,
+    EngineError,
+    InputRefused,
+    KillSwitchOn,
+    NoSuchCase,
+    NotDeployed,
+    SignalRefused,
+    StoreCorrupt,
+)
+from provenet.engine.faults import fault_point
+from provenet.engine.program import Program, Step
+from provenet.engine.recovery import load_cases
+from provenet.engine.runner import Runner
+from provenet.engine.store import Store
+from provenet.engine.views import Reader
+from provenet.engine.workers import Decision, People, Task, Workers
+from provenet.nets.errors import FiringError, ProvenetError, TypeMismatch, did_you_mean
+from provenet.nets.formats.canonical import content_hash, dumps, loads
+from provenet.nets.marking import initial_marking
+from provenet.nets.models import to_value
+from provenet.nets.schema import UNIT, Value
+from provenet.sdb.handlers import Agent
+from provenet.sdb.saga import KILL_SIGNAL
+from provenet.verify.verdict import Report
+
+KillScope: TypeAlias = Literal["case", "net", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        now: The clock's time.
+        firings: Firings since the engine was opened.
+        commits: Transactions since then.
+        statuses: How many cases are in each status.
+        seconds: Real seconds since the run began.
+    """
+
+    now: datetime
+    firings: int
+    commits: int
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def cases(self) -> int:
+        """How many cases there are."""
+        return sum(self.statuses.values())
+
+    @property
+    def done(self) -> int:
+        """How many do not move by themselves any more."""
+        return self.cases - sum(self.statuses.get(s, 0) for s in LIVE)
+
+
+class Engine:
+    """Runs cases on one database; made by ``Engine.open``."""
+
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        agents: Iterable[Agent],
+        clock: Clock,
+        people: People | None,
+        proposals: int,
+        effects: int,
+    ) -> None:
+        self._url, self._agents, self._people = url, tuple(agents), people
+        self._limits = proposals, effects
+        self.clock = clock
+        self._programs: dict[str, Program] = {}
+        self._current: dict[str, str] = {}
+        self._kills: dict[tuple[str, str], int] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self._next_no = 1
+        self._store: Store
+        self._workers: Workers
+        self._runner: Runner
+
+    @classmethod
+    def open(
+        cls,
+        url: str | Path,
+        *,
+        agents: Iterable[Agent] = (),
+        clock: Clock | None = None,
+        people: People | None = None,
+        proposals: int = 64,
+        effects: int = 64,
+    ) -> Engine:
+        """An engine on a database, for ``async with``; entering it resumes every unfinished case.
+
+        Args:
+            url: ``renewals.db``, ``sqlite:///renewals.db`` or ``:memory:``.
+            agents: The agents whose cases it runs; one that was deployed to this database before need not be deployed again.
+            clock: The time; the wall clock unless said otherwise.
+            people: Decides open tasks, for demos and tests.
+            proposals: Most proposals at a time.
+            effects: Most effects at a time.
+        """
+        return cls(
+            url,
+            agents=agents,
+            clock=clock or RealClock(),
+            people=people,
+            proposals=proposals,
+            effects=effects,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the database and resume its cases.
+
+        Raises:
+            StoreError: The database cannot be opened.
+        """
+        self._store = Store(self._url)
+        try:
+            self._open()
+        except BaseException:
+            self._store.abandon()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop work in flight, commit what is done, and close the database."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop work in flight, commit what is done, and close the database; work resumes at the next opening."""
+        tasks = self._runner.running() + ([self._ticker] if self._ticker else [])
+        self._ticker = None
+        await cancel_and_wait([t for t in tasks if t is not asyncio.current_task()])
+        self._workers.close()
+        if self._runner.crash is not None:
+            self._store.abandon()
+        else:
+            self._store.close()
+
+    # deploy and start
+
+    def deploy(self, agent: Agent, report: Report) -> str:
+        """Let a net version start cases.
+
+        Args:
+            agent: The net with its handlers.
+            report: What ``provenet.verify`` says of this very net.
+
+        Returns:
+            The net's content hash.
+
+        Raises:
+            DeployRefused: With everything that is missing.
+        """
+        found = gate(agent, report)
+        self._bind(agent, found)
+        row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._runner.now())
+        self._store.put("provenet_net", found, row)
+        self._store.flush()
+        self._current[agent.net.name] = found
+        return found
+
+    async def start_case(
+        self, net: str, *, inputs: Mapping[str, Any] | None = None, case_id: str | None = None
+    ) -> str:
+        """Start a case; it is durable when this returns.
+
+        Args:
+            net: Name of a deployed net; its latest version is used.
+            inputs: A value for each entry place: a model instance, a mapping of fields, or a token value.
+            case_id: Unique in the database; one is made up where none is given.
+
+        Returns:
+            The case's id.
+
+        Raises:
+            NotDeployed: No version of the net may start cases here.
+            InputRefused: An input is missing, unknown, of another type, or outside what the net was proved for.
+            CaseExists: The id is taken.
+            KillSwitchOn: The net, or everything, was killed.
+        """
+        made = self._start(net, inputs or {}, case_id or uuid.uuid4().hex[:12])
+        await self._store.durable()
+        return made
+
+    async def start_cases(
+        self,
+        net: str,
+        cases: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        existing: Literal["refuse", "skip"] = "refuse",
+    ) -> int:
+        """Start many cases in few commits; durable when this returns.
+
+        Args:
+            net: Name of a deployed net.
+            cases: Ids and inputs.
+            existing: What to do about an id that the database has already; ``skip`` makes a repeated import harmless.
+
+        Returns:
+            How many were started.
+
+        Raises:
+            EngineError: As for ``start_case``; the cases before the refused one are started.
+        """
+        started = 0
+        for case_id, inputs in cases:
+            if existing == "skip" and self.has_case(case_id):
+                continue
+            self._start(net, inputs, case_id)
+            started += 1
+            if started % 256 == 0:
+                await self._store.durable()
+        await self._store.durable()
+        return started
+
+    def has_case(self, case_id: str) -> bool:
+        """Whether the database has a case of that id."""
+        return case_id in self._known
+
+    # running
+
+    async def run_until_idle(
+        self, *, progress: Callable[[Progress], None] | None = None, until: datetime | None = None
+    ) -> Progress:
+        """Run until nothing can happen without the outside.
+
+        On a virtual clock that includes all timers, however far off; on the real clock it means that no work is in flight.
+
+        Args:
+            progress: Called a few times a second.
+            until: A virtual clock goes no further than this.
+
+        Raises:
+            StoreError: The database failed; what was committed is safe, and the next opening resumes it.
+        """
+        began = told = time.monotonic()
+        clock = self.clock
+        while True:
+            await self._quiet()
+            if progress is not None and time.monotonic() - told > 0.2:
+                told = time.monotonic()
+                progress(self.progress(told - began))
+            if not isinstance(clock, VirtualClock):
+                break
+            due = self._next_due(clock)
+            if due is None or (until is not None and due > until):
+                if until is not None:
+                    clock.jump(until)
+                break
+            clock.jump(due)
+            self._runner.fire_due()
+            self._check()
+            await asyncio.sleep(0)
+        await self._store.durable()
+        if progress is not None:
+            progress(self.progress(time.monotonic() - began))
+        return self.progress(time.monotonic() - began)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Run on the real clock until told to stop.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        waiter = asyncio.ensure_future(stop.wait())
+        try:
+            while not waiter.done():
+                self._check()
+                await asyncio.wait([waiter], timeout=0.2)
+        finally:
+            waiter.cancel()
+
+    def progress(self, seconds: float = 0.0) -> Progress:
+        """Where the engine stands."""
+        counts = {k: n for k, n in self._runner.statuses.items() if n}
+        return Progress(self.clock.now(), self._runner.firings, self._store.commits, counts, seconds)
+
+    # people, events, the kill switch
+
+    async def decide(
+        self, case: str, task: str, choice: str, who: str, *, about_hash: str | None = None, note: Any = None
+    ) -> None:
+        """Decide an open task.
+
+        Args:
+            case: Id of the case.
+            task: Name of the task.
+            choice: One of its choices.
+            who: The person with role, ``dana@pricing``.
+            about_hash: Hash of what the person was shown; the decision is refused if the task is about something else.
+            note: Payload for a choice that brings one.
+
+        Raises:
+            DecisionRefused: Wrong role, past the deadline, about something else, or no such open task or choice.
+            CaseClosed: The case does not move.
+        """
+        live = self._live(case)
+        found = [t for t in live.tasks.values() if t.task == task]
+        if about_hash is not None:
+            bound = [t for t in found if t.about_hash == about_hash]
+            if found and not bound:
+                raise DecisionRefused(
+                    f"task {task!r} is about something else by now: {found[0].about_hash[:12]}, not {about_hash[:12]}",
+                    where=f"case {case!r}",
+                    hint="look at the task again and decide on what it says now",
+                )
+            found = bound
+        if not found:
+            open_tasks = sorted({t.task for t in live.tasks.values()})
+            raise DecisionRefused(
+                f"there is no open task {task!r}", where=f"case {case!r}", hint=did_you_mean(task, open_tasks)
+            )
+        self._decide(live, found[0], choice, who, about_hash=about_hash, note=note)
+        await self._store.durable()
+
+    async def approve(self, case: str, task: str, who: str, *, about_hash: str | None = None) -> None:
+        """Decide ``approve``; see ``decide``."""
+        await self.decide(case, task, "approve", who, about_hash=about_hash)
+
+    async def deny(self, case: str, task: str, who: str, *, about_hash: str | None = None) -> None:
+        """Decide ``deny``; see ``decide``."""
+        await self.decide(case, task, "deny", who, about_hash=about_hash)
+
+    async def signal(self, case: str, event: str, payload: Any = None, *, key: str | None = None) -> None:
+        """Tell a case that something happened outside; every event is kept in the inbox, accepted or not.
+
+        Args:
+            case: Id of the case.
+            event: Name of the event.
+            payload: Its payload, where the net wants one.
+            key: What tells this event from others; a key that was accepted before is refused.
+
+        Raises:
+            DuplicateSignal: The key was accepted before.
+            SignalRefused: The net has no such event, nothing waits for it now, or the payload does not fit.
+            NoSuchCase: There is no such case.
+        """
+        fault_point("signal")
+        self._check()
+        no = self._number(case)
+        try:
+            self._signal(case, event, payload, key)
+        except EngineError as error:
+            status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
+            self._inbox(no, key, event, payload, status, error.message)
+            await self._store.durable()
+            raise
+        await self._store.durable()
+
+    async def kill(self, scope: KillScope, target: str = "", *, who: str = "", reason: str = "") -> int:
+        """Pull the kill switch: no commit begins any more, what was committed is compensated.
+
+        A net or everything stays killed, and starts no new case, until ``release``.
+
+        Args:
+            scope: One case, all cases of a net, or all.
+            target: Id of the case, or name of the net.
+            who: Who pulls it.
+            reason: Why.
+
+        Returns:
+            How many cases it reached.
+
+        Raises:
+            NoSuchCase: There is no such case.
+            CaseClosed: The case is over already.
+        """
+        self._check()
+        if scope == "case":
+            reached = [self._live(target)]
+        else:
+            reached = [
+                c
+                for c in tuple(self._runner.cases.values())
+                if scope == "all" or c.program.net.name == target
+            ]
+            reached = [c for c in reached if c.status in LIVE]
+            self._kills[scope, target] = self._runner.now()
+        self._store.append("provenet_kill", (scope, target, who, reason, self._runner.now(), None))
+        for case in reached:
+            self._kill(case, who, reason)
+        await self._store.durable()
+        return len(reached)
+
+    async def release(self, scope: Literal["net", "all"], target: str = "") -> None:
+        """Let a killed net, or everything, start new cases again."""
+        self._store.flush()
+        self._kills.pop((scope, target), None)
+        self._store.begin()
+        self._store.connection.execute(
+            "UPDATE provenet_kill SET released = ? WHERE scope = ? AND target = ? AND released IS NULL",
+            (self._runner.now(), scope, target),
+        )
+        await self._store.durable()
+
+    async def resume(self, case: str) -> None:
+        """Let a parked case go on, after what stopped it was mended.
+
+        Raises:
+            CaseClosed: The case is not parked.
+        """
+        self._check()
+        self._number(case)
+        live = self._runner.cases.get(case)
+        if live is None or live.status != "parked":
+            raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
+        expected = live.seq
+        live.log(self._store, "resume", "", self._runner.now(), "{}")
+        live.reason = None
+        self._runner.status(live, "running")
+        self._runner.rearm(live, expected)
+        await self._store.durable()
+
+    # reading
+
+    @property
+    def read(self) -> Reader:
+        """The read side: cases, logs, tasks, exports; sees what is durable."""
+        if self._store.failure is None:
+            self._store.flush()
+        return Reader(self._url if self._store.path is not None else self._store.sa)
+
+    # inside
+
+    def _open(self) -> None:
+        self._workers = Workers(self._store, self.clock, threads=self._limits[1], people=self._people)
+        work: dict[Any, Any] = {"ask": self._workers.ask, "perform": self._workers.perform}
+        if self._people is not None:
+            work["person"] = self._workers.person
+        self._runner = Runner(
+            self._store, self.clock, {"ask": self._limits[0], "perform": self._limits[1]}, work
+        )
+        self._workers.runner, self._workers.decide = self._runner, self._decide
+        self._resume_clock()
+        self._load_nets()
+        self._known = {case_id: no for no, case_id in self._store.rows("SELECT no, id FROM provenet_case")}
+        self._next_no = max(self._known.values(), default=0) + 1
+        for scope, target, at in self._store.rows(
+            "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL"
+        ):
+            if scope != "case":
+                self._kills[scope, target] = at
+        for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
+            if status not in (*LIVE, "parked"):
+                self._runner.statuses[status] += count
+        for case in load_cases(self._store, self._programs):
+            self._runner.adopt(case)
+            if case.status in LIVE:
+                self._runner.rearm(case, case.seq)
+        self._store.flush_if_large()
+        if not isinstance(self.clock, VirtualClock):
+            self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    def _resume_clock(self) -> None:
+        if isinstance(self.clock, VirtualClock):
+            last = self._store.rows("SELECT MAX(at) FROM provenet_event")[0][0]
+            if last is not None:
+                self.clock.jump(from_micros(last))
+
+    def _load_nets(self) -> None:
+        given = {content_hash(a.net): a for a in self._agents}
+        for found, name, content in self._store.rows(
+            "SELECT hash, name, content FROM provenet_net ORDER BY deployed"
+        ):
+            try:
+                sound = content_hash(loads(content)) == found
+            except ProvenetError:
+                sound = False
+            if not sound:
+                raise StoreCorrupt(
+                    f"the stored net {name!r} is not the one that was deployed as {found[:12]}",
+                    where=str(self._url),
+                    hint="somebody changed the database; run `provenet audit` and restore a copy",
+                )
+            self._current[name] = found
+            if found in given:
+                self._bind(given[found], found)
+
+    def _bind(self, agent: Agent, found: str) -> None:
+        if found not in self._programs or self._programs[found].agent is not agent:
+            self._programs[found] = Program(agent, found)
+
+    def _start(self, net: str, inputs: Mapping[str, Any], case_id: str) -> str:
+        self._check()
+        for scope in (("all", ""), ("net", net)):
+            if scope in self._kills:
+                what = "everything" if scope[0] == "all" else f"net {net!r}"
+                raise KillSwitchOn(
+                    f"{what} was killed", hint="release the kill switch before new cases start"
+                )
+        program = self._program(net)
+        if case_id in self._known:
+            raise CaseExists(f"there is a case {case_id!r} already", hint="give the case another id")
+        if not case_id or len(case_id) > 200 or not case_id.isprintable():
+            raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
+        marking = initial_marking(program.net, self._inputs(program, inputs))
+        fault_point("start")
+        now = self._runner.now()
+        case = LiveCase(self._next_no, case_id, program, now)
+        self._next_no += 1
+        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, None, None, None, None, 0)
+        self._store.put("provenet_case", case.no, row)
+        self._known[case_id] = case.no
+        self._runner.adopt(case)
+        case.start(self._store, marking, now)
+        self._runner.settle(case, 0, [], all_places=True)
+        return case_id
+
+    def _inputs(self, program: Program, inputs: Mapping[str, Any]) -> dict[str, Value]:
+        where = f"net {program.net.name!r}"
+        unknown = [name for name in inputs if name not in program.entries]
+        missing = [name for name in program.entries if name not in inputs]
+        if unknown:
+            raise InputRefused(
+                f"there is no entry {unknown[0]!r}",
+                where=where,
+                hint=did_you_mean(unknown[0], program.entries),
+            )
+        if missing:
+            raise InputRefused(
+                f"no input for entry {missing[0]!r}", where=where, hint="give one value for each entry"
+            )
+        values: dict[str, Value] = {}
+        for name, condition in program.entries.items():
+            try:
+                values[name] = to_value(inputs[name], program.types[name])
+            except TypeMismatch as error:
+                raise InputRefused(error.message, where=f"{where}, entry {name!r}") from None
+            if condition is not None and not condition({"it": values[name]}):
+                raise InputRefused(
+                    "the input is outside what the net was proved for", where=f"{where}, entry {name!r}"
+                )
+        return values
+
+    def _program(self, net: str) -> Program:
+        if net not in self._current:
+            raise NotDeployed(
+                f"net {net!r} is not deployed here",
+                hint=did_you_mean(net, self._current) if self._current else "verify it and deploy it first",
+            )
+        found = self._current[net]
+        if found not in self._programs:
+            raise NotDeployed(
+                f"net {net!r} {found[:12]} is deployed, but its agent was not given",
+                hint="open the engine with agents=[...]: the net as it was deployed, with its handlers",
+            )
+        return self._programs[found]
+
+    def _number(self, case: str) -> int:
+        no = self._known.get(case)
+        if no is None:
+            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
+        return no
+
+    def _live(self, case: str) -> LiveCase:
+        self._check()
+        self._number(case)
+        live = self._runner.cases.get(case)
+        if live is None or live.status not in LIVE:
+            state = (
+                "parked: " + (live.reason or "") if live is not None else "over, or its agent was not given"
+            )
+            raise CaseClosed(
+                f"case {case!r} does not move: it is {state}", hint=f"see `provenet case {case}`"
+            )
+        return live
+
+    def _decide(
+        self,
+        case: LiveCase,
+        task: OpenTask,
+        choice: str,
+        who: str,
+        *,
+        about_hash: str | None = None,
+        note: Any = None,
+    ) -> None:
+        where = f"case {case.id!r}, task {task.task!r}"
+        fault_point("decision")
+        if case.tasks.get((task.task, task.token)) is not task:
+            raise DecisionRefused("the task is no longer open", where=where)
+        step = task.steps.get(choice)
+        if step is None:
+            raise DecisionRefused(
+                f"there is no choice {choice!r}", where=where, hint=did_you_mean(choice, task.steps)
+            )
+        name, _, role = who.rpartition("@")
+        if not (name or role) or (task.role and (not name or role != task.role)):
+            raise DecisionRefused(
+                f"{who or 'nobody'!r} may not decide this: it takes the role {task.role!r}",
+                where=where,
+                hint=f"decide as NAME@{task.role or 'ROLE'}",
+            )
+        if task.deadline is not None and self._runner.now() >= task.deadline:
+            raise DecisionRefused(
+                f"the deadline passed at {from_micros(task.deadline).isoformat()}",
+                where=where,
+                hint="the fallback takes its course",
+            )
+        if about_hash is not None and about_hash != task.about_hash:
+            raise DecisionRefused("the task is about something else", where=where)
+        binding = self._runner.binding_for(case, step, task.token)
+        if binding is None:
+            raise DecisionRefused(f"{choice!r} cannot be chosen now", where=where)
+        try:
+            payload = to_value(note, step.fresh[0][1]) if step.fresh else ()
+        except TypeMismatch as error:
+            raise DecisionRefused(f"the note does not fit: {error.message}", where=where) from None
+        del case.tasks[task.task, task.token]
+        try:
+            self._runner.fire(
+                case,
+                step,
+                binding | brought(step, payload),
+                token=task.token,
+                also=_note(by=who, about=task.about_hash),
+            )
+        except FiringError as error:
+            case.tasks[task.task, task.token] = task
+            raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
+        self._runner.record_task(case, task, "decided", choice=choice, who=who)
+
+    def _signal(self, case: str, event: str, payload: Any, key: str | None) -> None:
+        live = self._live(case)
+        where = f"case {case!r}"
+        if event == KILL_SIGNAL:
+            raise SignalRefused("the kill switch is no event", where=where, hint="use kill(...)")
+        steps = live.program.signals.get(event, ())
+        if not steps:
+            known = [e for e in live.program.signals if e != KILL_SIGNAL]
+            raise SignalRefused(
+                f"net {live.program.net.name!r} has no event {event!r}",
+                where=where,
+                hint=did_you_mean(event, known),
+            )
+        if key is not None:
+            self._store.flush()
+            if self._store.rows(
+                "SELECT 1 FROM provenet_inbox WHERE case_no = ? AND key = ? AND status = 'accepted'",
+                (live.no, key),
+            ):
+                raise DuplicateSignal(f"event {event!r} with key {key!r} was accepted before", where=where)
+        reason = "nothing waits for it now"
+        for step in steps:
+            try:
+                value = to_value(payload, step.fresh[0][1]) if step.fresh else ()
+            except TypeMismatch as error:
+                reason = f"its payload does not fit: {error.message}"
+                continue
+            for binding in live.program.rule.bindings(live.marking, step.name):
+                try:
+                    self._runner.fire(live, step, {**binding, **brought(step, value)}, also=_note(key=key))
+                except FiringError as error:
+                    reason = f"the net forbids it: {error.message}"
+                    continue
+                self._inbox(live.no, key, event, payload, "accepted", None)
+                return
+        raise SignalRefused(
+            f"event {event!r} is refused: {reason}", where=where, hint="it is kept in the inbox"
+        )
+
+    def _inbox(
+        self, no: int, key: str | None, event: str, payload: Any, status: str, reason: str | None
+    ) -> None:
+        text = None if payload is None else _as_text(payload)
+        self._store.append("provenet_inbox", (no, key, event, text, status, reason, self._runner.now()))
+
+    def _kill(self, case: LiveCase, who: str, reason: str) -> None:
+        steps: tuple[Step, ...] = case.program.signals.get(KILL_SIGNAL, ())
+        if not steps:
+            self._runner.stop(case, "killed", reason or "killed", who=who)
+            return
+        for step in steps:
+            if case.status not in LIVE:
+                return
+            binding = next(case.program.rule.bindings(case.marking, step.name), None)
+            if binding is not None:
+                value = {f: to_value(None, of) for f, of in step.fresh if of == UNIT}
+                try:
+                    self._runner.fire(case, step, {**binding, **value}, also=_note(by=who, reason=reason))
+                except FiringError as error:
+                    self._runner.park(case, str(error), step.name)
+
+    def _next_due(self, clock: VirtualClock) -> datetime | None:
+        mine, sleeper = self._runner.next_due(), clock.next_due()
+        due = [d for d in (None if mine is None else from_micros(mine), sleeper) if d is not None]
+        return min(due, default=None)
+
+    async def _quiet(self) -> None:
+        await self._runner.quiet()
+        self._check()
+
+    def _check(self) -> None:
+        if self._store.failure is not None:
+            raise self._store.failure
+        if self._runner.crash is not None:
+            raise self._runner.crash
+
+    async def _tick(self) -> None:
+        """On the real clock: fire timers when they are due."""
+        runner = self._runner
+        while True:
+            runner.alarm.clear()
+            try:
+                runner.fire_due()
+            except BaseException as error:  # noqa: BLE001  the engine must not go on without its timers
+                runner.fail(error)
+                return
+            due = runner.next_due()
+            wait = 3600.0 if due is None else min(3600.0, max(0.0, (due - runner.now()) / 1e6))
+            try:
+                async with asyncio.timeout(wait):
+                    await runner.alarm.wait()
+            except TimeoutError:
+                continue
+
+
+def _note(**parts: object) -> str:
+    return note(**parts)
+
+
+def _as_text(payload: Any) -> str:
+    dump = getattr(payload, "model_dump_json", None)
+    try:
+        return (
+            str(dump())
+            if dump is not None
+            else json.dumps(payload, ensure_ascii=False, default=repr)[:100_000]
+        )
+    except (TypeError, ValueError):
+        return json.dumps(repr(payload)[:1000])
+
+
+__all__ = ["Decision", "Engine", "KillScope", "People", "Progress", "Task", "encoder", "timedelta"]

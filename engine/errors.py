@@ -1,0 +1,133 @@
+"""What the engine refuses, and what goes wrong below it.
+
+::
+
+    ProvenetError
+    └── EngineError             EN400
+        ├── StoreError          EN401  the database cannot be read or written
+        │   ├── StoreFull       EN402  no room left on the device
+        │   ├── StoreLocked     EN403  another process runs cases on it
+        │   ├── StoreCorrupt    EN404  not a database, or damaged
+        │   └── StoreVersion    EN405  written by another schema version
+        ├── DeployRefused       EN410  the gate: not proved, not checked, or not bound
+        ├── NotDeployed         EN411  no such net version
+        ├── CaseExists          EN420  a case id is used twice
+        ├── NoSuchCase          EN421
+        ├── InputRefused        EN422  the input does not fit the net's entries
+        ├── CaseClosed          EN423  the case is over, killed or parked
+        ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
+        ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
+        │   └── DuplicateSignal EN432  the key was accepted before
+        └── KillSwitchOn        EN440  the net, or everything, was killed
+"""
+
+from __future__ import annotations
+
+from provenet.nets.errors import ProvenetError
+
+
+class EngineError(ProvenetError):
+    """Anything that the engine refuses or that fails below it."""
+
+    code = "EN400"
+
+
+class StoreError(EngineError):
+    """The database cannot be opened, read or written."""
+
+    code = "EN401"
+
+
+class StoreFull(StoreError):
+    """There is no room left for the database; what was committed is safe."""
+
+    code = "EN402"
+
+
+class StoreLocked(StoreError):
+    """Another process runs cases on this database."""
+
+    code = "EN403"
+
+
+class StoreCorrupt(StoreError):
+    """The file is no database of ours, or it is damaged."""
+
+    code = "EN404"
+
+
+class StoreVersion(StoreError):
+    """The database has another schema version."""
+
+    code = "EN405"
+
+
+class DeployRefused(EngineError):
+    """A net version may not start cases: something is not proved, not checked, or not bound.
+
+    Attributes:
+        reasons: One line for each thing that is missing.
+    """
+
+    code = "EN410"
+
+    def __init__(self, net: str, reasons: tuple[str, ...]) -> None:
+        self.reasons = reasons
+        super().__init__(
+            f"net {net!r} is not deployed:\n" + "\n".join(f"    {r}" for r in reasons),
+            hint="mend the net or its handlers, verify again, and deploy with the new report",
+        )
+
+
+class NotDeployed(EngineError):
+    """No version of that net was deployed to this database."""
+
+    code = "EN411"
+
+
+class CaseExists(EngineError):
+    """The database has a case of that id already."""
+
+    code = "EN420"
+
+
+class NoSuchCase(EngineError):
+    """The database has no case of that id."""
+
+    code = "EN421"
+
+
+class InputRefused(EngineError):
+    """A case's input does not fit the net's entry places."""
+
+    code = "EN422"
+
+
+class CaseClosed(EngineError):
+    """The case cannot move: it is over, killed, parked, or its net's agent was not given to the engine."""
+
+    code = "EN423"
+
+
+class DecisionRefused(EngineError):
+    """A person's decision is not accepted: role, deadline, another proposal, or no such open task."""
+
+    code = "EN430"
+
+
+class SignalRefused(EngineError):
+    """An event is not accepted; it stays in the inbox with the reason."""
+
+    code = "EN431"
+
+
+class DuplicateSignal(SignalRefused):
+    """An event with that key was accepted before."""
+
+    code = "EN432"
+
+
+class KillSwitchOn(EngineError):
+    """The net, or everything, was killed: no new case starts until the switch is released."""
+
+    code = "EN440"

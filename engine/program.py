@@ -1,0 +1,294 @@
+"""An agent compiled for running: which transitions to look at when a place changes, and how values become text.
+
+Built once per deployed net version. It adds no meaning to the net: every firing still goes through ``provenet.nets.firing.NetRule``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from provenet.engine.codec import Decoder, Encoder, decoder, encoder
+from provenet.nets.expr.ast import Expr
+from provenet.nets.expr.evaluate import Compiled, compile_expr
+from provenet.nets.expr.typing import type_of
+from provenet.nets.firing import NetRule
+from provenet.nets.formats.canonical import content_hash
+from provenet.nets.models import from_value
+from provenet.nets.net import (
+    After,
+    Ask,
+    Auto,
+    Choice,
+    Explain,
+    Judge,
+    Net,
+    OnFailure,
+    Perform,
+    Signal,
+    Transition,
+)
+from provenet.nets.schema import UNIT, RecordType, Type, Value
+from provenet.sdb.handlers import Agent, Effect
+from provenet.sdb.policy import explain
+from provenet.sdb.reject import Reject
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One transition, ready to run.
+
+    Attributes:
+        index: Its place in the net's order.
+        transition: The transition.
+        consumes: Per place, in the firing rule's order: variables taken, and how many anonymous tokens.
+        looks: Per place, the variables that read.
+        puts: Output places with their weights, in order.
+        brings: Variables from outside with the encoders of their types.
+        anchor: Place of the first taken token; empty where nothing is taken.
+        anchor_var: Its variable; ``None`` for a black token.
+        text: Its name as JSON.
+    """
+
+    index: int
+    transition: Transition
+    consumes: tuple[tuple[str, tuple[str, ...], int], ...]
+    looks: tuple[tuple[str, tuple[str, ...]], ...]
+    puts: tuple[tuple[str, int], ...]
+    brings: tuple[tuple[str, Encoder], ...]
+    fresh: tuple[tuple[str, Type], ...]
+    anchor: str
+    anchor_var: str | None
+    payload: Compiled | None
+    payload_type: Type
+    due: Compiled | None
+
+    @property
+    def name(self) -> str:
+        """The transition's name."""
+        return self.transition.name
+
+
+class Program:
+    """A net version with its handlers.
+
+    Args:
+        agent: The agent.
+        hash: The net's content hash, where it is known already.
+    """
+
+    def __init__(self, agent: Agent, hash: str | None = None) -> None:
+        self.agent = agent
+        self.net: Net = agent.net
+        self.hash = hash or content_hash(agent.net)
+        self.rule = NetRule(agent.net)
+        self.types: dict[str, Type] = {p.name: p.type for p in self.net.places}
+        self.encoders: dict[str, Encoder] = {p.name: encoder(p.type) for p in self.net.places}
+        self.decoders: dict[str, Decoder] = {p.name: decoder(p.type) for p in self.net.places}
+        self.steps: tuple[Step, ...] = tuple(self._step(i, t) for i, t in enumerate(self.net.transitions))
+        self.by_name: dict[str, Step] = {s.name: s for s in self.steps}
+        self.on_failure: dict[str, Step] = {
+            s.transition.trigger.of: s
+            for s in reversed(self.steps)
+            if isinstance(s.transition.trigger, OnFailure)
+        }
+        self.signals: dict[str, tuple[Step, ...]] = {}
+        for s in self.steps:
+            if isinstance(s.transition.trigger, Signal):
+                event = s.transition.trigger.event
+                self.signals[event] = (*self.signals.get(event, ()), s)
+        self.immediate = tuple(s.index for s in self.steps if self.is_immediate(s.transition))
+        self.sources = tuple(
+            i
+            for i in self.immediate
+            if not self.steps[i].transition.takes and not self.steps[i].transition.reads
+        )
+        self.wakes: dict[str, tuple[int, ...]] = self._watch(self.immediate)
+        self.starts: dict[str, tuple[Step, ...]] = self._by_anchor(Ask, Perform)
+        self.timed: dict[str, tuple[int, ...]] = self._watch(
+            tuple(s.index for s in self.steps if isinstance(s.transition.trigger, After))
+        )
+        self.asks_people: dict[str, tuple[Step, ...]] = self._by_anchor(Choice)
+        self.timers_of: dict[str, tuple[Step, ...]] = self._by_anchor(After)
+        self.ending = frozenset(place for final in self.net.finals for place, _ in final)
+        self.entries: dict[str, Compiled | None] = {
+            e.place: None if e.where is None else compile_expr(e.where, {"it": self.types[e.place]})
+            for e in self.net.entries
+        }
+        self._reasons: dict[str, Callable[[Mapping[str, Value]], tuple[Value, Value]]] = {}
+
+    def is_immediate(self, transition: Transition) -> bool:
+        """Whether a transition fires as soon as it is enabled, with no waiting for anything outside the database."""
+        match transition.trigger:
+            case Auto() | Explain() | Judge():
+                return True
+            case Perform(external=False):
+                return True
+        return False
+
+    def effect(self, step: Step) -> Effect:
+        """The effect behind a ``Perform``."""
+        assert isinstance(step.transition.trigger, Perform)
+        return self.agent.effect(step.transition.trigger.handler)
+
+    def explain(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
+        """Why the policy of a contract refuses what an ``Explain`` transition takes; ``None`` where it does not."""
+        assert isinstance(step.transition.trigger, Explain)
+        info = self.net.contract(step.transition.trigger.contract)
+        proposal, inputs = self.reading(step)(binding)
+        return explain(info, proposal=proposal, inputs=inputs)
+
+    def judge(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
+        """What an opaque verifier says: ``None`` for a pass. One that fails has not passed anything."""
+        trigger = step.transition.trigger
+        assert isinstance(trigger, Judge)
+        verify = self.agent.verifier(trigger.handler)
+        proposal, inputs = self.reading(step)(binding)
+        types = self._reading_types(step)
+        try:
+            said: Any = verify(from_value(proposal, types[0]), from_value(inputs, types[1]))
+        except Exception as error:  # noqa: BLE001  a verifier that fails is a reject, whatever it raised
+            return Reject(
+                rule="verifier", expected="a verdict", got=f"{type(error).__name__}: {error}", retryable=False
+            )
+        if said is None or said is True:
+            return None
+        if isinstance(said, Reject):
+            return said
+        if said is False:
+            return Reject(
+                rule=trigger.handler, expected="a proposal that the verifier accepts", got="a refusal"
+            )
+        return Reject(
+            rule="verifier",
+            expected="True, False, None or a Reject",
+            got=type(said).__name__,
+            retryable=False,
+            hint="a verifier is a plain function, not a coroutine",
+        )
+
+    def reading(self, step: Step) -> Callable[[Mapping[str, Value]], tuple[Value, Value]]:
+        """Where the proposal and the inputs of a verifying transition lie: in one token, or in what it takes."""
+        found = self._reasons.get(step.name)
+        if found is None:
+            found = self._reasons[step.name] = self._reading(step)
+        return found
+
+    def payload(
+        self, step: Step, binding: Mapping[str, Value], anchor: Value
+    ) -> tuple[Value, Type, int, Value]:
+        """What the handler of a long-running transition is given, with its type; then attempt and last signal.
+
+        The running token of a contract holds its inputs beside the bookkeeping: the proposer is given the inputs.
+        """
+        of = self.types[step.anchor]
+        attempt, signal = 1, None
+        inner: tuple[Value, Type] | None = None
+        if isinstance(of, RecordType) and isinstance(step.transition.trigger, Ask):
+            at = {name: of.index(name) for name in ("inputs", "attempt", "signal")}
+            if at["attempt"] is not None:
+                attempt = anchor[at["attempt"]]
+            if at["signal"] is not None:
+                signal = anchor[at["signal"]]
+            if None not in at.values() and at["inputs"] is not None:
+                inner = anchor[at["inputs"]], of.fields[at["inputs"]].type
+        if step.payload is not None:
+            return step.payload(binding), step.payload_type, attempt, signal
+        return (*(inner or (anchor, of)), attempt, signal)
+
+    def _step(self, index: int, t: Transition) -> Step:
+        consumes: dict[str, tuple[list[str], int]] = {}
+        looks: dict[str, list[str]] = {}
+        # The order of places is the one in which the firing rule meets them.
+        for place in dict.fromkeys(a.place for a in (*t.takes, *t.reads)):
+            taken = [a.var for a in t.takes if a.place == place and a.var is not None]
+            count = sum(a.weight for a in t.takes if a.place == place and a.var is None)
+            consumes[place] = (taken, count)
+            read = [a.var for a in t.reads if a.place == place and a.var is not None]
+            if read:
+                looks[place] = read
+        scope = self.net.scope(t)
+        bound = {n: of for n, of in scope.items() if n not in {f.var for f in t.fresh}}
+        expr = _payload_of(t)
+        first = t.takes[0] if t.takes else None
+        return Step(
+            index=index,
+            transition=t,
+            consumes=tuple((p, tuple(v), n) for p, (v, n) in consumes.items() if v or n),
+            looks=tuple((p, tuple(v)) for p, v in looks.items()),
+            puts=tuple((p.place, 1 if p.expr is not None else p.weight) for p in t.puts),
+            brings=tuple((f.var, encoder(f.type)) for f in t.fresh),
+            fresh=tuple((f.var, f.type) for f in t.fresh),
+            anchor=first.place if first else "",
+            anchor_var=first.var if first else None,
+            payload=None if expr is None else compile_expr(expr, bound),
+            payload_type=UNIT if expr is None else type_of(expr, bound),
+            due=compile_expr(t.trigger.delay, bound) if isinstance(t.trigger, After) else None,
+        )
+
+    def _watch(self, indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        found: dict[str, tuple[int, ...]] = {}
+        for i in indices:
+            t = self.steps[i].transition
+            for place in dict.fromkeys(a.place for a in (*t.takes, *t.reads)):
+                found[place] = (*found.get(place, ()), i)
+        return found
+
+    def _by_anchor(self, *triggers: type) -> dict[str, tuple[Step, ...]]:
+        found: dict[str, tuple[Step, ...]] = {}
+        for s in self.steps:
+            trigger = s.transition.trigger
+            if (
+                isinstance(trigger, triggers)
+                and s.anchor
+                and not (isinstance(trigger, Perform) and not trigger.external)
+            ):
+                found[s.anchor] = (*found.get(s.anchor, ()), s)
+        return found
+
+    def _reading_types(self, step: Step) -> tuple[Type, Type]:
+        takes = [(a.var, self.types[a.place]) for a in step.transition.takes if a.var is not None]
+        if len(takes) == 1 and isinstance(takes[0][1], RecordType):
+            proposal, inputs = takes[0][1].field("proposal"), takes[0][1].field("inputs")
+            if proposal is not None and inputs is not None and self._is_fragment(step, takes[0][1]):
+                return proposal.type, inputs.type
+        if len(takes) == 1:
+            return takes[0][1], takes[0][1]
+        info = self.net.contract(step.transition.contract)
+        return info.inputs, info.inputs
+
+    def _reading(self, step: Step) -> Callable[[Mapping[str, Value]], tuple[Value, Value]]:
+        variables = [a.var for a in step.transition.takes if a.var is not None]
+        if len(variables) == 1:
+            var, of = variables[0], self.types[step.anchor]
+            if isinstance(of, RecordType) and self._is_fragment(step, of):
+                p, i = of.index("proposal"), of.index("inputs")
+                assert p is not None
+                assert i is not None
+                return lambda binding: (binding[var][p], binding[var][i])
+            return lambda binding: (binding[var], binding[var])
+
+        def gather(binding: Mapping[str, Value]) -> tuple[Value, Value]:
+            value = tuple(binding[v] for v in variables)
+            return value, value
+
+        return gather
+
+    def _is_fragment(self, step: Step, of: RecordType) -> bool:
+        """Whether a token type is that of a contract's ``proposed`` place, rather than a user's that looks like it."""
+        contract = step.transition.contract
+        info = next((c for c in self.net.contracts if c.id == contract), None)
+        proposal, inputs = of.field("proposal"), of.field("inputs")
+        if proposal is None or inputs is None:
+            return False
+        return info is None or (proposal.type == info.proposal and inputs.type == info.inputs)
+
+
+def _payload_of(t: Transition) -> Expr | None:
+    match t.trigger:
+        case Ask(payload=payload) | Perform(payload=payload):
+            return payload
+        case Choice(about=about):
+            return about
+    return None

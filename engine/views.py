@@ -1,0 +1,454 @@
+"""The read side: cases, their logs in words, tasks, exports. Read-only, and beside a running engine.
+
+Served by SQLModel over a connection of its own; nothing here can change a case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, func, select
+
+from provenet.engine.clock import from_micros
+from provenet.engine.errors import NoSuchCase, StoreCorrupt, StoreError
+from provenet.engine.store import check_version, connect, database_path, translate
+from provenet.engine.tables import (
+    CaseRow,
+    EffectRow,
+    EventRow,
+    InboxRow,
+    KillRow,
+    NetRow,
+    ProposalRow,
+    TaskRow,
+    TimerRow,
+    TokenRow,
+)
+from provenet.nets.errors import ProvenetError
+from provenet.nets.formats.canonical import loads
+from provenet.nets.net import Net, Role
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """A case in one line.
+
+    Attributes:
+        id: Its id.
+        net: Name of its net.
+        net_hash: Content hash of its net version.
+        status: Where it stands.
+        firings: How many entries its log has.
+        created: When it started.
+        finished: When it ended.
+        outcome_place: The final place it ended in.
+        outcome: The outcome's value, as JSON data.
+        reason: Why it is parked, killed or failed.
+    """
+
+    id: str
+    net: str
+    net_hash: str
+    status: str
+    firings: int
+    created: datetime
+    finished: datetime | None
+    outcome_place: str | None
+    outcome: Any
+    reason: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The view as JSON data."""
+        return {
+            "id": self.id,
+            "net": self.net,
+            "net_hash": self.net_hash,
+            "status": self.status,
+            "firings": self.firings,
+            "created": self.created.isoformat(),
+            "finished": None if self.finished is None else self.finished.isoformat(),
+            "outcome_place": self.outcome_place,
+            "outcome": self.outcome,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One entry of a case's log, in words.
+
+    Attributes:
+        seq: Its number.
+        at: When.
+        kind: ``start``, ``fire``, ``park``, ``resume``, ``kill``, ``fail``.
+        transition: Which transition fired.
+        role: Its role; empty for other entries.
+        text: What happened, in a few words.
+        data: The entry's data.
+        hash: Its hash, in hexadecimal.
+    """
+
+    seq: int
+    at: datetime
+    kind: str
+    transition: str
+    role: str
+    text: str
+    data: dict[str, Any] = field(repr=False)
+    hash: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as JSON data."""
+        return {
+            "seq": self.seq,
+            "at": self.at.isoformat(),
+            "kind": self.kind,
+            "transition": self.transition,
+            "role": self.role,
+            "text": self.text,
+            "data": self.data,
+            "hash": self.hash,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A decision that a person is asked for, or was."""
+
+    case: str
+    task: str
+    token: int
+    status: str
+    choices: tuple[str, ...]
+    role: str
+    about: Any
+    about_hash: str
+    opened: datetime
+    deadline: datetime | None
+    choice: str | None
+    who: str | None
+    decided: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as JSON data."""
+        when = {n: getattr(self, n) for n in ("opened", "deadline", "decided")}
+        rest = {n: getattr(self, n) for n in self.__slots__ if n not in when}
+        return {
+            **rest,
+            "choices": list(self.choices),
+            **{n: w.isoformat() if w else None for n, w in when.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CaseDetail:
+    """Everything about one case."""
+
+    case: CaseView
+    marking: dict[str, list[Any]]
+    log: tuple[LogLine, ...]
+    tasks: tuple[TaskView, ...]
+    timers: tuple[tuple[str, datetime], ...]
+    effects: tuple[dict[str, Any], ...]
+    proposals: tuple[dict[str, Any], ...]
+    inbox: tuple[dict[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The case as JSON data."""
+        return {
+            "case": self.case.to_json(),
+            "marking": self.marking,
+            "log": [line.to_json() for line in self.log],
+            "tasks": [t.to_json() for t in self.tasks],
+            "timers": [{"transition": t, "due": d.isoformat()} for t, d in self.timers],
+            "effects": list(self.effects),
+            "proposals": list(self.proposals),
+            "inbox": list(self.inbox),
+        }
+
+
+class Reader:
+    """Reads a database that an engine wrote, also while one runs on it.
+
+    Args:
+        source: The database's name, or an open SQLAlchemy engine.
+
+    Raises:
+        StoreError: There is no such database, or it is not ours.
+    """
+
+    def __init__(self, source: str | Path | sa.Engine) -> None:
+        if isinstance(source, sa.Engine):
+            self._engine, self.path = source, None
+        else:
+            self.path = database_path(source)
+            if self.path is not None and not self.path.exists():
+                raise StoreError(
+                    "there is no such database",
+                    where=str(self.path),
+                    hint="check the name, or run some cases first",
+                )
+            self._engine = connect(self.path, write=False)
+        self._nets: dict[str, Net | None] = {}
+        try:
+            with self._engine.connect() as c:
+                rows = c.exec_driver_sql("SELECT name, value FROM provenet_meta").fetchall()
+        except sa.exc.SQLAlchemyError as error:
+            if "no such table" in str(error):
+                raise StoreCorrupt(
+                    "this is no database of the engine",
+                    where=str(self.path),
+                    hint="name the file that `provenet run --db` wrote",
+                ) from None
+            raise translate(error, self.path) from None
+        check_version(((str(n), str(v)) for n, v in rows), self.path)
+
+    def nets(self) -> list[dict[str, Any]]:
+        """The deployed net versions, latest last."""
+        with Session(self._engine) as s:
+            rows = s.exec(select(NetRow).order_by(col(NetRow.deployed))).all()
+            return [
+                {"name": r.name, "hash": r.hash, "deployed": from_micros(r.deployed).isoformat()}
+                for r in rows
+            ]
+
+    def net(self, hash: str) -> Net | None:
+        """A deployed net version; ``None`` where it cannot be read."""
+        if hash not in self._nets:
+            with Session(self._engine) as s:
+                row = s.get(NetRow, hash)
+            try:
+                self._nets[hash] = None if row is None else loads(row.content)
+            except ProvenetError:
+                self._nets[hash] = None
+        return self._nets[hash]
+
+    def report(self, hash: str) -> Any:
+        """The verification report of a deployed net version, as JSON data."""
+        with Session(self._engine) as s:
+            row = s.get(NetRow, hash)
+            return None if row is None else json.loads(row.report)
+
+    def cases(
+        self, *, status: str | None = None, net: str | None = None, limit: int | None = None
+    ) -> list[CaseView]:
+        """Cases in the order they were started.
+
+        Args:
+            status: Only those of this status.
+            net: Only those of this net, by name or content hash.
+            limit: At most so many.
+        """
+        with Session(self._engine) as s:
+            names = {r.hash: r.name for r in s.exec(select(NetRow)).all()}
+            query = select(CaseRow).order_by(col(CaseRow.no))
+            if status is not None:
+                query = query.where(CaseRow.status == status)
+            if net is not None:
+                wanted = [h for h, name in names.items() if net == name or h.startswith(net)]
+                query = query.where(col(CaseRow.net).in_(wanted))
+            if limit is not None:
+                query = query.limit(limit)
+            return [_case(row, names) for row in s.exec(query).all()]
+
+    def counts(self) -> dict[str, int]:
+        """How many cases are in each status."""
+        with Session(self._engine) as s:
+            return dict(s.exec(select(CaseRow.status, func.count()).group_by(CaseRow.status)).all())
+
+    def case(self, case: str) -> CaseDetail:
+        """Everything about a case.
+
+        Raises:
+            NoSuchCase: There is none of that id.
+        """
+        with Session(self._engine) as s:
+            row = self._row(s, case)
+            names = {r.hash: r.name for r in s.exec(select(NetRow)).all()}
+            marking: dict[str, list[Any]] = {}
+            for t in s.exec(
+                select(TokenRow).where(TokenRow.case_no == row.no).order_by(col(TokenRow.id))
+            ).all():
+                marking.setdefault(t.place, []).append(json.loads(t.value))
+            timers = s.exec(
+                select(TimerRow).where(TimerRow.case_no == row.no).order_by(col(TimerRow.due))
+            ).all()
+            tasks = s.exec(
+                select(TaskRow).where(TaskRow.case_no == row.no).order_by(col(TaskRow.opened))
+            ).all()
+            return CaseDetail(
+                case=_case(row, names),
+                marking=marking,
+                log=tuple(self._log(s, row)),
+                tasks=tuple(_task(t, case) for t in tasks),
+                timers=tuple((t.transition, from_micros(t.due)) for t in timers),
+                effects=tuple(
+                    _plain(r) for r in s.exec(select(EffectRow).where(EffectRow.case_no == row.no)).all()
+                ),
+                proposals=tuple(
+                    _plain(r) for r in s.exec(select(ProposalRow).where(ProposalRow.case_no == row.no)).all()
+                ),
+                inbox=tuple(
+                    _plain(r) for r in s.exec(select(InboxRow).where(InboxRow.case_no == row.no)).all()
+                ),
+            )
+
+    def log(self, case: str) -> list[LogLine]:
+        """A case's log in words.
+
+        Raises:
+            NoSuchCase: There is none of that id.
+        """
+        with Session(self._engine) as s:
+            return list(self._log(s, self._row(s, case)))
+
+    def tasks(self, *, status: str | None = "open", role: str | None = None) -> list[TaskView]:
+        """Tasks, open ones unless said otherwise, by deadline."""
+        with Session(self._engine) as s:
+            query = select(TaskRow, CaseRow.id).join(CaseRow, col(CaseRow.no) == TaskRow.case_no)
+            if status is not None:
+                query = query.where(TaskRow.status == status)
+            if role is not None:
+                query = query.where(TaskRow.role == role)
+            query = query.order_by(col(TaskRow.deadline), col(TaskRow.case_no), col(TaskRow.token))
+            return [_task(row, case) for row, case in s.exec(query).all()]
+
+    def kills(self) -> list[dict[str, Any]]:
+        """Pulls of the kill switch."""
+        with Session(self._engine) as s:
+            return [_plain(r) for r in s.exec(select(KillRow)).all()]
+
+    def spent(self) -> dict[str, Any]:
+        """What proposals cost: calls, tokens and dollars, as far as known."""
+        with Session(self._engine) as s:
+            rows = s.exec(select(ProposalRow.tokens_in, ProposalRow.tokens_out, ProposalRow.cost_usd)).all()
+        from decimal import Decimal
+
+        return {
+            "proposals": len(rows),
+            "tokens_in": sum(r[0] for r in rows),
+            "tokens_out": sum(r[1] for r in rows),
+            "cost_usd": str(sum((Decimal(r[2]) for r in rows), Decimal(0))),
+        }
+
+    def export(self, case: str | None = None) -> Iterator[str]:
+        """Cases as JSON lines: one object for each case, with log, tasks, effects and marking.
+
+        Args:
+            case: Only this one.
+
+        Raises:
+            NoSuchCase: There is none of that id.
+        """
+        ids = [case] if case is not None else [c.id for c in self.cases()]
+        for each in ids:
+            yield json.dumps(self.case(each).to_json(), ensure_ascii=False)
+
+    def _row(self, session: Session, case: str) -> CaseRow:
+        row = session.exec(select(CaseRow).where(CaseRow.id == case)).first()
+        if row is None:
+            raise NoSuchCase(
+                f"there is no case {case!r}",
+                where=str(self.path or ":memory:"),
+                hint="`provenet cases` lists them",
+            )
+        return row
+
+    def _log(self, session: Session, row: CaseRow) -> Iterator[LogLine]:
+        net = self.net(row.net)
+        query = select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq))
+        for event in session.exec(query).all():
+            data = json.loads(event.data)
+            role, text = _words(net, event.kind, event.transition, data)
+            yield LogLine(
+                event.seq,
+                from_micros(event.at),
+                event.kind,
+                event.transition,
+                role,
+                text,
+                data,
+                event.hash.hex(),
+            )
+
+
+def _words(net: Net | None, kind: str, transition: str, data: dict[str, Any]) -> tuple[str, str]:
+    """The role of what fired, and the entry in a few words."""
+    if kind == "start":
+        return "", "started with " + ", ".join(place for _, place, _ in data["put"])
+    if kind == "park":
+        return "", f"parked: {data['reason']}"
+    if kind in {"kill", "fail"}:
+        return "", f"{'killed' if kind == 'kill' else 'failed'}: {data.get('reason', '')}"
+    if kind == "resume":
+        return "", "resumed"
+    t = net.transition(transition) if net is not None and net.has_transition(transition) else None
+    if t is None:
+        return "", transition
+    name = t.label or t.contract or transition
+    signal = next(
+        (v for v in data.get("bring", {}).values() if isinstance(v, dict) and "retryable" in v), None
+    )
+    by = data.get("note", {}).get("by", "")
+    role = t.role
+    if role in {Role.REJECT, Role.FAULT, Role.FAIL} and signal is not None:
+        about = f"{signal['field']} = {signal['got']}" if signal["field"] else signal["got"]
+        word = {Role.REJECT: "REJECTED", Role.FAULT: "NO ANSWER", Role.FAIL: "FAILED"}[role]
+        return str(role), f"{name}  {word}  {signal['rule']}: {about}, expected {signal['expected']}"
+    if role is Role.PROPOSE:
+        return str(role), f"{name}  proposed {_short(next(iter(data.get('bring', {}).values()), None))}"
+    if role is Role.ROUTE:
+        return str(role), t.label or transition
+    return str(role), f"{name}  {role}" + (f" by {by}" if by else "")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _case(row: CaseRow, names: dict[str, str]) -> CaseView:
+    return CaseView(
+        id=row.id,
+        net=names.get(row.net, row.net[:12]),
+        net_hash=row.net,
+        status=row.status,
+        firings=row.version,
+        created=from_micros(row.created),
+        finished=None if row.finished is None else from_micros(row.finished),
+        outcome_place=row.outcome_place,
+        outcome=None if row.outcome is None else json.loads(row.outcome),
+        reason=row.reason,
+    )
+
+
+def _task(row: TaskRow, case: str) -> TaskView:
+    return TaskView(
+        case=case,
+        task=row.task,
+        token=row.token,
+        status=row.status,
+        choices=tuple(json.loads(row.choices)),
+        role=row.role,
+        about=json.loads(row.about),
+        about_hash=row.about_hash,
+        opened=from_micros(row.opened),
+        deadline=None if row.deadline is None else from_micros(row.deadline),
+        choice=row.choice,
+        who=row.who,
+        decided=None if row.decided is None else from_micros(row.decided),
+    )
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    data = {k: v for k, v in row.model_dump().items() if k != "case_no"}
+    for name in ("at", "released"):
+        if data.get(name) is not None:
+            data[name] = from_micros(data[name]).isoformat()
+    return data

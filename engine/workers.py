@@ -1,0 +1,349 @@
+"""Work outside any transaction: asking proposers, performing effects, letting scripted people decide.
+
+A proposal may be repeated, an effect may not: its idempotency key is the same on every try and after every restart. What a
+handler returns or raises is not trusted: a value that does not fit, an exception or a time-out becomes the reject signal of the
+failure transition; where there is none, it is tried again, and then the case is parked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from provenet.engine.case import LIVE, brought, note
+from provenet.engine.clock import Clock, from_micros, in_job
+from provenet.engine.codec import encoder
+from provenet.engine.errors import DecisionRefused
+from provenet.engine.faults import FaultInjected, fault_point
+from provenet.engine.runner import Job, Runner, reject_of
+from provenet.engine.store import Store
+from provenet.nets.errors import Breach, FiringError, NotEnabled, TypeMismatch
+from provenet.nets.models import to_value
+from provenet.nets.net import Ask, Perform
+from provenet.nets.schema import check, from_json
+from provenet.sdb.handlers import EffectRefused, Proposal, ProposalFault, Request
+from provenet.sdb.reject import Reject
+
+ASK_TRIES = 5
+"""Tries of a proposal that has no failure transition, before its case is parked."""
+
+LONGEST_BACKOFF = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person decides.
+
+    Attributes:
+        choice: One of the task's choices.
+        who: The person, with role: ``dana@pricing``.
+        note: Payload for a choice that brings one.
+    """
+
+    choice: str
+    who: str
+    note: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An open task as a person sees it.
+
+    Attributes:
+        case: Id of the case.
+        task: Name of the task.
+        token: The token it is about.
+        choices: What can be chosen.
+        role: Role that a person needs; empty for anybody.
+        about: What is decided on, as JSON data.
+        about_hash: Its hash: a decision that names it binds to this very proposal.
+        opened: Since when.
+        deadline: Until when, where there is a deadline.
+    """
+
+    case: str
+    task: str
+    token: int
+    choices: tuple[str, ...]
+    role: str
+    about: Any
+    about_hash: str
+    opened: datetime
+    deadline: datetime | None
+
+
+People: TypeAlias = Callable[[Task], Awaitable[Decision | None]]
+"""A scripted person: asked once for every task that opens; may wait with ``clock.sleep``; ``None`` leaves the task alone."""
+
+
+class Workers:
+    """What the runner calls for each kind of work.
+
+    Args:
+        store: For the journal of proposals.
+        clock: For time-outs.
+        threads: Most threads for effects that are plain functions.
+        people: Scripted people.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, threads: int, people: People | None) -> None:
+        self._store, self._clock, self._people = store, clock, people
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="provenet-effect")
+        self._jitter = random.Random(0)  # noqa: S311  spreads retries; nothing rests on it
+        self.runner: Runner
+        self.decide: Callable[..., None]
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # proposals
+
+    async def ask(self, job: Job) -> None:
+        """Ask a proposer and fire with its answer."""
+        in_job.set(job)
+        case, step, runner = job.case, job.step, self.runner
+        trigger = step.transition.trigger
+        assert isinstance(trigger, Ask)
+        of = step.fresh[0][1]
+        kept = case.answers.pop((step.index, job.token), None)
+        if kept is not None:
+            self._answered(job, Proposal(from_json(json.loads(kept), of)))
+            return
+        fault_point("before-ask")
+        job.tries += 1
+        request = runner.request(case, step, job.binding, job.key, _anchor(job), job.tries)
+        why: Reject
+        spent: Proposal | None = None
+        try:
+            proposer = case.program.agent.proposer(trigger.handler)
+            answer = await self._clock.limit(proposer.propose(request), trigger.timeout)
+            fault_point("after-answer")
+            if isinstance(answer, Proposal):
+                check(answer.value, of, step.fresh[0][0])
+                self._answered(job, answer)
+                return
+            why = Reject(rule="fault", expected="a Proposal", got=type(answer).__name__)
+        except (asyncio.CancelledError, FaultInjected):
+            raise
+        except ProposalFault as error:
+            why, spent = error.reject, error.spent
+        except TypeMismatch as error:
+            why = Reject(rule="schema", field=error.field, expected=error.expected, got=error.got)
+        except TimeoutError:
+            why = Reject(rule="timeout", expected=f"an answer within {trigger.timeout}", got="none")
+        except Exception as error:  # noqa: BLE001  a proposer may raise anything; none of it may stop the case
+            why = reject_of(error, "fault")
+        if spent is not None and (spent.tokens_in or spent.tokens_out or spent.cost_usd):
+            self._journal(job, spent, "failed", reason=why.rule)
+        self._failed(job, why, permanent="no", tries=ASK_TRIES)
+
+    def _answered(self, job: Job, answer: Proposal) -> None:
+        case, runner = job.case, self.runner
+        if not self._current(job):
+            runner.finished(job)
+            self._journal(job, answer, "late")
+            return
+        try:
+            runner.fire(
+                case,
+                job.step,
+                {**job.binding, **brought(job.step, answer.value)},
+                token=job.token,
+                also=note(model=answer.model, prompt=answer.prompt_hash),
+            )
+            self._journal(job, answer, "used")
+        except NotEnabled:
+            runner.finished(job)
+            self._journal(job, answer, "late")
+        except Breach as error:
+            if job.step.transition.ensures is not None and "breaks ensures" in error.message:
+                self._journal(job, answer, "failed", reason=error.message)
+                why = Reject(rule="ensures", expected="what the net promises", got=error.message)
+                self._failed(job, why, permanent="no", tries=ASK_TRIES)
+                return
+            self._journal(job, answer, "kept", reason=error.message)
+            case.answers[job.step.index, job.token] = encoder(job.step.fresh[0][1])(answer.value)
+            runner.park(case, str(error), job.step.name)
+
+    def _journal(self, job: Job, answer: Proposal, state: str, *, reason: str | None = None) -> None:
+        """Keep what was paid for. A used answer's value is in the event that used it."""
+        text = None
+        if state in {"kept", "late"}:
+            text = encoder(job.step.fresh[0][1])(answer.value)
+        key = job.key if state != "failed" else f"{job.key}/{job.tries}"
+        cost = str(answer.cost_usd) if isinstance(answer.cost_usd, Decimal) else "0"
+        row = (
+            key,
+            job.case.no,
+            job.token,
+            job.step.name,
+            state,
+            text,
+            answer.model,
+            answer.prompt_hash,
+            answer.tokens_in,
+            answer.tokens_out,
+            cost,
+            reason,
+            self.runner.now(),
+        )
+        self._store.put("provenet_proposal", key, row)
+
+    # effects
+
+    async def perform(self, job: Job) -> None:
+        """Perform an external effect and fire with its receipt."""
+        in_job.set(job)
+        case, step, runner = job.case, job.step, self.runner
+        trigger = step.transition.trigger
+        assert isinstance(trigger, Perform)
+        effect = case.program.effect(step)
+        if job.receipt is not None:
+            self._performed(job, job.receipt)
+            return
+        fault_point("after-intent")
+        job.tries += 1
+        request = runner.request(case, step, job.binding, job.key, _anchor(job), job.tries)
+        try:
+            receipt = await self._clock.limit(self._call(effect.run, request), trigger.timeout)
+        except (asyncio.CancelledError, FaultInjected):
+            raise
+        except EffectRefused as error:
+            self._failed(job, reject_of(error, effect.name), permanent="yes", tries=trigger.tries)
+            return
+        except TimeoutError:
+            why = Reject(rule="timeout", expected=f"{effect.name} within {trigger.timeout}", got="no answer")
+            self._failed(job, why, permanent="no", tries=trigger.tries)
+            return
+        except Exception as error:  # noqa: BLE001  an effect may raise anything; it is tried again with the same key
+            self._failed(job, reject_of(error, effect.name), permanent="no", tries=trigger.tries)
+            return
+        fault_point("after-effect")
+        try:
+            value = to_value(receipt, effect.receipt_type)
+        except TypeMismatch as error:
+            runner.finished(job)
+            runner.record_effect(job, "performed", reason=f"the receipt does not fit: {error.message}")
+            runner.park(
+                case,
+                f"effect {effect.name!r} was performed, but its receipt does not fit: {error.message}",
+                step.name,
+            )
+            return
+        self._performed(job, encoder(effect.receipt_type)(value))
+
+    def _performed(self, job: Job, receipt: str) -> None:
+        case, runner = job.case, self.runner
+        runner.record_effect(job, "performed", receipt=receipt)
+        value = from_json(json.loads(receipt), case.program.effect(job.step).receipt_type)
+        if not self._current(job):
+            runner.finished(job)
+            case.receipts[job.step.index, job.token] = (job.tries, receipt)
+            return
+        try:
+            runner.fire(
+                case,
+                job.step,
+                {**job.binding, **brought(job.step, value)},
+                token=job.token,
+                also=note(key=job.key),
+            )
+        except FiringError as error:
+            runner.finished(job)
+            case.receipts[job.step.index, job.token] = (job.tries, receipt)
+            runner.park(case, str(error), job.step.name)
+
+    async def _call(self, run: Callable[[Request], Any], request: Request) -> Any:
+        """Call an effect; a plain function runs in a thread, so that a slow one holds nobody up."""
+        if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(getattr(run, "__call__", None)):
+            return await run(request)
+        context = copy_context()
+        result = await asyncio.get_running_loop().run_in_executor(self._threads, context.run, run, request)
+        return await result if inspect.isawaitable(result) else result
+
+    # people
+
+    async def person(self, job: Job) -> None:
+        """Let a scripted person decide."""
+        in_job.set(job)
+        opened = job.opened
+        assert opened is not None
+        assert self._people is not None
+        view = Task(
+            case=job.case.id,
+            task=opened.task,
+            token=opened.token,
+            choices=tuple(opened.steps),
+            role=opened.role,
+            about=json.loads(opened.about),
+            about_hash=opened.about_hash,
+            opened=from_micros(opened.opened),
+            deadline=None if opened.deadline is None else from_micros(opened.deadline),
+        )
+        decision = await self._people(view)
+        self.runner.finished(job)
+        if decision is None:
+            return
+        try:
+            self.decide(
+                job.case,
+                opened,
+                decision.choice,
+                decision.who,
+                about_hash=opened.about_hash,
+                note=decision.note,
+            )
+        except DecisionRefused:
+            return  # the deadline passed meanwhile, or the script chose what it may not: the task stays as it is
+
+    # failures
+
+    def _failed(self, job: Job, why: Reject, *, permanent: str, tries: int | None) -> None:
+        """Fire the failure transition, or try again later, or park."""
+        case, runner = job.case, self.runner
+        failure = case.program.on_failure.get(job.step.name)
+        external = job.kind == "perform"
+        spent = permanent == "yes" or (tries is not None and job.tries >= tries)
+        if not external and failure is not None:
+            spent = True  # another proposal is the net's decision, not the engine's
+        if not spent:
+            if external:
+                runner.record_effect(job, "intended", reason=why.got)
+            runner.retry(job, self._backoff(job.tries))
+            return
+        runner.finished(job)
+        if external:
+            runner.record_effect(job, "failed", reason=f"{why.rule}: {why.got}")
+        if not self._current(job):
+            return
+        if failure is None:
+            runner.park(
+                case, f"{job.step.name}: {why.rule}: expected {why.expected}, got {why.got}", job.step.name
+            )
+            return
+        try:
+            runner.fire(case, failure, runner.failing(case, failure, job.token, why), token=job.token)
+        except FiringError as error:
+            runner.park(case, str(error), failure.name)
+
+    def _current(self, job: Job) -> bool:
+        """Whether the job's case still moves and its token is still there."""
+        return job.case.status in LIVE and job.case.holds(job.step.anchor, job.token)
+
+    def _backoff(self, tries: int) -> timedelta:
+        base = min(timedelta(seconds=0.2 * 2 ** min(tries, 20)), LONGEST_BACKOFF)
+        return base * (0.75 + 0.5 * self._jitter.random())
+
+
+def _anchor(job: Job) -> Any:
+    return job.binding[job.step.anchor_var] if job.step.anchor_var is not None else ()
