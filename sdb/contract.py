@@ -37,7 +37,7 @@ from provenet.nets.net import (
     Transition,
     Trigger,
 )
-from provenet.nets.schema import INT, Field, IntType, OptionalType, RecordType, Type
+from provenet.nets.schema import INT, Field, OptionalType, RecordType, Type
 from provenet.sdb.handlers import Effect, Proposer, VerifierFunction
 from provenet.sdb.policy import Policy
 from provenet.sdb.reject import REJECT
@@ -130,7 +130,9 @@ class _Expansion:
             self.inputs = (
                 next(iter(self.takes.values())).type
                 if only
-                else RecordType(f"{contract.id} inputs", tuple(Field(v, p.type) for v, p in self.takes.items()))
+                else RecordType(
+                    f"{contract.id} inputs", tuple(Field(v, p.type) for v, p in self.takes.items())
+                )
             )
         if contract.returns is not None:
             self.proposal = schema_of(contract.returns)
@@ -148,9 +150,7 @@ class _Expansion:
         verified = self._place("verified", self._carrying(proposal=self.proposal))
         rejected = self._place(
             "rejected",
-            self._carrying(
-                proposal=OptionalType(self.proposal), attempt=IntType(1, max(1, c.attempts)), signal=REJECT
-            ),
+            self._carrying(proposal=OptionalType(self.proposal), attempt=INT, signal=REJECT),
         )
         if c.propose is None:
             self._passthrough(verified, rejected, rules)
@@ -180,7 +180,7 @@ class _Expansion:
         """begin, propose, fault, accept, reject, retry, give_up."""
         c, net = self.c, self.net
         assert c.propose is not None
-        attempt = IntType(1, max(1, c.attempts))
+        attempt = INT
         running = self._place("running", self._carrying(attempt=attempt, signal=OptionalType(REJECT)))
         proposed = self._place("proposed", self._carrying(proposal=self.proposal, attempt=attempt))
         gathered = self._gathered()
@@ -196,8 +196,10 @@ class _Expansion:
             Role.PROPOSE,
             takes={"r": running},
             brings={"proposal": self.proposal},
-            puts={proposed: self._record(proposed, inputs="r.inputs", proposal="proposal", attempt="r.attempt")},
-            trigger=Ask(net.handle(f"{c.id}.propose", c.propose), timeout=c.timeout),
+            puts={
+                proposed: self._record(proposed, inputs="r.inputs", proposal="proposal", attempt="r.attempt")
+            },
+            trigger=Ask(net.handle(f"{c.id}.propose", c.propose), _path("r.inputs"), c.timeout),
         )
         self._transition(
             "fault",
@@ -270,7 +272,9 @@ class _Expansion:
             guard=_both(when, None if policy is None else Not(policy)),
             brings={"signal": REJECT},
             puts={
-                rejected: self._record(rejected, inputs=gathered, proposal=gathered, attempt=1, signal="signal")
+                rejected: self._record(
+                    rejected, inputs=gathered, proposal=gathered, attempt=1, signal="signal"
+                )
             },
             trigger=reject,
         )
@@ -301,7 +305,11 @@ class _Expansion:
             extra = {"seq": INT} if saga else {}
             committing = self._place("committing", self._carrying(proposal=self.proposal, **extra), keep=True)
             takes = {"v": verified}
-            puts = {committing: self._record(committing, inputs="v.inputs", proposal="v.proposal", seq=_next("s.depth"))}
+            puts = {
+                committing: self._record(
+                    committing, inputs="v.inputs", proposal="v.proposal", seq=_next("s.depth")
+                )
+            }
             if saga:
                 takes["s"] = saga.open
                 puts[saga.open] = Build(saga.open_type, (_next("s.depth"),))
@@ -368,14 +376,27 @@ class _Expansion:
         if not isinstance(c.attempts, int) or isinstance(c.attempts, bool) or not 1 <= c.attempts <= 1000:
             self.net.mistake("SD203", where, f"attempts is {c.attempts!r}", "give a number from 1 to 1000")
         if c.propose is not None and c.returns is None:
-            self.net.mistake("SD204", where, "a proposer without returns=", "name the token model that it proposes")
+            self.net.mistake(
+                "SD204", where, "a proposer without returns=", "name the token model that it proposes"
+            )
         if c.propose is not None and not isinstance(c.propose, Proposer):
-            self.net.mistake("SD205", where, f"propose is a {type(c.propose).__name__}, not a proposer", "wrap it: function(...), model(...) or scripted(...)")
+            self.net.mistake(
+                "SD205",
+                where,
+                f"propose is a {type(c.propose).__name__}, not a proposer",
+                "wrap it: function(...), model(...) or scripted(...)",
+            )
         if c.undo is not None and c.saga is None:
             self.net.mistake("SD208", where, "undo= without a saga scope", "add saga=..., or drop undo=")
         if c.undo is not None and c.irreversible:
             self.net.mistake("SD209", where, "irreversible=True and undo=", "keep one of them")
-        if c.saga is not None and c.commit is not None and c.commit.external and c.undo is None and not c.irreversible:
+        if (
+            c.saga is not None
+            and c.commit is not None
+            and c.commit.external
+            and c.undo is None
+            and not c.irreversible
+        ):
             self.net.mistake(
                 "SD207",
                 where,
@@ -389,7 +410,12 @@ class _Expansion:
         try:
             return self.c.verify.resolve(self.proposal, self._input_types()), False
         except ProvenetError as error:
-            self.net.mistake(error.code, f"contract {self.c.id!r}, policy {self.c.verify.name!r}", error.message, error.hint)
+            self.net.mistake(
+                error.code,
+                f"contract {self.c.id!r}, policy {self.c.verify.name!r}",
+                error.message,
+                error.hint,
+            )
             return (), False
 
     def _policy(
@@ -462,7 +488,11 @@ class _Expansion:
                 "SD210",
                 where,
                 f"nothing at hand is a {wanted}",
-                "build it: " + {"commit": "emit=lambda proposal: ... (or payload=)", "give_up": "escalate=lambda inputs, signal: ..."}.get(step, "fail_emit=lambda inputs, signal: ..."),
+                "build it: "
+                + {
+                    "commit": "emit=lambda proposal: ... (or payload=)",
+                    "give_up": "escalate=lambda inputs, signal: ...",
+                }.get(step, "fail_emit=lambda inputs, signal: ..."),
             )
             return None
         expr = self.net.expr(where, shape, types, like=wanted)
@@ -483,7 +513,14 @@ class _Expansion:
         return None if expr is None else substitute(expr, names)
 
     def _transition(
-        self, step: str, role: Role, *, guard: Expr | None = None, requires: Expr | None = None, when: Any = None, **parts: Any
+        self,
+        step: str,
+        role: Role,
+        *,
+        guard: Expr | None = None,
+        requires: Expr | None = None,
+        when: Any = None,
+        **parts: Any,
     ) -> Transition:
         made = self.net.transition(f"{self.c.id}.{step}", role=role, contract=self.c.id, **parts)
         guard = guard if when is None else self._condition(step, when)

@@ -21,7 +21,7 @@ from provenet.nets.build import NetBuilder, PlaceRef, Takes
 from provenet.nets.expr.ast import Arith, Build, Compare, Const, Expr, Get, Var, substitute
 from provenet.nets.models import schema_of
 from provenet.nets.net import Auto, Perform, Put, Role, SagaInfo, Signal, Transition, Trigger
-from provenet.nets.schema import INT, Field, IntType, RecordType, Type
+from provenet.nets.schema import INT, Field, RecordType, Type
 from provenet.sdb.handlers import Effect
 
 KILL_SIGNAL = "provenet.kill"
@@ -37,19 +37,17 @@ class Saga:
         outcome: Type of the token that the scope ends with.
         completes: Where the outcome goes when the scope ends well.
         aborts: Where the outcome goes when the scope has compensated everything.
-        most: Most steps that may begin to commit in one scope.
     """
 
     id: str
     outcome: Any
     completes: PlaceRef
     aborts: PlaceRef
-    most: int = 100
 
     def expand(self, net: NetBuilder) -> SagaHandle:
         """Add the scope to a net."""
         outcome = schema_of(self.outcome)
-        depth = Field("depth", IntType(0, self.most))
+        depth = Field("depth", INT)
         opened = RecordType(f"{self.id}.open", (depth,))
         ending = RecordType(f"{self.id}.ending", (depth, Field("outcome", outcome)))
         handle = SagaHandle(
@@ -138,13 +136,20 @@ class SagaHandle:
 
     def undo_place(self, net: NetBuilder, contract: str, payload: Type, receipt: Type) -> PlaceRef:
         """The place of a step's undo tokens: its number, and what its effect was given and returned."""
-        of = RecordType(f"{contract}.undo", (Field("seq", INT), Field("payload", payload), Field("receipt", receipt)))
+        of = RecordType(
+            f"{contract}.undo", (Field("seq", INT), Field("payload", payload), Field("receipt", receipt))
+        )
         ref = net.place(f"{contract}.undo", of)
         net.keep(ref)
         return ref
 
     def compensate(
-        self, net: NetBuilder, contract: str, undo: PlaceRef, effect: Effect, shape: Callable[..., Any] | str | None
+        self,
+        net: NetBuilder,
+        contract: str,
+        undo: PlaceRef,
+        effect: Effect,
+        shape: Callable[..., Any] | str | None,
     ) -> None:
         """Add a step's compensation and discharge."""
         held = RecordType(f"{contract}.undoing", (Field("scope", self.ending_type), Field("undo", undo.type)))
@@ -160,7 +165,11 @@ class SagaHandle:
         )
         step = Get(Var("w"), "undo")
         trigger: Trigger = Perform(
-            net.handle(effect.name, effect), self._payload(net, contract, undo, effect, shape, step), effect.external, effect.timeout, None
+            net.handle(effect.name, effect),
+            self._payload(net, contract, undo, effect, shape, step),
+            effect.external,
+            effect.timeout,
+            None,
         )
         scope = Get(Var("w"), "scope")
         lower = Arith("-", Get(scope, "depth"), Const(1, INT))
@@ -200,13 +209,27 @@ class SagaHandle:
                 )
                 return None
             return Get(step, found)
-        expr = net.expr(f"contract {contract!r}, undo {effect.name!r}", shape, types, like=effect.payload_type)
+        expr = net.expr(
+            f"contract {contract!r}, undo {effect.name!r}", shape, types, like=effect.payload_type
+        )
         return None if expr is None else substitute(expr, {n: Get(step, n) for n in types})
 
     def _end(
-        self, net: NetBuilder, name: str, role: Role, to: PlaceRef, takes: Takes, outcome: Any, when: Any, trigger: Trigger
+        self,
+        net: NetBuilder,
+        name: str,
+        role: Role,
+        to: PlaceRef,
+        takes: Takes,
+        outcome: Any,
+        when: Any,
+        trigger: Trigger,
     ) -> Transition:
-        taken = {**takes, "scope": self.open} if isinstance(takes, dict) else {"inputs": takes, "scope": self.open}
+        taken = (
+            {**takes, "scope": self.open}
+            if isinstance(takes, dict)
+            else {"inputs": takes, "scope": self.open}
+        )
         types = {v: p.type for v, p in taken.items() if isinstance(p, PlaceRef)}
         result = net.expr(f"transition {name!r}", outcome, types, like=self.outcome_type)
         made = net.transition(name, role=role, contract=self.id, takes=taken, when=when, trigger=trigger)

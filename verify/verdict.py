@@ -157,7 +157,9 @@ class Verdict:
             "subject": self.subject,
             "trace": None if self.trace is None else self.trace.to_json(net),
             "certificates": [{"kind": c.kind, "data": dict(c.data)} for c in self.certificates],
-            "witness": {k: v if isinstance(v, str | int | bool | None) else str(v) for k, v in self.witness.items()},
+            "witness": {
+                k: v if isinstance(v, str | int | bool | None) else str(v) for k, v in self.witness.items()
+            },
             "facts": dict(self.facts),
             "mend": self.mend,
             "vacuous": self.vacuous,

@@ -1,0 +1,345 @@
+"""Partial values: what the state graph knows of tokens.
+
+A token's *abstract value* keeps some of its fields and forgets the rest (``ANY``). Which fields are kept is a ``Mask`` for each place, closed
+under dependence: a kept field can be computed from kept fields wherever a token is built (program slicing, Weiser 1981, on token
+fields). Evaluating an expression on partial values gives its value, or ``ANY`` where it depends on what was forgotten; so every
+concrete run is a run of the abstraction (an over-approximation), and where everything needed is known the abstraction is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
+from typing import Any, Final, TypeAlias
+
+from provenet.nets.expr.ast import (
+    And,
+    Build,
+    Compare,
+    Const,
+    Each,
+    Expr,
+    Get,
+    If,
+    IsNull,
+    Not,
+    OneOf,
+    Or,
+    OrElse,
+    Var,
+    children,
+    walk,
+)
+from provenet.nets.expr.evaluate import compile_expr
+from provenet.nets.expr.typing import type_of
+from provenet.nets.net import Net, Put, Transition
+from provenet.nets.schema import BoolType, EnumType, IntType, OptionalType, RecordType, Type, Value
+
+
+class _Any:
+    """The one instance means: not known."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = _Any()
+"""A value that the abstraction has forgotten."""
+
+Path: TypeAlias = tuple[str, ...]
+"""Field names from a token down to one of its parts; empty for the whole token."""
+
+Paths: TypeAlias = frozenset[Path]
+
+Partial: TypeAlias = Callable[[Mapping[str, Any]], Any]
+"""An expression compiled for partial values."""
+
+_LARGEST_DOMAIN = 16
+
+
+def compile_partial(expr: Expr, scope: Mapping[str, Type]) -> Partial:
+    """A function from environments of partial values to the expression's value, or ``ANY``."""
+    match expr:
+        case Const(value, _):
+            return lambda env: value
+        case Var(name):
+            return lambda env: env[name]
+        case Get(of, field):
+            record = type_of(of, scope)
+            assert isinstance(record, RecordType)
+            index, inner = record.index(field), compile_partial(of, scope)
+            assert index is not None
+            return lambda env: ANY if (v := inner(env)) is ANY else v[index]
+        case Not(of):
+            inner = compile_partial(of, scope)
+            return lambda env: ANY if (v := inner(env)) is ANY else not v
+        case And(parts) | Or(parts):
+            return _connective([compile_partial(p, scope) for p in parts], decided_by=isinstance(expr, Or))
+        case If(condition, then, otherwise):
+            test, yes, no = (compile_partial(e, scope) for e in (condition, then, otherwise))
+
+            def branch(env: Mapping[str, Any]) -> Any:
+                taken = test(env)
+                if taken is not ANY:
+                    return yes(env) if taken else no(env)
+                a, b = yes(env), no(env)
+                return a if is_known(a) and is_known(b) and a == b else ANY
+
+            return branch
+        case IsNull(of):
+            inner = compile_partial(of, scope)
+            return lambda env: ANY if (v := inner(env)) is ANY else v is None
+        case OrElse(of, default):
+            inner, fallback = compile_partial(of, scope), compile_partial(default, scope)
+            return lambda env: fallback(env) if (v := inner(env)) is None else v
+        case Build(_, parts):
+            builders = [compile_partial(p, scope) for p in parts]
+            return lambda env: tuple([b(env) for b in builders])
+        case Compare(op, left, right) if op in ("==", "!="):
+            one, two = compile_partial(left, scope), compile_partial(right, scope)
+            wanted = op == "=="
+
+            def compare(env: Mapping[str, Any]) -> Any:
+                a, b = one(env), two(env)
+                return (a == b) is wanted if is_known(a) and is_known(b) else ANY
+
+            return compare
+        case Each():
+            return _strict(expr, scope, ())
+        case _:
+            return _strict(expr, scope, children(expr))
+
+
+def is_known(value: Any) -> bool:
+    """Whether nothing of a value is forgotten."""
+    if value is ANY:
+        return False
+    return all(is_known(v) for v in value) if isinstance(value, tuple) else True
+
+
+class Masks:
+    """Which fields each place keeps, closed under dependence.
+
+    Args:
+        net: The net.
+        seeds: Fields to keep, as (place, path).
+    """
+
+    def __init__(self, net: Net, seeds: Iterable[tuple[str, Path]]) -> None:
+        self.net = net
+        self.places: dict[str, set[Path]] = {}
+        self.fresh: dict[tuple[str, str], set[Path]] = {}
+        self.seeds = tuple(sorted(set(seeds)))
+        into: dict[str, list[tuple[Transition, Put]]] = {}
+        for t in net.transitions:
+            for put in t.puts:
+                into.setdefault(put.place, []).append((t, put))
+        stack = list(self.seeds)
+        while stack:
+            place, path = stack.pop()
+            path = _within_records(net.place(place).type, path)
+            kept = self.places.setdefault(place, set())
+            if any(path[: len(k)] == k for k in kept):
+                continue
+            kept.add(path)
+            for transition, put in into.get(place, ()):
+                if put.expr is None:
+                    continue
+                arcs = {a.var: a.place for a in (*transition.takes, *transition.reads) if a.var is not None}
+                for var, source in sources(put.expr, path):
+                    if var in arcs:
+                        stack.append((arcs[var], source))
+                    else:
+                        of = next(f.type for f in transition.fresh if f.var == var)
+                        self.fresh.setdefault((transition.name, var), set()).add(_within_records(of, source))
+
+    def project(self, place: str, value: Any) -> Any:
+        """What a place keeps of a token."""
+        kept = self.places.get(place)
+        return ANY if kept is None else _project(value, self.net.place(place).type, frozenset(kept))
+
+    def fresh_values(self, transition: str, var: str, of: Type) -> list[Any]:
+        """The partial values that a variable from outside may take."""
+        kept = self.fresh.get((transition, var))
+        return [ANY] if not kept else list(_domain(of, frozenset(kept)))
+
+    def entry_values(self, place: str) -> list[Any]:
+        """The partial values that a case's input may take."""
+        kept = self.places.get(place)
+        return [ANY] if not kept else list(_domain(self.net.place(place).type, frozenset(kept)))
+
+    def without_outside(self, place: str, path: Path) -> bool:
+        """Whether a field is computed from constants alone: no proposal, event or case input flows into it."""
+        alone = Masks(self.net, [(place, path)])
+        return not alone.fresh and not any(e.place in alone.places for e in self.net.entries)
+
+
+def sources(expr: Expr, path: Path) -> Iterator[tuple[str, Path]]:
+    """The variables, with paths, that the part of an expression's value at ``path`` depends on."""
+    match expr:
+        case Var(name):
+            yield name, path
+        case Get(of, field):
+            yield from sources(of, (field, *path))
+        case Build(of, parts) if path:
+            index = of.index(path[0])
+            if index is not None:
+                yield from sources(parts[index], path[1:])
+        case If(condition, then, otherwise):
+            yield from sources(condition, ())
+            yield from sources(then, path)
+            yield from sources(otherwise, path)
+        case OrElse(of, default):
+            yield from sources(of, path)
+            yield from sources(default, path)
+        case Each(_, of, var, body):
+            yield from sources(of, ())
+            yield from ((n, p) for n, p in sources(body, ()) if n != var)
+        case _:
+            for part in children(expr):
+                yield from sources(part, ())
+
+
+def read_fields(net: Net, transition: Transition, expr: Expr) -> Iterator[tuple[str, Path]]:
+    """The fields of places that a condition of a transition reads."""
+    arcs = {a.var: a.place for a in (*transition.takes, *transition.reads) if a.var is not None}
+    for var, path in sources(expr, ()):
+        if var in arcs:
+            yield arcs[var], path
+
+
+def small(of: Type) -> bool:
+    """Whether a type has few enough values to track them one by one."""
+    match of:
+        case BoolType():
+            return True
+        case EnumType(_, values):
+            return len(values) <= _LARGEST_DOMAIN
+        case IntType(lo, hi):
+            return lo is not None and hi is not None and hi - lo < _LARGEST_DOMAIN
+        case OptionalType(item):
+            return small(item)
+        case _:
+            return False
+
+
+def type_at(of: Type, path: Path) -> Type | None:
+    """The type of a part of a token; ``None`` where the path leads through an optional."""
+    for name in path:
+        if not isinstance(of, RecordType) or (field := of.field(name)) is None:
+            return None
+        of = field.type
+    return of
+
+
+def _within_records(of: Type, path: Path) -> Path:
+    """A path cut where it would lead into an optional: that is kept whole or not at all."""
+    for i, name in enumerate(path):
+        if not isinstance(of, RecordType) or (field := of.field(name)) is None:
+            return path[:i]
+        of = field.type
+    return path
+
+
+def control_fields(net: Net) -> list[tuple[str, Path]]:
+    """The fields that guards read and that are computed from constants alone: counters, flags and steps of the control flow."""
+    everything = Masks(net, ())
+    found = []
+    for t in net.transitions:
+        if t.guard is not None:
+            for place, path in dict.fromkeys(read_fields(net, t, t.guard)):
+                of = type_at(net.place(place).type, path)
+                if (
+                    of is not None
+                    and not isinstance(of, RecordType)
+                    and everything.without_outside(place, path)
+                ):
+                    found.append((place, path))
+    return list(dict.fromkeys(found))
+
+
+def small_fields(net: Net, transition: Transition) -> list[tuple[str, Path]]:
+    """The fields of few values that a transition's guard reads: what to keep when the abstraction was too coarse there."""
+    if transition.guard is None:
+        return []
+    return [
+        (place, path)
+        for place, path in dict.fromkeys(read_fields(net, transition, transition.guard))
+        if (of := type_at(net.place(place).type, path)) is not None and small(of)
+    ]
+
+
+def _connective(parts: list[Partial], *, decided_by: bool) -> Partial:
+    def run(env: Mapping[str, Any]) -> Any:
+        result: Any = not decided_by
+        for part in parts:
+            value = part(env)
+            if value is decided_by:
+                return decided_by
+            if value is ANY:
+                result = ANY
+        return result
+
+    return run
+
+
+def _strict(expr: Expr, scope: Mapping[str, Type], parts: tuple[Expr, ...]) -> Partial:
+    """Exact where all that the expression reads is known, else ``ANY``."""
+    exact = compile_expr(expr, scope)
+    if isinstance(expr, OneOf):
+        parts = (expr.of,)
+    needed = [compile_partial(p, scope) for p in parts]
+    if not needed:
+        names = [n.name for n in walk(expr) if isinstance(n, Var) and n.name in scope]
+        needed = [compile_partial(Var(n), scope) for n in names]
+
+    def run(env: Mapping[str, Any]) -> Any:
+        return exact(env) if all(is_known(p(env)) for p in needed) else ANY
+
+    return run
+
+
+def _project(value: Any, of: Type, kept: Paths) -> Any:
+    if () in kept or value is ANY or value is None:
+        return value
+    if isinstance(of, OptionalType):
+        return _project(value, of.item, kept)
+    if not isinstance(of, RecordType):
+        return ANY
+    below = _below(kept)
+    return tuple(
+        _project(v, f.type, below[f.name]) if f.name in below else ANY
+        for f, v in zip(of.fields, value, strict=True)
+    )
+
+
+def _domain(of: Type, kept: Paths) -> Iterator[Any]:
+    """All partial values of a type that differ in what is kept; a kept part with too many values is forgotten after all."""
+    if () in kept or not isinstance(of, RecordType):
+        yield from (_values(of) if () in kept and small(of) else [ANY])
+        return
+    below = _below(kept)
+    yield from product(*(_domain(f.type, below[f.name]) if f.name in below else [ANY] for f in of.fields))
+
+
+def _values(of: Type) -> list[Value]:
+    match of:
+        case BoolType():
+            return [False, True]
+        case EnumType(_, values):
+            return list(values)
+        case IntType(int(lo), int(hi)):
+            return list(range(lo, hi + 1))
+        case OptionalType(item):
+            return [None, *_values(item)]
+        case _:
+            return [ANY]
+
+
+def _below(kept: Paths) -> dict[str, Paths]:
+    out: dict[str, set[Path]] = {}
+    for path in kept:
+        out.setdefault(path[0], set()).add(path[1:])
+    return {name: frozenset(paths) for name, paths in out.items()}

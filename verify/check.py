@@ -1,0 +1,116 @@
+"""The front of the checker: a net in, a report out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+
+from provenet.nets.check import check_net
+from provenet.nets.errors import NetError, did_you_mean
+from provenet.nets.formats.canonical import content_hash
+from provenet.nets.net import Net, Requirement
+from provenet.verify.context import Context
+from provenet.verify.errors import PropertyError
+from provenet.verify.properties import control, data, saga, sdb, state, user
+from provenet.verify.properties.common import Property, timed
+from provenet.verify.verdict import Certificate, Report, Status, Verdict
+
+CATALOGUE: dict[str, Property] = {
+    p.id: p for family in (sdb, saga, control, state, data) for p in family.CATALOGUE
+}
+"""The catalogue by id."""
+
+_USER = {p.id: p for p in user.CATALOGUE}
+
+Progress = Callable[[str, int, int], None]
+"""Called with the property about to be checked, how many are done, and how many there are."""
+
+
+def verify(
+    net: Net,
+    *,
+    only: Iterable[str] | None = None,
+    timeout: float = 60.0,
+    progress: Progress | None = None,
+    hints: Sequence[Certificate] | None = None,
+) -> Report:
+    """Prove or refute the properties that a net requires, or the whole catalogue where it requires none.
+
+    Args:
+        net: The net.
+        only: Ids or families to check instead; user properties by their kind or name.
+        timeout: Seconds for each property.
+        progress: Told before each property.
+        hints: Certificates to check instead of searching for proofs (see ``provenet.verify.certificate``).
+
+    Raises:
+        NetError: The net has mistakes.
+        PropertyError: A property is unknown, or names what the net does not have.
+    """
+    mistakes = check_net(net)
+    if mistakes:
+        raise NetError(net.name, mistakes)
+    began = time.perf_counter()
+    asked = requirements_of(net, only)
+    ctx = Context(net, deadline=time.monotonic() + timeout, hints=hints)
+    verdicts: list[Verdict] = []
+    for number, (prop, requirement) in enumerate(asked):
+        if progress is not None:
+            progress(prop.id, number, len(asked))
+        ctx.deadline = time.monotonic() + timeout
+        found = timed(lambda p=prop, r=requirement: p.check(ctx, r))
+        verdicts += [_evidenced(v, net) for v in found]
+    if progress is not None:
+        progress("", len(asked), len(asked))
+    versions = {"provenet": version("provenet"), "z3-solver": version("z3-solver")}
+    return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
+
+
+def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[Property, Requirement]]:
+    """The properties to check, families spelled out.
+
+    Raises:
+        PropertyError: A property is unknown.
+    """
+    wanted = list(net.requirements) or [Requirement(id) for id in CATALOGUE]
+    if only is not None:
+        wanted = [r for o in only for r in _selected(net, o)]
+    out: list[tuple[Property, Requirement]] = []
+    for r in wanted:
+        if r.kind in _USER:
+            out.append((_USER[r.kind], r))
+        elif r.kind in CATALOGUE:
+            out.append((CATALOGUE[r.kind], r))
+        else:
+            family = [p for p in CATALOGUE.values() if p.id.split("-")[0] == r.kind]
+            if not family:
+                known = [*CATALOGUE, *_USER, *{p.split("-")[0] for p in CATALOGUE}]
+                raise PropertyError(f"unknown property {r.kind!r}", hint=did_you_mean(r.kind, known))
+            out += [(p, Requirement(p.id, r.args, r.name)) for p in family]
+    return list(dict.fromkeys(out))
+
+
+def _selected(net: Net, wanted: str) -> list[Requirement]:
+    own = [r for r in net.requirements if wanted in (r.kind, r.name)]
+    return own or [Requirement(wanted)]
+
+
+def _evidenced(v: Verdict, net: Net) -> Verdict:
+    """The verdict, or UNKNOWN where its evidence does not hold: no proof without a certificate, no refutation that does not replay."""
+    if v.status is Status.PROVED and not v.certificates:
+        return replace(v, status=Status.UNKNOWN, reason="the proof left no certificate; please report this")
+    if v.status is Status.REFUTED:
+        if v.trace is None and not v.certificates:
+            return replace(
+                v, status=Status.UNKNOWN, reason="the refutation left no trace; please report this"
+            )
+        if v.trace is not None and not v.trace.replays(net):
+            return replace(
+                v,
+                status=Status.UNKNOWN,
+                trace=None,
+                reason="the trace found does not replay; please report this",
+            )
+    return v

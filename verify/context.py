@@ -1,0 +1,303 @@
+"""What the checks of one net share: its firing rule, its encoding, its state graph; and the two ways to answer a question.
+
+``never_fires`` asks about data: can this transition fire with such values? ``search`` asks about control: is there a path that a monitor
+objects to? Both prove on an abstraction and refute with a trace that replays; where a path of the abstraction has no data, the abstraction is refined
+by the fields that the clashing guards read (counterexample-guided refinement, Clarke et al., CAV 2000) before anything is called unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import z3
+
+from provenet.nets.expr.ast import Expr
+from provenet.nets.expr.show import show
+from provenet.nets.net import Net, Transition
+from provenet.nets.schema import BOOL, Type, plainest
+from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
+from provenet.verify.facts import (
+    GHOST_SET,
+    GHOST_VALUE,
+    Facts,
+    Ghost,
+    HornSystem,
+    Question,
+    broken_clause,
+    parse_facts,
+    solve,
+)
+from provenet.verify.graph import Edge, Graph, Space
+from provenet.verify.readable import readable_facts
+from provenet.verify.smt import Encoding, Opaque, SymValue
+from provenet.verify.trace import Extra, Realizer, Spurious, SymRun
+from provenet.verify.verdict import Certificate, Trace
+
+Finder = Callable[[Graph], Iterator[tuple[Sequence[Edge], Extra | None]]]
+"""Candidate violations in a graph: paths, most promising first, with what they ask of their end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """A question answered: it cannot happen."""
+
+    certificate: Certificate
+    method: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refuted:
+    """A question answered: this run does it."""
+
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A question not answered."""
+
+    reason: str
+
+
+Answer = Proved | Refuted | Open
+
+
+class Context:
+    """One net under verification.
+
+    Args:
+        net: A net without mistakes.
+        deadline: ``time.monotonic()`` value to stop at.
+        most_states: Most abstract states to explore.
+        hints: Certificates to check instead of searching for proofs: then a question about data is answered only by one of them.
+    """
+
+    _ROUNDS = 5
+    _CANDIDATES = 40
+
+    def __init__(
+        self,
+        net: Net,
+        *,
+        deadline: float,
+        most_states: int = 200_000,
+        hints: Sequence[Certificate] | None = None,
+    ) -> None:
+        self.net, self.deadline, self.most_states = net, deadline, most_states
+        self.hints = None if hints is None else {_key(c): c for c in hints if c.kind == "facts"}
+        self.encoding = Encoding.for_exprs(_expressions(net))
+        self.realizer = Realizer(net, self.encoding)
+        self.control = tuple(control_fields(net))
+        self._graphs: dict[tuple[tuple[str, Path], ...], Graph] = {}
+
+    @property
+    def rule(self) -> Any:
+        """The firing rule of the net."""
+        return self.realizer.rule
+
+    def remaining_ms(self, most: int = 10_000) -> int:
+        """Time left, in milliseconds, at most ``most``."""
+        return max(1, min(most, int((self.deadline - time.monotonic()) * 1000)))
+
+    def graph(self, extra: Sequence[tuple[str, Path]] = ()) -> Graph:
+        """The state graph that keeps the control fields, and more fields where asked."""
+        seeds = tuple(dict.fromkeys((*self.control, *extra)))
+        if seeds not in self._graphs:
+            space = Space(self.net, Masks(self.net, seeds))
+            self._graphs[seeds] = space.explore(most=self.most_states, deadline=self.deadline)
+        return self._graphs[seeds]
+
+    # control
+
+    def search(self, find: Finder) -> Answer:
+        """Whether a graph has a violation that some run performs."""
+        extra: list[tuple[str, Path]] = []
+        for _ in range(self._ROUNDS):
+            graph = self.graph(extra)
+            refine: list[tuple[str, Path]] = []
+            reason = ""
+            for number, (path, more) in enumerate(find(graph)):
+                found = self.realizer.realize(graph.space, path, more, timeout_ms=self.remaining_ms())
+                if isinstance(found, Trace):
+                    return Refuted(found)
+                reason = found.reason
+                steps = found.steps or range(len(path))
+                for i in steps:
+                    if 0 <= i < len(path):
+                        refine += small_fields(self.net, self.net.transition(path[i].transition))
+                if number >= self._CANDIDATES or self.remaining_ms() <= 1:
+                    break
+            if not reason:
+                if not graph.complete:
+                    return Open(graph.reason)
+                return Proved(graph_certificate(graph), "state graph")
+            new = [f for f in dict.fromkeys(refine) if f not in extra and f not in self.control]
+            if not new or self.remaining_ms() <= 1:
+                break
+            extra += new
+        return Open(f"abstract paths break it, but none has data found for it: {reason}")
+
+    # data
+
+    def never_fires(
+        self, questions: Sequence[Question], ghost: Ghost | None = None, *, net: Net | None = None
+    ) -> Answer:
+        """Whether some question's transition can fire with its condition true.
+
+        Args:
+            questions: What must never happen.
+            ghost: What ``ghost.set`` and ``ghost.value`` in the conditions mean.
+            net: The net with probes added, where the questions are about probes.
+        """
+        net = net or self.net
+        try:
+            system = HornSystem(net, questions, ghost, self.encoding)
+        except Opaque as error:
+            return Open(str(error))
+        if self.hints is None:
+            facts = solve(system, timeout_ms=self.remaining_ms())
+        else:
+            hint = self.hints.get(_key(facts_certificate(system, Facts({}))))
+            facts = None if hint is None else parse_facts(system, hint.data["facts"])
+            if facts is None:
+                return Open("no certificate answers this question")
+        if facts is not None and broken_clause(system, facts, timeout_ms=self.remaining_ms()) is None:
+            return Proved(facts_certificate(system, facts), "per-place facts", readable_facts(system, facts))
+        if self.hints is not None:
+            return Open("the certificate does not prove this")
+        return self._witness(questions, ghost, net)
+
+    def _witness(self, questions: Sequence[Question], ghost: Ghost | None, net: Net) -> Answer:
+        context = (
+            self if net is self.net else Context(net, deadline=self.deadline, most_states=self.most_states)
+        )
+        wanted = {q.transition: q for q in questions}
+
+        def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+            for state, edges in enumerate(graph.edges):
+                for edge, _ in edges:
+                    question = wanted.get(edge.transition)
+                    if question is not None:
+                        yield [*graph.path(state), edge], last_step(question.condition, ghost)
+
+        answer = context.search(find)
+        if isinstance(answer, Proved) and net is not self.net:
+            return Open("the state graph shows it, but no certificate speaks of the net itself")
+        return answer
+
+
+def last_step(condition: Expr, ghost: Ghost | None) -> Extra:
+    """Asks that a condition holds at the last firing of a run; a ghost means: some earlier firing had set it to this value."""
+
+    def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
+        last = run.steps[-1]
+        scope: dict[str, Type] = dict(last.scope)
+        if ghost is None:
+            return [enc.encode_bool(condition, last.env, scope)]
+        scope |= {GHOST_SET: BOOL, GHOST_VALUE: ghost.type}
+        histories: list[tuple[z3.BoolRef, SymValue]] = [
+            (z3.BoolVal(False), enc.constant(plainest(ghost.type), ghost.type))
+        ]
+        for step in run.steps[:-1]:
+            value = ghost.sets.get(step.transition.name)
+            if value is not None:
+                histories.append((z3.BoolVal(True), enc.encode(value, step.env, step.scope)))
+        return [
+            enc.encode_bool(condition, {**last.env, GHOST_SET: was_set, GHOST_VALUE: value}, scope)
+            for was_set, value in histories
+        ]
+
+    return extra
+
+
+def monitor(
+    graph: Graph, start: Any, step: Callable[[Any, Edge], Any], violated: Callable[[Any], bool]
+) -> Iterator[Sequence[Edge]]:
+    """Shortest paths on which an observer is violated, one for each violated (state, observer) pair.
+
+    Args:
+        graph: The graph.
+        start: The observer's first state; hashable.
+        step: The observer's next state after a firing.
+        violated: Whether an observer's state is a violation; violated ones are not followed further.
+    """
+    seen: dict[tuple[int, Any], tuple[tuple[int, Any], Edge] | None] = {}
+    queue: list[tuple[int, Any]] = []
+    for root in range(graph.roots):
+        seen[root, start] = None
+        queue.append((root, start))
+    at = 0
+    while at < len(queue):
+        here = queue[at]
+        at += 1
+        state, observed = here
+        for edge, target in graph.edges[state]:
+            after = step(observed, edge)
+            key = (target, after)
+            if violated(after):
+                path = [edge]
+                back = seen[here]
+                while back is not None:
+                    path.append(back[1])
+                    back = seen[back[0]]
+                yield path[::-1]
+            elif key not in seen:
+                seen[key] = (here, edge)
+                queue.append(key)
+
+
+def _key(certificate: Certificate) -> str:
+    """What a facts certificate is about: its questions and its ghost."""
+    return json.dumps([certificate.data.get("questions"), certificate.data.get("ghost")], sort_keys=True)
+
+
+def facts_certificate(system: HornSystem, facts: Facts) -> Certificate:
+    """A certificate that holds the questions, the ghost and the facts."""
+    ghost = system.ghost
+    return Certificate(
+        "facts",
+        {
+            "questions": [
+                {"transition": q.transition, "condition": show(q.condition)} for q in system.questions
+            ],
+            "ghost": None if ghost is None else {name: show(e) for name, e in sorted(ghost.sets.items())},
+            "facts": facts.to_json(),
+        },
+    )
+
+
+def graph_certificate(graph: Graph) -> Certificate:
+    """A certificate by re-exploration: which fields were kept and what came out."""
+    return Certificate(
+        "graph",
+        {
+            "kept": [[place, ".".join(path)] for place, path in graph.space.masks.seeds],
+            "states": len(graph.states),
+            "firings": sum(len(e) for e in graph.edges),
+        },
+    )
+
+
+def transition_expressions(t: Transition) -> Iterator[Expr]:
+    """All expressions of a transition."""
+    yield from (e for e in (t.guard, t.ensures, t.requires) if e is not None)
+    yield from (p.expr for p in t.puts if p.expr is not None)
+    for name in ("payload", "about", "delay"):
+        expr = getattr(t.trigger, name, None)
+        if expr is not None:
+            yield expr
+
+
+def _expressions(net: Net) -> Iterator[tuple[Expr, Mapping[str, Type]]]:
+    for t in net.transitions:
+        scope = net.scope(t)
+        for expr in transition_expressions(t):
+            yield expr, scope
+    for entry in net.entries:
+        if entry.where is not None:
+            yield entry.where, {"it": net.place(entry.place).type}

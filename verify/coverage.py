@@ -1,0 +1,164 @@
+"""Seeing every transition fire: replayed runs that together fire as many transitions as possible.
+
+Cheap random walks first, with outside values taken from around the constants of the net's guards; then, for each transition left, a path of the state
+graph with its data solved for.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from provenet.nets import schema
+from provenet.nets.errors import ProvenetError, TypeMismatch
+from provenet.nets.expr.ast import Const, OneOf, walk
+from provenet.nets.firing import NetRule
+from provenet.nets.marking import initial_marking
+from provenet.nets.net import Net
+from provenet.nets.schema import Type, Value
+from provenet.verify.context import Context, transition_expressions
+from provenet.verify.graph import Graph
+from provenet.verify.verdict import Trace
+
+_WALKS = 60
+_STEPS = 120
+
+
+def fire_everything(ctx: Context, graph: Graph) -> tuple[int, list[str], list[str]]:
+    """Fire every transition in some run.
+
+    Args:
+        ctx: The net.
+        graph: A complete state graph of it.
+
+    Returns:
+        How many runs it took; the transitions that no run fires; those for which neither is known.
+    """
+    net = ctx.net
+    left = {t.name for t in net.transitions}
+    possible = {edge.transition for edges in graph.edges for edge, _ in edges}
+    dead = [t.name for t in net.transitions if t.name not in possible]
+    left -= set(dead)
+    runs = 0
+    rng = random.Random(1)  # noqa: S311  seeded on purpose: the same net gives the same runs
+    pool = Pool(net)
+    for _ in range(_WALKS):
+        if not left:
+            break
+        new = left & set(walk_once(net, ctx.rule, pool, rng, left))
+        if new:
+            runs += 1
+            left -= new
+    for name in [t.name for t in net.transitions]:
+        if name in left:
+            tried = 0
+            for state, edges in enumerate(graph.edges):
+                edge = next((e for e, _ in edges if e.transition == name), None)
+                if edge is None:
+                    continue
+                found = ctx.realizer.realize(
+                    graph.space, [*graph.path(state), edge], timeout_ms=ctx.remaining_ms()
+                )
+                tried += 1
+                if isinstance(found, Trace):
+                    runs += 1
+                    left -= {s.transition for s in found.steps}
+                    break
+                if tried >= 20 or ctx.remaining_ms() <= 1:
+                    break
+    return runs, dead, [t.name for t in net.transitions if t.name in left]
+
+
+def walk_once(net: Net, rule: NetRule, pool: Pool, rng: random.Random, wanted: set[str]) -> Iterator[str]:
+    """Names of the transitions that one random run fires; transitions still wanted are preferred."""
+    marking = None
+    for _ in range(20):
+        try:
+            inputs = {e.place: pool.draw(net.place(e.place).type, rng) for e in net.entries}
+            if all(
+                e.where is None or _holds(e.where, inputs[e.place], net.place(e.place).type)
+                for e in net.entries
+            ):
+                marking = initial_marking(net, inputs)
+                break
+        except TypeMismatch:
+            continue
+    if marking is None:
+        return
+    for _ in range(_STEPS):
+        firings = list(rule.enabled(marking))
+        if not firings:
+            return
+        eager = [f for f in firings if f.transition in wanted]
+        chosen = rng.choice(eager if eager and rng.random() < 0.5 else firings)
+        t = net.transition(chosen.transition)
+        try:
+            binding = {**chosen.binding, **{f.var: pool.draw(f.type, rng) for f in t.fresh}}
+            marking = rule.fire(marking, t.name, binding)
+        except ProvenetError:
+            continue
+        yield t.name
+
+
+class Pool:
+    """Values worth trying: the constants of the net and their neighbours."""
+
+    def __init__(self, net: Net) -> None:
+        self._constants: dict[type, list[Any]] = {}
+        for t in net.transitions:
+            for expr in transition_expressions(t):
+                for node in walk(expr):
+                    for const in node.values if isinstance(node, OneOf) else [node]:
+                        if isinstance(const, Const) and const.value is not None:
+                            self._add(const.value)
+
+    def draw(self, of: Type, rng: random.Random) -> Value:
+        """A value of a type."""
+        match of:
+            case schema.BoolType():
+                return rng.random() < 0.5
+            case schema.EnumType(_, values):
+                return rng.choice(values)
+            case schema.OptionalType(item):
+                return None if rng.random() < 0.3 else self.draw(item, rng)
+            case schema.RecordType(_, fields):
+                return tuple(self.draw(f.type, rng) for f in fields)
+            case schema.ListType(item, most):
+                return tuple(
+                    self.draw(item, rng) for _ in range(rng.randint(0, min(3, 3 if most is None else most)))
+                )
+            case schema.UnitType():
+                return ()
+        kind = {
+            schema.IntType: int,
+            schema.StrType: str,
+            schema.DecimalType: Decimal,
+            schema.FloatType: float,
+            schema.DateTimeType: datetime,
+            schema.DurationType: timedelta,
+        }[type(of)]
+        for candidate in rng.sample(known := self._constants.get(kind, []), min(4, len(known))):
+            try:
+                schema.check(candidate, of)
+            except TypeMismatch:
+                continue
+            return candidate
+        return schema.plainest(of)
+
+    def _add(self, value: Any) -> None:
+        found = self._constants.setdefault(type(value), [])
+        near: list[Any] = [value]
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            near += [value - 1, value + 1, 0]
+        for v in near:
+            if v not in found:
+                found.append(v)
+
+
+def _holds(where: Any, value: Value, of: Type) -> bool:
+    from provenet.nets.expr.evaluate import evaluate
+
+    return bool(evaluate(where, {"it": value}, {"it": of}))

@@ -1,0 +1,298 @@
+"""The abstract state graph: breadth-first exploration of markings of partial tokens.
+
+Every concrete run of the net is a path of the graph (see ``abstraction``), so what no path does, no run does. An abstract firing whose
+guard is known to hold, for whatever was forgotten, is ``certain``; others are only possible. Paths found here are candidates for traces and are
+confirmed by ``provenet.verify.trace``.
+
+A state is the sorted tuple of its tokens' numbers; a (place, partial value) pair gets its number when it first occurs. Firings are cached by
+the numbers that they take, so that most of the work is integers. Breadth first: the first path to a state is a shortest one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, TypeAlias
+
+from provenet.nets.net import Net, Transition
+from provenet.nets.schema import UNIT_VALUE, UnitType
+from provenet.verify.abstraction import ANY, Masks, Partial, compile_partial
+
+State: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """An abstract firing, the same for every state that it fires in.
+
+    Attributes:
+        transition: Name of the transition.
+        takes: Numbers of the tokens it takes, in the order of the arcs.
+        reads: Numbers of the tokens it reads.
+        puts: Numbers of the tokens it puts, in the order of the arcs.
+        certain: Its guard is known to hold.
+        outside: Index of the choice of values from outside; firings that differ only in it are the outside's choice.
+    """
+
+    transition: str
+    takes: State
+    reads: State
+    puts: State
+    certain: bool
+    outside: int
+
+
+@dataclass(slots=True)
+class Graph:
+    """An explored graph.
+
+    Attributes:
+        space: What it was explored in.
+        states: The states, in the order found; the first ``roots`` are initial.
+        roots: How many initial states there are.
+        edges: For each state its outgoing edges with their target states' indices.
+        parent: For each state the (state, edge) that first reached it; ``None`` for initial ones.
+        complete: Whether everything reachable was explored.
+        reason: Why not, where it was not.
+    """
+
+    space: Space
+    states: list[State] = field(default_factory=list)
+    roots: int = 0
+    edges: list[list[tuple[Edge, int]]] = field(default_factory=list)
+    parent: list[tuple[int, Edge] | None] = field(default_factory=list)
+    complete: bool = True
+    reason: str = ""
+
+    def path(self, state: int) -> list[Edge]:
+        """A shortest path from an initial state."""
+        edges: list[Edge] = []
+        at = self.parent[state]
+        while at is not None:
+            edges.append(at[1])
+            at = self.parent[at[0]]
+        return edges[::-1]
+
+    def count(self, state: int, place: str) -> int:
+        """How many tokens a place holds in a state."""
+        return sum(1 for token in self.states[state] if self.space.place_of[token] == place)
+
+
+class Space:
+    """The abstract firing rule of a net under some masks.
+
+    Args:
+        net: The net.
+        masks: Which fields to keep.
+        possible: Asked for a transition and a binding of partial values whose guard is undecided: whether some values of what was
+            forgotten let it fire. Pruning with it is exact as long as it never denies a real firing.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        masks: Masks,
+        possible: Callable[[Transition, Mapping[str, Any]], bool] | None = None,
+    ) -> None:
+        self.net, self.masks = net, masks
+        self.place_of: list[str] = []
+        self.value_of: list[Any] = []
+        self._number: dict[tuple[str, Any], int] = {}
+        self._possible = possible
+        self._steps = [_Step(self, t) for t in net.transitions]
+        self._by_place: dict[str, list[_Step]] = {}
+        self._sources: list[_Step] = []
+        for step in self._steps:
+            if step.first is None:
+                self._sources.append(step)
+            else:
+                self._by_place.setdefault(step.first, []).append(step)
+
+    def number(self, place: str, value: Any) -> int:
+        """The number of a token."""
+        key = (place, value)
+        found = self._number.get(key)
+        if found is None:
+            found = self._number[key] = len(self.place_of)
+            self.place_of.append(place)
+            self.value_of.append(value)
+        return found
+
+    def initial(self) -> list[State]:
+        """The initial states: one for each choice of kept fields of the case's input."""
+        fixed = [
+            self.number(place, self.masks.project(place, token))
+            for place, tokens in self.net.initial
+            for token in tokens
+        ]
+        choices = [
+            [self.number(e.place, self.masks.project(e.place, v)) for v in self.masks.entry_values(e.place)]
+            for e in self.net.entries
+        ]
+        return list(dict.fromkeys(tuple(sorted([*fixed, *chosen])) for chosen in product(*choices)))
+
+    def successors(self, state: State) -> Iterator[tuple[Edge, State]]:
+        """All abstract firings in a state, with the states that they lead to."""
+        by_place: dict[str, list[int]] = {}
+        for token in state:
+            by_place.setdefault(self.place_of[token], []).append(token)
+        for step in self._sources:
+            yield from step.fire(state, by_place)
+        for place in by_place:
+            for step in self._by_place.get(place, ()):
+                yield from step.fire(state, by_place)
+
+    def explore(self, *, most: int = 200_000, deadline: float | None = None) -> Graph:
+        """Explore breadth first.
+
+        Args:
+            most: Most states.
+            deadline: ``time.monotonic()`` value to stop at.
+        """
+        graph = Graph(self)
+        index: dict[State, int] = {}
+
+        def add(state: State, parent: tuple[int, Edge] | None) -> int:
+            found = index.get(state)
+            if found is None:
+                found = index[state] = len(graph.states)
+                graph.states.append(state)
+                graph.parent.append(parent)
+                graph.edges.append([])
+                queue.append(found)
+            return found
+
+        queue: deque[int] = deque()
+        for state in self.initial():
+            add(state, None)
+        graph.roots = len(graph.states)
+        while queue:
+            at = queue.popleft()
+            if len(graph.states) > most:
+                graph.complete, graph.reason = False, f"more than {most:,} abstract states"
+                break
+            if deadline is not None and at % 256 == 0 and time.monotonic() > deadline:
+                graph.complete, graph.reason = (
+                    False,
+                    f"time is up after {len(graph.states):,} abstract states",
+                )
+                break
+            out = graph.edges[at]
+            for edge, target in self.successors(graph.states[at]):
+                out.append((edge, add(target, (at, edge))))
+        return graph
+
+
+class _Step:
+    """One transition, compiled for partial values."""
+
+    def __init__(self, space: Space, t: Transition) -> None:
+        net = space.net
+        self.space, self.transition = space, t
+        scope = net.scope(t)
+        bound = {n: o for n, o in scope.items() if n not in {f.var for f in t.fresh}}
+        # One slot for each token: (place, variable or None); black tokens of weighted arcs get a slot each.
+        self.takes = [(a.place, a.var) for a in t.takes for _ in range(a.weight)]
+        self.reads = [(a.place, a.var) for a in t.reads for _ in range(a.weight)]
+        self.first = self.takes[0][0] if self.takes else self.reads[0][0] if self.reads else None
+        self.guard: Partial | None = None if t.guard is None else compile_partial(t.guard, bound)
+        self.ensures: Partial | None = None if t.ensures is None else compile_partial(t.ensures, scope)
+        self.puts = [
+            (p.place, None if p.expr is None else compile_partial(p.expr, scope), p.weight) for p in t.puts
+        ]
+        self.resets = frozenset(t.resets)
+        self.limits = {p.place: limit for p in t.puts if (limit := net.place(p.place).capacity) is not None}
+        outside = [space.masks.fresh_values(t.name, f.var, f.type) for f in t.fresh]
+        self.outside = [
+            dict(zip((f.var for f in t.fresh), chosen, strict=True)) for chosen in product(*outside)
+        ]
+        self._cache: dict[tuple[State, State], tuple[Edge, ...]] = {}
+
+    def fire(self, state: State, by_place: Mapping[str, list[int]]) -> Iterator[tuple[Edge, State]]:
+        for taken, read in self._choices(by_place):
+            key = (taken, read)
+            edges = self._cache.get(key)
+            if edges is None:
+                edges = self._cache[key] = tuple(self._edges(taken, read))
+            for edge in edges:
+                target = self._apply(state, edge)
+                if target is not None:
+                    yield edge, target
+
+    def _choices(self, by_place: Mapping[str, list[int]]) -> Iterator[tuple[State, State]]:
+        """Distinct choices of tokens for the slots; no token fills two slots."""
+        slots = self.takes + self.reads
+        if len(slots) == 1:
+            place = slots[0][0]
+            for token in dict.fromkeys(by_place.get(place, ())):
+                yield ((token,), ()) if self.takes else ((), (token,))
+            return
+        if any(place not in by_place for place, _ in slots):
+            return
+        seen = set()
+        for positions in self._positions(slots, by_place):
+            tokens = tuple(by_place[place][i] for (place, _), i in zip(slots, positions, strict=True))
+            if tokens not in seen:
+                seen.add(tokens)
+                yield tokens[: len(self.takes)], tokens[len(self.takes) :]
+
+    def _positions(
+        self, slots: list[tuple[str, str | None]], by_place: Mapping[str, list[int]]
+    ) -> Iterator[tuple[int, ...]]:
+        def extend(at: int, used: tuple[tuple[str, int], ...]) -> Iterator[tuple[int, ...]]:
+            if at == len(slots):
+                yield tuple(i for _, i in used)
+                return
+            place, var = slots[at]
+            # Black tokens are alike: fill their slots in ascending order only.
+            start = next((i + 1 for p, i in reversed(used) if p == place), 0) if var is None else 0
+            for i in range(start, len(by_place[place])):
+                if (place, i) not in used:
+                    yield from extend(at + 1, (*used, (place, i)))
+
+        return extend(0, ())
+
+    def _edges(self, taken: State, read: State) -> Iterator[Edge]:
+        space = self.space
+        binding = {
+            var: space.value_of[token]
+            for (_, var), token in zip(self.takes + self.reads, taken + read, strict=True)
+            if var is not None
+        }
+        holds = True if self.guard is None else self.guard(binding)
+        if holds is False:
+            return
+        if holds is ANY and space._possible is not None and not space._possible(self.transition, binding):
+            return
+        for number, outside in enumerate(self.outside):
+            env = binding | outside
+            if self.ensures is not None and self.ensures(env) is False:
+                continue
+            puts = []
+            for place, build, weight in self.puts:
+                value = UNIT_VALUE if build is None else build(env)
+                puts += [self._keep(place, value)] * weight
+            yield Edge(self.transition.name, taken, read, tuple(puts), holds is True, number)
+
+    def _keep(self, place: str, value: Any) -> int:
+        space = self.space
+        if isinstance(space.net.place(place).type, UnitType):
+            return space.number(place, ANY)
+        return space.number(place, space.masks.project(place, value))
+
+    def _apply(self, state: State, edge: Edge) -> State | None:
+        rest = list(state)
+        for token in edge.takes:
+            rest.remove(token)
+        if self.resets:
+            place_of = self.space.place_of
+            rest = [token for token in rest if place_of[token] not in self.resets]
+        rest += edge.puts
+        for place, limit in self.limits.items():
+            if sum(1 for token in rest if self.space.place_of[token] == place) > limit:
+                return None
+        rest.sort()
+        return tuple(rest)

@@ -1,0 +1,131 @@
+"""Linear invariants: counting arguments that hold whatever the data.
+
+For a weight y(p) >= 0 on each place, let y(m) be the weighted number of tokens of a marking. If every transition t changes it by at most
+``plus(t) - minus(t)`` and it starts at zero, then in every run the ``minus`` transitions have fired no more often than the ``plus``
+transitions (Farkas' lemma on the state equation; Murata, "Petri nets: properties, analysis and applications", Proc. IEEE 1989). With ``plus = minus = 0``,
+a weight of at least 1 on a place bounds it. Resets only remove tokens, so they keep every such invariant. Read arcs change nothing.
+
+Weights are found by Z3 over the rationals, scaled to integers, and checked by plain integer arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+import z3
+
+from provenet.nets.net import Net
+
+
+@dataclass(frozen=True, slots=True)
+class LinearInvariant:
+    """Weights of places, zero ones left out, and how the transitions may change the weighted sum.
+
+    Attributes:
+        weights: Place name to weight, positive.
+        plus: Transition name to how much one firing may add.
+        minus: Transition name to how much one firing must remove.
+    """
+
+    weights: Mapping[str, int]
+    plus: Mapping[str, int]
+    minus: Mapping[str, int]
+
+    def start(self, net: Net) -> int:
+        """The weighted number of tokens that a case starts with."""
+        tokens = {place: len(values) for place, values in net.initial}
+        for entry in net.entries:
+            tokens[entry.place] = tokens.get(entry.place, 0) + 1
+        return sum(self.weights.get(place, 0) * count for place, count in tokens.items())
+
+    def holds(self, net: Net) -> bool:
+        """Whether every transition respects the invariant; plain integer arithmetic."""
+        if any(w <= 0 for w in self.weights.values()):
+            return False
+        return all(
+            sum(self.weights.get(place, 0) * change for place, change in effect.items())
+            <= self.plus.get(name, 0) - self.minus.get(name, 0)
+            for name, effect in effects(net).items()
+        )
+
+
+def at_most(net: Net, minus: Collection[str], plus: Collection[str]) -> LinearInvariant | None:
+    """An invariant that shows: in every run, the ``minus`` transitions fire no more often than the ``plus`` ones.
+
+    Args:
+        net: The net.
+        minus: Transitions whose firings are to be bounded.
+        plus: Transitions that each allow one of those firings.
+
+    Returns:
+        The invariant, with a start of zero; ``None`` where there is none.
+    """
+    return _solve(net, dict.fromkeys(plus, 1), dict.fromkeys(minus, 1), start_at_zero=True)
+
+
+def bounding(net: Net, places: Collection[str]) -> LinearInvariant | None:
+    """An invariant that bounds the number of tokens on the given places together, by its start.
+
+    Returns:
+        The invariant, with a small start; ``None`` where there is none.
+    """
+    return _solve(net, {}, {}, at_least_one=places)
+
+
+def effects(net: Net) -> dict[str, dict[str, int]]:
+    """Transition name to the change it makes to each place, resets aside."""
+    out: dict[str, dict[str, int]] = {}
+    for t in net.transitions:
+        change: dict[str, int] = {}
+        for take in t.takes:
+            change[take.place] = change.get(take.place, 0) - take.weight
+        for put in t.puts:
+            change[put.place] = change.get(put.place, 0) + put.weight
+        out[t.name] = {p: c for p, c in change.items() if c}
+    return out
+
+
+def _solve(
+    net: Net,
+    plus: Mapping[str, int],
+    minus: Mapping[str, int],
+    *,
+    start_at_zero: bool = False,
+    at_least_one: Collection[str] = (),
+) -> LinearInvariant | None:
+    weight = {p.name: z3.Real(f"y{i}") for i, p in enumerate(net.places)}
+    solver = z3.SolverFor("QF_LRA")
+    solver.set("random_seed", 1)
+    zero = z3.RealVal(0)
+    for place, y in weight.items():
+        solver.add(y >= (1 if place in at_least_one else zero))
+    for name, effect in effects(net).items():
+        allowed = plus.get(name, 0) - minus.get(name, 0)
+        if not effect:
+            if allowed < 0:
+                return None
+            continue
+        solver.add(z3.Sum([c * weight[p] for p, c in effect.items()]) <= allowed)
+    if start_at_zero:
+        marked = {place for place, values in net.initial if values} | {e.place for e in net.entries}
+        for place in marked:
+            solver.add(weight[place] == 0)
+    if solver.check() != z3.sat:
+        return None
+    model = solver.model()
+    values = {p: _fraction(model.eval(y, model_completion=True)) for p, y in weight.items()}
+    scale = lcm(*(v.denominator for v in values.values()))
+    found = LinearInvariant(
+        {p: int(v * scale) for p, v in values.items() if v},
+        {t: n * scale for t, n in plus.items()},
+        {t: n * scale for t, n in minus.items()},
+    )
+    return found if found.holds(net) else None
+
+
+def _fraction(value: z3.ExprRef) -> Fraction:
+    assert isinstance(value, z3.RatNumRef)
+    return Fraction(value.numerator_as_long(), value.denominator_as_long())

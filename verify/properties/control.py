@@ -1,0 +1,174 @@
+"""CTL-1, 3: people decide what they must, and no wait is for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var
+from provenet.nets.net import Choice, Net, Requirement, Role, Signal, Transition
+from provenet.nets.schema import Type
+from provenet.verify.context import Answer, Context, Open, Proved, graph_certificate
+from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Ghost, Question
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.hope import promise
+from provenet.verify.properties.common import (
+    Property,
+    carried,
+    first_token,
+    on_first,
+    proved,
+    vacuous,
+    verdict,
+)
+from provenet.verify.trace import Extra
+from provenet.verify.verdict import Verdict
+
+_APPROVED = "an irreversible commit comes after a person's approval of that very proposal"
+_WAY_OUT = "every wait for a person or the outside has a way out"
+
+
+def approved(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """CTL-1: commits of contracts declared irreversible; ``exempt`` names contracts whose policy stands in for the person."""
+    net = ctx.net
+    exempt = requirement.arg("exempt", ())
+    chosen = [c for c in net.contracts if c.irreversible and c.id not in exempt]
+    if not chosen:
+        yield vacuous("CTL-1", _APPROVED, "no contract is irreversible and unexempted")
+    for contract in chosen:
+        for commit in net.by_role(Role.COMMIT, contract=contract.id):
+            proposal = carried(net, commit, "proposal") or first_token(net, commit)
+            if proposal is None:
+                answer: Answer = Open(f"{commit.name!r} takes no token that says what it commits")
+            else:
+                value, of = proposal
+                ghost = approvals(net, of)
+                same = And((Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), value)))
+                answer = ctx.never_fires([Question(commit.name, Not(same))], ghost)
+            yield verdict(
+                "CTL-1",
+                _APPROVED,
+                answer,
+                net=net,
+                subject=contract.id,
+                broken=f"{contract.id!r} cannot be undone and commits what no person approved",
+                mend=f"send the proposal to a person before {commit.name!r}, or exempt the contract by name",
+            )
+
+
+def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """CTL-3: from every reachable marking with a token waiting, that place can be left without the person or the outside."""
+    net = ctx.net
+    waits = list(
+        dict.fromkeys(
+            a.place for t in net.transitions if _outside(t) and t.role is not Role.KILL for a in t.takes
+        )
+    )
+    if not waits:
+        yield vacuous("CTL-3", _WAY_OUT, "nothing waits for a person or the outside")
+        return
+    graph = ctx.graph()
+    if not graph.complete:
+        yield verdict("CTL-3", _WAY_OUT, Open(graph.reason), net=net)
+        return
+    doubtful = []
+    for place in waits:
+        marked = [graph.count(s, place) > 0 for s in range(len(graph.states))]
+        hope = promise(ctx, graph, lambda s, m=marked: not m[s], lambda t: not _outside(t))
+        if all(hope.promising):
+            continue
+        hopeless = _hopeless(graph, net, marked)
+
+        def find(g: Graph, hopeless: list[int] = hopeless) -> Iterator[Sequence[Edge]]:
+            return (g.path(s) for s in hopeless) if g is graph else iter(())
+
+        if hopeless:
+            yield on_first(
+                "CTL-3",
+                _WAY_OUT,
+                ctx,
+                find,
+                subject=place,
+                broken=f"a token waits in {place!r} and only a person or the outside can ever take it",
+                mend=f"add a timer that takes from {place!r}",
+            )
+            return
+        doubtful.append(place)
+    if doubtful:
+        yield verdict(
+            "CTL-3",
+            _WAY_OUT,
+            Open(f"no certain way out was found for {', '.join(map(repr, doubtful))}"),
+            net=net,
+        )
+        return
+    yield proved(
+        "CTL-3", _WAY_OUT, "state graph, certain steps", graph_certificate(graph), subject=", ".join(waits)
+    )
+
+
+CATALOGUE = (
+    Property("CTL-1", _APPROVED, approved),
+    Property("CTL-3", _WAY_OUT, way_out),
+)
+
+
+def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
+    """The ghost that approvals set: what the person was shown, where it has the type or a part of it has.
+
+    Args:
+        net: The net.
+        of: Type of what is to be approved.
+        *tasks: Ids of the tasks that count; all where none is given.
+    """
+    sets: dict[str, Expr] = {}
+    for t in net.by_role(Role.APPROVE):
+        if tasks and t.contract not in tasks and t.name not in tasks:
+            continue
+        shown = shown_to(net, t)
+        if shown is None:
+            continue
+        value, shown_type = shown
+        if shown_type == of:
+            sets[t.name] = value
+        else:
+            part = next((f for f in getattr(shown_type, "fields", ()) if f.type == of), None)
+            if part is not None:
+                sets[t.name] = Get(value, part.name)
+    return Ghost(of, sets)
+
+
+def shown_to(net: Net, t: Transition) -> tuple[Expr, Type] | None:
+    """What the person sees who fires a transition, with its type."""
+    from provenet.nets.expr.typing import type_of
+
+    if isinstance(t.trigger, Choice) and t.trigger.about is not None:
+        scope = net.scope(t)
+        about = t.trigger.about
+        if isinstance(about, Var):
+            return about, scope[about.name]
+        return about, type_of(about, scope)
+    return first_token(net, t)
+
+
+def _outside(t: Transition) -> bool:
+    return isinstance(t.trigger, Choice | Signal)
+
+
+def _hopeless(graph: Graph, net: Net, marked: list[bool]) -> list[int]:
+    """States from which not even the abstraction has a path, without the outside, to a state where the place is empty."""
+    back: list[list[int]] = [[] for _ in graph.states]
+    for state, edges in enumerate(graph.edges):
+        for edge, target in edges:
+            if not _outside(net.transition(edge.transition)):
+                back[target].append(state)
+    good = [s for s, m in enumerate(marked) if not m]
+    seen = set(good)
+    while good:
+        for before in back[good.pop()]:
+            if before not in seen:
+                seen.add(before)
+                good.append(before)
+    return [s for s in range(len(graph.states)) if s not in seen]
+
+
+__all__ = ["CATALOGUE", "Extra", "Proved", "approvals", "approved", "shown_to", "way_out"]

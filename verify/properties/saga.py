@@ -1,0 +1,174 @@
+"""SAGA-1, 2, 3: what was committed is undone when the scope aborts, in reverse order, and nothing else is.
+
+An observer rides along the state graph with the steps that have begun to commit and are not yet undone or dropped, in the order in which
+their commits began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from provenet.nets.net import Net, Requirement, Role, SagaInfo
+from provenet.verify.context import Context, monitor
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.properties.common import Property, on_first, vacuous
+from provenet.verify.verdict import Verdict
+
+_COMPLETE = "every committed step is undone when the scope aborts"
+_REVERSE = "steps are undone in reverse order"
+_ONLY = "nothing is undone that was not committed; nothing is outstanding when the scope completes"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the observer knows.
+
+    Attributes:
+        steps: (contract, committed) of the steps that owe a compensation, in the order in which their commits began.
+        broken: The property that this run has broken; empty for none.
+    """
+
+    steps: tuple[tuple[str, bool], ...] = ()
+    broken: str = ""
+
+
+def complete(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SAGA-1: whenever a scope ends aborted, each committed step was undone; and an aborting scope can always end."""
+    yield from _each(
+        ctx, "SAGA-1", _COMPLETE, "add the compensation, and let each commit leave its undo token"
+    )
+
+
+def reverse(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SAGA-2: a step is undone only when every step whose commit began later is."""
+    yield from _each(ctx, "SAGA-2", _REVERSE, "undo the step whose number equals the scope's depth")
+
+
+def only(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SAGA-3: each compensation undoes a commit of its own; a scope that completes leaves no undo token."""
+    yield from _each(
+        ctx,
+        "SAGA-3",
+        _ONLY,
+        "let the compensation consume the undo token that its commit left, and drop undo tokens on completion",
+    )
+
+
+CATALOGUE = (
+    Property("SAGA-1", _COMPLETE, complete),
+    Property("SAGA-2", _REVERSE, reverse),
+    Property("SAGA-3", _ONLY, only),
+)
+
+
+def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
+    net = ctx.net
+    if not net.sagas:
+        yield vacuous(id, title, "the net has no saga scope")
+    for saga in net.sagas:
+        owing = _owing(net, saga)
+        if not owing:
+            yield vacuous(id, title, f"no step of scope {saga.id!r} owes a compensation")
+            continue
+        observe = Observer(net, saga, owing)
+
+        def find(
+            graph: Graph, observe: Observer = observe, saga: SagaInfo = saga
+        ) -> Iterator[Sequence[Edge]]:
+            yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id)
+            if id == "SAGA-1":
+                yield from _stuck(graph, net, saga)
+
+        yield on_first(
+            id,
+            title,
+            ctx,
+            find,
+            subject=saga.id,
+            broken=_BROKEN[id].format(scope=saga.id),
+            mend=mend,
+        )
+
+
+_BROKEN = {
+    "SAGA-1": "scope {scope!r} aborts and a committed step is never undone",
+    "SAGA-2": "scope {scope!r} undoes a step before a later one",
+    "SAGA-3": "scope {scope!r} undoes what was not committed, or completes with a step outstanding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Follows one scope."""
+
+    net: Net
+    saga: SagaInfo
+    owing: frozenset[str]
+
+    def step(self, seen: Observed, edge: Edge) -> Observed:
+        """What is known after a firing."""
+        t = self.net.transition(edge.transition)
+        if t.contract in self.owing:
+            return self._contract(seen, t.contract, t.role)
+        if t.contract == self.saga.id and t.role in (Role.ABORTED, Role.COMPLETE):
+            if any(committed for _, committed in seen.steps):
+                return Observed(seen.steps, "SAGA-1" if t.role is Role.ABORTED else "SAGA-3")
+            return Observed()
+        return seen
+
+    def _contract(self, seen: Observed, contract: str, role: Role) -> Observed:
+        steps = list(seen.steps)
+        if role is Role.INTENT:
+            steps.append((contract, False))
+        elif role is Role.COMMIT:
+            pending = next((i for i, s in enumerate(steps) if s == (contract, False)), None)
+            if pending is None:
+                steps.append((contract, True))
+            else:
+                steps[pending] = (contract, True)
+        elif role is Role.FAIL:
+            pending = next((i for i, s in enumerate(steps) if s == (contract, False)), None)
+            if pending is not None:
+                del steps[pending]
+        elif role in (Role.COMPENSATE, Role.DISCHARGE):
+            own = [i for i, s in enumerate(steps) if s == (contract, True)]
+            if not own:
+                return Observed(tuple(steps), "SAGA-3") if role is Role.COMPENSATE else seen
+            if role is Role.COMPENSATE and own[-1] != len(steps) - 1:
+                return Observed(tuple(steps), "SAGA-2")
+            del steps[own[-1]]
+        if len(steps) > _MOST_STEPS:
+            del steps[0]
+        return Observed(tuple(steps))
+
+
+_MOST_STEPS = 32
+
+
+def _owing(net: Net, saga: SagaInfo) -> frozenset[str]:
+    declared = {c.id for c in net.contracts if c.saga == saga.id and c.undo}
+    return frozenset(declared)
+
+
+def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Sequence[Edge]]:
+    """Paths to states in which the scope is aborting and from which no path lets it end."""
+    ends = {t.name for t in net.by_role(Role.ABORTED, contract=saga.id)}
+    back: list[list[int]] = [[] for _ in graph.states]
+    good: list[int] = []
+    for state, edges in enumerate(graph.edges):
+        for edge, target in edges:
+            back[target].append(state)
+            if edge.transition in ends:
+                good.append(state)
+    seen = set(good)
+    while good:
+        for before in back[good.pop()]:
+            if before not in seen:
+                seen.add(before)
+                good.append(before)
+    if not graph.complete:
+        return
+    for state in range(len(graph.states)):
+        if state not in seen and graph.count(state, saga.aborting):
+            yield graph.path(state)

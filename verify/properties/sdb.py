@@ -1,0 +1,376 @@
+"""SDB-1, 2, 4, 5: the boundary between what a model says and what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import z3
+
+from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Or, Var, substitute
+from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
+from provenet.nets.schema import BOOL
+from provenet.verify.context import Answer, Context, Open, Proved, Refuted, monitor
+from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Ghost, Question
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.linear import at_most
+from provenet.verify.properties.common import (
+    Property,
+    carried,
+    contracts,
+    first_token,
+    info_of,
+    proved,
+    roles,
+    vacuous,
+    verdict,
+)
+from provenet.verify.ranking import attempts_certificate
+from provenet.verify.regions import gap
+from provenet.verify.smt import Opaque
+from provenet.verify.trace import Extra
+from provenet.verify.verdict import Certificate, Verdict
+
+_VERIFIED = "no commit without verify"
+_HANDLED = "every reject is handled"
+_BOUNDED = "the propose/reject loop ends"
+_ONCE = "at most one commit per accepted proposal"
+
+
+def verified(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SDB-1: each commit comes after an accept of the same proposal, and what is committed meets the policy."""
+    net = ctx.net
+    effects = [
+        t
+        for t in net.transitions
+        if isinstance(t.trigger, Perform)
+        and t.trigger.external
+        and t.role not in (Role.COMMIT, Role.COMPENSATE)
+    ]
+    for t in effects:
+        yield verdict(
+            "SDB-1",
+            _VERIFIED,
+            _can_fire(ctx, t),
+            net=net,
+            subject=t.name,
+            broken=f"{t.name!r} performs {_effect(t)} and no verifier stands before it",
+            mend="make it the commit of a contract",
+        )
+    ids = contracts(net)
+    if not ids and not effects:
+        yield vacuous("SDB-1", _VERIFIED, "the net has no contract")
+    for contract in ids:
+        for commit in roles(net, contract, Role.COMMIT):
+            yield _commit_verified(ctx, contract, commit)
+
+
+def handled(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SDB-2: a reject's token is consumed only by retry or give_up, never gets stuck, and is never reported as committed."""
+    net = ctx.net
+    ids = [c for c in contracts(net) if roles(net, c, Role.REJECT, Role.FAULT)]
+    if not ids:
+        yield vacuous("SDB-2", _HANDLED, "the net has no reject")
+    for contract in ids:
+        yield _rejects_handled(ctx, contract)
+
+
+def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SDB-4: for one begin there are at most ``attempts`` proposals."""
+    net = ctx.net
+    ids = [c for c in contracts(net) if roles(net, c, Role.PROPOSE)]
+    if not ids:
+        yield vacuous("SDB-4", _BOUNDED, "the net has no proposer")
+    for contract in ids:
+        yield _loop_bounded(ctx, contract)
+
+
+def once(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SDB-5: in every run, a contract commits no more often than its verifier accepts."""
+    net = ctx.net
+    ids = [c for c in contracts(net) if roles(net, c, Role.COMMIT)]
+    if not ids:
+        yield vacuous("SDB-5", _ONCE, "the net has no commit")
+    for contract in ids:
+        commits = [t.name for t in roles(net, contract, Role.COMMIT)]
+        accepts = [t.name for t in roles(net, contract, Role.ACCEPT)]
+        found = at_most(net, commits, accepts)
+        if found is not None:
+            data = {"weights": dict(found.weights), "plus": dict(found.plus), "minus": dict(found.minus)}
+            yield proved("SDB-5", _ONCE, "linear invariant", Certificate("linear", data), subject=contract)
+            continue
+        answer = ctx.search(
+            lambda graph, c=commits, a=accepts: (
+                (p, None) for p in monitor(graph, 0, _count(c, a), lambda n: n < 0)
+            )
+        )
+        yield verdict(
+            "SDB-5",
+            _ONCE,
+            answer,
+            net=net,
+            subject=contract,
+            broken=f"{contract!r} commits more often than its verifier accepted",
+            mend="let the commit consume the token that its accept put, and put no second one",
+        )
+
+
+CATALOGUE = (
+    Property("SDB-1", _VERIFIED, verified),
+    Property("SDB-2", _HANDLED, handled),
+    Property("SDB-4", _BOUNDED, bounded),
+    Property("SDB-5", _ONCE, once),
+)
+
+
+def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict:
+    net = ctx.net
+    info = info_of(net, contract)
+    accepts = roles(net, contract, Role.ACCEPT)
+    proposal = carried(net, commit, "proposal") or first_token(net, commit)
+    words = {
+        "subject": contract,
+        "broken": f"{contract!r} commits what its verifier did not accept",
+        "mend": f"let {commit.name!r} take only what an accept of {contract!r} put",
+    }
+    if not accepts:
+        answer = _can_fire(ctx, commit)
+        words["broken"] = f"{contract!r} has no accept, and {commit.name!r} commits"
+    elif proposal is None:
+        answer = ctx.search(
+            lambda graph: (
+                (p, None)
+                for p in monitor(graph, 0, _count([commit.name], [a.name for a in accepts]), lambda n: n < 0)
+            )
+        )
+    else:
+        value, of = proposal
+        sets = {}
+        for accept in accepts:
+            accepted = _accepted(net, accept, info)
+            if accepted is not None and accepted[1] == of:
+                sets[accept.name] = accepted[0]
+        ghost = Ghost(of, sets)
+        good: list[Expr] = [Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), value)]
+        inputs = carried(net, commit, "inputs")
+        if info is not None and of == info.proposal:
+            names: dict[str, Expr] = {"proposal": value}
+            if inputs is not None:
+                names |= {"inputs": inputs[0]} | _fields_of_inputs(net, info, inputs[0])
+            for rule in info.rules:
+                bound = substitute(rule.expr, names)
+                if _closed(net, commit, bound):
+                    good.append(bound)
+        answer = ctx.never_fires([Question(commit.name, Not(And(tuple(good))))], ghost)
+        if not sets:
+            answer = _can_fire(ctx, commit)
+    result = verdict("SDB-1", _VERIFIED, answer, net=net, **words)
+    if info is not None and info.opaque != "no" and isinstance(answer, Proved):
+        from dataclasses import replace
+
+        result = replace(
+            result, reason="the verifier is a function: opaque to the proof, which takes its word for it"
+        )
+    return result
+
+
+def _accepted(net: Net, accept: Transition, info: ContractInfo | None) -> tuple[Expr, object] | None:
+    """What an accept accepts: the proposal that its token carries, or the token itself."""
+    found = carried(net, accept, "proposal")
+    if found is not None:
+        return found
+    single = first_token(net, accept)
+    if single is not None and len(accept.takes) == 1:
+        return single
+    if info is not None and len(accept.takes) > 1:
+        from provenet.nets.expr.ast import Build
+        from provenet.nets.schema import RecordType
+
+        of = info.proposal
+        variables = {a.var for a in accept.takes}
+        if isinstance(of, RecordType) and {f.name for f in of.fields} == variables:
+            return Build(of, tuple(Var(f.name) for f in of.fields)), of
+    return None
+
+
+def _fields_of_inputs(net: Net, info: ContractInfo, inputs: Expr) -> dict[str, Expr]:
+    """Rules may name the taken variables; in the fragment they are the inputs, or the inputs' fields."""
+    from provenet.nets.schema import RecordType
+
+    names: dict[str, Expr] = {}
+    for t in (*net.by_role(Role.BEGIN, contract=info.id), *net.by_role(Role.ACCEPT, contract=info.id)):
+        taken = [a.var for a in t.takes if a.var is not None]
+        if t.role is Role.BEGIN or not net.by_role(Role.BEGIN, contract=info.id):
+            for var in taken:
+                many = len(taken) > 1 and isinstance(info.inputs, RecordType)
+                names.setdefault(var, Get(inputs, var) if many else inputs)
+    names.pop("proposal", None)
+    return names
+
+
+def _closed(net: Net, t: Transition, expr: Expr) -> bool:
+    from provenet.nets.expr.ast import free_variables
+
+    return free_variables(expr) <= set(net.scope(t))
+
+
+def _rejects_handled(ctx: Context, contract: str) -> Verdict:
+    net = ctx.net
+    words = {"subject": contract}
+    allowed = {t.name for t in roles(net, contract, Role.RETRY, Role.GIVE_UP)}
+    for t in roles(net, contract, Role.REJECT, Role.FAULT):
+        if not t.puts:
+            return verdict(
+                "SDB-2",
+                _HANDLED,
+                _can_fire(ctx, t),
+                net=net,
+                broken=f"{t.name!r} swallows the reject: nothing is left of it",
+                mend="put the reject where a retry or an escalation takes it",
+                **words,
+            )
+        for place in dict.fromkeys(p.place for p in t.puts):
+            thieves = [
+                c for c in net.transitions if any(a.place == place for a in c.takes) and c.name not in allowed
+            ]
+            for thief in thieves:
+                answer = _after(ctx, t.name, thief.name)
+                if not isinstance(answer, Proved):
+                    return verdict(
+                        "SDB-2",
+                        _HANDLED,
+                        answer,
+                        net=net,
+                        broken=f"{thief.name!r} takes the reject of {contract!r} and neither retries nor escalates",
+                        mend="let only retry and give_up take it",
+                        **words,
+                    )
+            takers = [
+                c for c in net.transitions if any(a.place == place for a in c.takes) and c.name in allowed
+            ]
+            stuck = gap(ctx, place, takers)
+            if not isinstance(stuck, Proved):
+                return verdict(
+                    "SDB-2",
+                    _HANDLED,
+                    stuck,
+                    net=net,
+                    broken=f"a reject of {contract!r} waits in {place!r} and nothing takes it",
+                    mend="make the guards of retry and give_up cover every reject",
+                    **words,
+                )
+    for give_up in roles(net, contract, Role.GIVE_UP):
+        if _says_committed(ctx, contract, give_up):
+            answer = _can_fire(ctx, give_up)
+            if not isinstance(answer, Proved):
+                return verdict(
+                    "SDB-2",
+                    _HANDLED,
+                    answer,
+                    net=net,
+                    broken=f"{give_up.name!r} reports a rejected proposal of {contract!r} exactly as a committed one",
+                    mend="send it elsewhere, or let its token say that it was rejected",
+                    **words,
+                )
+    certificate = Certificate("structure", {"handled": contract, "by": sorted(allowed)})
+    return proved("SDB-2", _HANDLED, "structure, guards covered", certificate, **words)
+
+
+def _says_committed(ctx: Context, contract: str, give_up: Transition) -> bool:
+    """Whether a given-up proposal can leave just the token that a commit leaves."""
+    net, enc = ctx.net, ctx.encoding
+    for commit in roles(net, contract, Role.COMMIT):
+        for a in give_up.puts:
+            for b in commit.puts:
+                if a.place != b.place:
+                    continue
+                if a.expr is None or b.expr is None:
+                    return True
+                try:
+                    tokens = [
+                        enc.encode(
+                            e,
+                            {v: enc.fresh(f"{t.name}.{v}", o) for v, o in net.scope(t).items()},
+                            net.scope(t),
+                        )
+                        for t, e in ((give_up, a.expr), (commit, b.expr))
+                    ]
+                except Opaque:
+                    return True
+                solver = z3.Solver()
+                solver.set("timeout", ctx.remaining_ms())
+                solver.add(enc.equal(tokens[0], tokens[1]))
+                if solver.check() != z3.unsat:
+                    return True
+    return False
+
+
+def _loop_bounded(ctx: Context, contract: str) -> Verdict:
+    net = ctx.net
+    info = info_of(net, contract)
+    attempts = info.attempts if info is not None else None
+    certificate = attempts_certificate(ctx, contract, attempts)
+    if certificate is not None:
+        return proved("SDB-4", _BOUNDED, "ranking function", certificate, subject=contract)
+    if attempts is None:
+        return verdict(
+            "SDB-4", _BOUNDED, Open("no bound on the attempts is declared"), net=net, subject=contract
+        )
+    asks = {t.name for t in roles(net, contract, Role.PROPOSE, Role.FAULT)}
+    begins = {t.name for t in roles(net, contract, Role.BEGIN)}
+
+    def step(asked: int, edge: Edge) -> int:
+        return 0 if edge.transition in begins else asked + 1 if edge.transition in asks else asked
+
+    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra | None]]:
+        return ((p, None) for p in monitor(graph, 0, step, lambda asked: asked > attempts))
+
+    return verdict(
+        "SDB-4",
+        _BOUNDED,
+        ctx.search(find),
+        net=net,
+        subject=contract,
+        broken=f"{contract!r} asks its proposer more than {attempts} times for one begin",
+        mend=f"guard the retry by attempt < {attempts} and count every attempt",
+    )
+
+
+def _can_fire(ctx: Context, t: Transition) -> Answer:
+    """Whether a transition ever fires."""
+
+    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra | None]]:
+        for state, edges in enumerate(graph.edges):
+            for edge, _ in edges:
+                if edge.transition == t.name:
+                    yield [*graph.path(state), edge], None
+
+    return ctx.search(find)
+
+
+def _after(ctx: Context, first: str, then: str) -> Answer:
+    """Whether one transition ever fires after another."""
+
+    def step(seen: str, edge: Edge) -> str:
+        if edge.transition == first:
+            return "armed"
+        return "bad" if seen == "armed" and edge.transition == then else seen
+
+    return ctx.search(lambda graph: ((p, None) for p in monitor(graph, "", step, lambda s: s == "bad")))
+
+
+def _count(minus: Sequence[str], plus: Sequence[str]):  # type: ignore[no-untyped-def]
+    """An observer that counts ``plus`` firings and takes ``minus`` firings off, up to a few."""
+
+    def step(n: int, edge: Edge) -> int:
+        if edge.transition in minus:
+            return n - 1
+        return min(n + 1, 8) if edge.transition in plus else n
+
+    return step
+
+
+def _effect(t: Transition) -> str:
+    return repr(t.trigger.handler) if isinstance(t.trigger, Perform) else "an effect"
+
+
+__all__ = ["CATALOGUE", "BOOL", "Or", "Refuted", "bounded", "handled", "once", "verified"]

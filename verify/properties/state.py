@@ -1,0 +1,312 @@
+"""STATE-1, 2, 3: soundness, boundedness, absence of deadlock.
+
+Soundness is van der Aalst's ("The application of Petri nets to workflow management", 1998), for nets with data, several final markings and resting
+places: from every reachable marking a final one can be reached (option to complete), a marking that covers a final one is final (proper
+completion), and every transition fires in some run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import z3
+
+from provenet.nets.expr.ast import Not
+from provenet.nets.firing import NetRule
+from provenet.nets.marking import is_final
+from provenet.nets.net import Net, Requirement
+from provenet.verify.context import Context, Open, Proved, Refuted, graph_certificate
+from provenet.verify.coverage import fire_everything
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.hope import Certainty, Hope, promise
+from provenet.verify.linear import bounding
+from provenet.verify.properties.common import Property, on_first, proved, verdict
+from provenet.verify.smt import Encoding
+from provenet.verify.trace import Extra, Spurious, SymRun, SymToken
+from provenet.verify.verdict import Certificate, Status, Trace, Verdict
+
+_SOUND = "workflow soundness: option to complete, proper completion, no dead transition"
+_BOUNDED = "every place is bounded"
+_LIVE = "no deadlock but in declared final markings"
+
+
+def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """STATE-1."""
+    net, graph = ctx.net, ctx.graph()
+    if not net.finals:
+        yield verdict("STATE-1", _SOUND, Open("the net declares no final marking"), net=net)
+        return
+    if not graph.complete:
+        yield verdict("STATE-1", _SOUND, Open(graph.reason), net=net)
+        return
+    improper = on_first(
+        "STATE-1",
+        _SOUND,
+        ctx,
+        lambda g: _improper(g, net),
+        broken="a run reaches a final marking with other tokens left behind: improper completion",
+        mend="consume or clear what is left before the case ends",
+    )
+    if improper.status is not Status.PROVED:
+        yield improper
+        return
+    certainty = Certainty(ctx, graph)
+    finals = [_is_final(graph, net, s) for s in range(len(graph.states))]
+    hope = promise(ctx, graph, lambda s: finals[s], certainty=certainty)
+    if not all(hope.promising):
+        yield _incomplete(ctx, graph, hope, finals)
+        return
+    fired, dead, unknown = fire_everything(ctx, graph)
+    if dead:
+        yield Verdict(
+            "STATE-1",
+            _SOUND,
+            Status.REFUTED,
+            "state graph",
+            f"no run ever fires {', '.join(map(repr, dead))}",
+            ", ".join(dead),
+            certificates=(graph_certificate(graph),),
+            mend="remove the dead transition, or mend the guard or arc that keeps it from firing",
+        )
+        return
+    if unknown:
+        yield verdict(
+            "STATE-1", _SOUND, Open(f"no run was found that fires {', '.join(map(repr, unknown))}"), net=net
+        )
+        return
+    certificate = graph_certificate(graph)
+    yield proved(
+        "STATE-1",
+        _SOUND,
+        "state graph, certain steps",
+        certificate,
+        reason=f"{len(graph.states):,} abstract states; every transition seen firing in {fired} replayed runs",
+    )
+
+
+def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """STATE-2; ``k`` asks for k-safeness."""
+    net = ctx.net
+    k = requirement.arg("k")
+    title = _BOUNDED if k is None else f"no place ever holds more than {k} tokens"
+    if k is None:
+        found = bounding(net, [p.name for p in net.places])
+        if found is not None:
+            data = {
+                "weights": dict(found.weights),
+                "plus": {},
+                "minus": {},
+                "bounds": [p.name for p in net.places],
+            }
+            most = found.start(net)
+            yield proved(
+                "STATE-2",
+                title,
+                "linear invariant",
+                Certificate("linear", data),
+                reason=f"at most {most} tokens in any place",
+            )
+            return
+    graph = ctx.graph()
+    if k is None:
+        pump = _pump(graph)
+        if pump is not None:
+            answer = ctx.search(lambda g: iter([(pump, None)]) if g is graph else iter(()))
+            if isinstance(answer, Refuted):
+                yield verdict(
+                    "STATE-2",
+                    title,
+                    answer,
+                    net=net,
+                    broken="a run comes back to where it was with more tokens: it can do so for ever",
+                    mend="consume the token that piles up, or declare a capacity",
+                )
+                return
+        answer = Proved(graph_certificate(graph), "state graph") if graph.complete else Open(graph.reason)
+        yield verdict("STATE-2", title, answer, net=net)
+        return
+
+    def find(g: Graph) -> Iterator[Sequence[Edge]]:
+        for s in range(len(g.states)):
+            places = [g.space.place_of[t] for t in g.states[s]]
+            if any(places.count(p) > k for p in set(places)):
+                yield g.path(s)
+
+    yield on_first("STATE-2", title, ctx, find, broken=f"a place holds more than {k} tokens")
+
+
+def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """STATE-3."""
+    net, graph = ctx.net, ctx.graph()
+    if not graph.complete:
+        yield verdict("STATE-3", _LIVE, Open(graph.reason), net=net)
+        return
+    finals = [_is_final(graph, net, s) for s in range(len(graph.states))]
+    hope = promise(ctx, graph, lambda s: True)
+    stuck = [s for s in range(len(graph.states)) if not finals[s] and not hope.certain[s]]
+    if not stuck:
+        yield proved(
+            "STATE-3",
+            _LIVE,
+            "state graph, certain steps",
+            graph_certificate(graph),
+            reason=f"{len(graph.states):,} abstract states",
+        )
+        return
+    yield _stuck("STATE-3", _LIVE, ctx, graph, stuck)
+
+
+CATALOGUE = (
+    Property("STATE-1", _SOUND, sound),
+    Property("STATE-2", _BOUNDED, bounded),
+    Property("STATE-3", _LIVE, deadlock_free),
+)
+
+
+def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> Verdict:
+    """What to say of states that do not surely reach a final one."""
+    net = ctx.net
+    unsure = [s for s in range(len(graph.states)) if not hope.promising[s]]
+    reach = _can_reach(graph, finals)
+    lost = [s for s in unsure if s not in reach]
+    if lost:
+        found = on_first(
+            "STATE-1",
+            _SOUND,
+            ctx,
+            lambda g: (g.path(s) for s in lost) if g is graph else iter(()),
+            broken="a run reaches a marking from which the case can never end: no option to complete",
+            mend="give the tokens that are left a way to a final marking",
+        )
+        if found.status is not Status.PROVED:
+            return found
+    stuck = [s for s in unsure if not hope.certain[s] and not finals[s]]
+    return _stuck("STATE-1", _SOUND, ctx, graph, stuck)
+
+
+def _stuck(id: str, title: str, ctx: Context, graph: Graph, states: list[int]) -> Verdict:
+    """Confirm one of the states as a deadlock of the net itself: no guard holds, by the firing rule."""
+    net = ctx.net
+    rule = NetRule(net)
+    reason = ""
+    for state in states[:40]:
+        found = ctx.realizer.realize(
+            graph.space, graph.path(state), _nothing_enabled(ctx), timeout_ms=ctx.remaining_ms()
+        )
+        if isinstance(found, Spurious):
+            reason = found.reason
+            continue
+        end = found.replay(net)[-1]
+        if not is_final(net, end) and next(iter(rule.enabled(end)), None) is None:
+            left = ", ".join(sorted(end))
+            return verdict(
+                id,
+                title,
+                Refuted(found),
+                net=net,
+                broken=f"nothing can happen any more, and the case has not ended; tokens wait in {left}",
+                mend="cover the missing case of the guards there, or add the transition that is missing",
+            )
+    shown = ", ".join(sorted({graph.space.place_of[t] for s in states[:1] for t in graph.states[s]}))
+    return verdict(
+        id,
+        title,
+        Open(
+            f"in an abstract state with {shown} marked, no firing is certain{'; ' + reason if reason else ''}"
+        ),
+        net=net,
+    )
+
+
+def _nothing_enabled(ctx: Context) -> Extra:
+    """Asks that every transition with enough tokens has a false guard at the end of a run."""
+
+    def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
+        out: list[z3.BoolRef] = []
+        for t in ctx.net.transitions:
+            slots = [(a.place, a.var) for a in (*t.takes, *t.reads) for _ in range(a.weight)]
+            for chosen in _choices(run, slots):
+                if t.guard is None:
+                    return [z3.BoolVal(False)]
+                env = {v: token.value for (_, v), token in zip(slots, chosen, strict=True) if v is not None}
+                scope = {v: o for v, o in ctx.net.scope(t).items() if v in env}
+                out.append(z3.Not(enc.encode_bool(t.guard, env, scope)))
+        return out
+
+    return extra
+
+
+def _choices(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[tuple[SymToken, ...]]:
+    def extend(at: int, used: tuple[SymToken, ...]) -> Iterator[tuple[SymToken, ...]]:
+        if at == len(slots):
+            yield used
+            return
+        for token in run.tokens.get(slots[at][0], ()):
+            if all(token.identity != u.identity for u in used):
+                yield from extend(at + 1, (*used, token))
+
+    return extend(0, ())
+
+
+def _improper(graph: Graph, net: Net) -> Iterator[Sequence[Edge]]:
+    for s in range(len(graph.states)):
+        here = _counts(graph, net, s)
+        for final in net.finals:
+            wanted = dict(final)
+            if here != wanted and all(here.get(p, 0) >= n for p, n in wanted.items()):
+                if any(here == dict(other) for other in net.finals):
+                    continue
+                yield graph.path(s)
+                break
+
+
+def _is_final(graph: Graph, net: Net, state: int) -> bool:
+    here = _counts(graph, net, state)
+    return any(here == dict(final) for final in net.finals)
+
+
+def _counts(graph: Graph, net: Net, state: int) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for token in graph.states[state]:
+        place = graph.space.place_of[token]
+        if place not in net.resting:
+            out[place] = out.get(place, 0) + 1
+    return out
+
+
+def _can_reach(graph: Graph, wanted: list[bool]) -> set[int]:
+    back: list[list[int]] = [[] for _ in graph.states]
+    for state, edges in enumerate(graph.edges):
+        for _, target in edges:
+            back[target].append(state)
+    work = [s for s, w in enumerate(wanted) if w]
+    seen = set(work)
+    while work:
+        for before in back[work.pop()]:
+            if before not in seen:
+                seen.add(before)
+                work.append(before)
+    return seen
+
+
+def _pump(graph: Graph) -> list[Edge] | None:
+    """A path that strictly grows a state (Karp & Miller, 1969), where no reset lies on the way."""
+    if graph.complete:
+        return None
+    from collections import Counter
+
+    resets = {t.name for t in graph.space.net.transitions if t.resets}
+    capped = {p.name for p in graph.space.net.places if p.capacity is not None}
+    limited = {t.name for t in graph.space.net.transitions if any(p.place in capped for p in t.puts)}
+    for state in range(0, len(graph.states), max(1, len(graph.states) // 200)):
+        mine = Counter(graph.states[state])
+        at = graph.parent[state]
+        while at is not None and at[1].transition not in resets | limited:
+            theirs = Counter(graph.states[at[0]])
+            if theirs != mine and all(mine[k] >= n for k, n in theirs.items()):
+                return graph.path(state)
+            at = graph.parent[at[0]]
+    return None
+
+
+__all__ = ["CATALOGUE", "Not", "Trace", "bounded", "deadlock_free", "sound"]

@@ -1,0 +1,325 @@
+"""The user's own properties: never, always, precedes, bound, mutex; their constructors and their checks.
+
+A property names what it speaks about by the names of the net: an effect's handler, a contract, a human task, a transition, a place. A
+name that matches nothing is an error, and a property about something that never happens is reported as vacuous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from provenet.nets.errors import did_you_mean
+from provenet.nets.expr.ast import And, Compare, Expr, Not, Var, free_variables, substitute
+from provenet.nets.expr.build import record
+from provenet.nets.expr.show import show
+from provenet.nets.expr.typing import type_of
+from provenet.nets.models import schema_of
+from provenet.nets.net import Auto, Net, Perform, Requirement, Role, Take, Transition
+from provenet.nets.schema import BOOL, Type
+from provenet.verify.context import Context, Proved, monitor
+from provenet.verify.errors import PropertyError
+from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Question
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.linear import bounding
+from provenet.verify.properties.common import Property, carried, first_token, on_first, proved, verdict
+from provenet.verify.properties.control import approvals
+from provenet.verify.regions import resting_token
+from provenet.verify.trace import Extra
+from provenet.verify.verdict import Certificate, Verdict
+
+# constructors
+
+
+def never(
+    *,
+    effect: str = "",
+    contract: str = "",
+    transition: str = "",
+    of: Any = None,
+    where: Expr | Callable[..., Any] | None = None,
+    unless: str = "",
+    name: str = "",
+) -> Requirement:
+    """Something never happens: an effect, a contract's commit or a transition, with such values, unless a person approved.
+
+    Args:
+        effect: Handler name of an effect, whatever transition performs it.
+        contract: Id of a contract whose commit is meant.
+        transition: Name of a transition.
+        of: Token model of ``payload`` for a lambda.
+        where: Condition over ``payload`` (what the effect is given; the proposal; the first taken token).
+        unless: Id of a human task: it is allowed where that task approved this very payload before.
+        name: Text for people.
+    """
+    given = {"effect": effect, "contract": contract, "transition": transition, "unless": unless}
+    args: list[tuple[str, Any]] = [(k, v) for k, v in given.items() if v]
+    if where is not None:
+        args.append(("where", _condition(where, {"payload": of})))
+    return Requirement("never", tuple(args), name)
+
+
+def always(place: str, *, of: Any = None, where: Expr | Callable[..., Any], name: str = "") -> Requirement:
+    """Every token that is ever in a place meets a condition over ``it``."""
+    return Requirement("always", (("place", place), ("where", _condition(where, {"it": of}))), name)
+
+
+def precedes(first: str, then: str, *, name: str = "") -> Requirement:
+    """``then`` never happens before ``first`` has; each is a transition, a contract (its commit), a task (its approval), or an effect."""
+    return Requirement("precedes", (("first", first), ("then", then)), name)
+
+
+def bound(*places: str, k: int, name: str = "") -> Requirement:
+    """The places together never hold more than ``k`` tokens."""
+    return Requirement("bound", (("places", tuple(places)), ("k", k)), name)
+
+
+def mutex(*places: str, name: str = "") -> Requirement:
+    """No two of the places are ever marked together."""
+    return Requirement("mutex", (("places", tuple(places)),), name)
+
+
+# checks
+
+
+def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``never``."""
+    net = ctx.net
+    title = requirement.name or _never_title(requirement)
+    targets = _targets(net, requirement)
+    where = requirement.arg("where")
+    unless = requirement.arg("unless")
+    for task in (unless,) if unless else ():
+        if not any(t.contract == task or t.name == task for t in net.by_role(Role.APPROVE)):
+            raise _unknown(task, "human task", (t.contract for t in net.by_role(Role.APPROVE)))
+    groups: dict[Type, list[Question]] = {}
+    for t in targets:
+        payload, of = _payload(net, t)
+        parts: list[Expr] = []
+        if where is not None:
+            condition = substitute(where, {"payload": payload})
+            missing = free_variables(condition) - set(net.scope(t))
+            if missing:
+                raise PropertyError(
+                    f"the condition reads {sorted(missing)[0]!r}, which {t.name!r} does not have",
+                    hint=did_you_mean(sorted(missing)[0], ["payload", *net.scope(t)]),
+                )
+            parts.append(condition)
+        if unless:
+            parts.append(Not(And((Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), payload)))))
+        groups.setdefault(of, []).append(Question(t.name, And(tuple(parts))))
+    fired = {edge.transition for edges in ctx.graph().edges for edge, _ in edges}
+    for of, questions in groups.items():
+        ghost = approvals(net, of, unless) if unless else None
+        answer = ctx.never_fires(questions, ghost)
+        names = ", ".join(q.transition for q in questions)
+        silent = all(q.transition not in fired for q in questions) and ctx.graph().complete
+        yield verdict(
+            "never",
+            title,
+            answer,
+            net=net,
+            subject=names,
+            broken="a run does what must never happen"
+            + (f", and {unless!r} did not approve it" if unless else ""),
+            mend=_never_mend(requirement),
+            vacuous=f"{names} never fires" if silent else "",
+        )
+
+
+def check_always(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``always``."""
+    net = ctx.net
+    place = _place(net, requirement.arg("place"))
+    where = requirement.arg("where")
+    title = requirement.name or f"always in {place}: {show(where)}"
+    wrong = Not(where)
+    probe = Transition("?probe", takes=(Take(place, "it"),), trigger=Auto())
+    answer = ctx.never_fires(
+        [Question("?probe", wrong)], net=replace(net, transitions=(*net.transitions, probe))
+    )
+    if not isinstance(answer, Proved):
+
+        def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+            for state in range(len(graph.states)):
+                if graph.count(state, place):
+                    yield graph.path(state), resting_token(ctx, place, wrong)
+
+        answer = ctx.search(find)
+    yield verdict(
+        "always", title, answer, net=net, subject=place, broken=f"a token gets to {place!r} that breaks it"
+    )
+
+
+def check_precedes(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``precedes``."""
+    net = ctx.net
+    first, then = requirement.arg("first"), requirement.arg("then")
+    before, after = _named(net, first), _named(net, then)
+
+    def step(seen: str, edge: Edge) -> str:
+        if seen == "" and edge.transition in after:
+            return "bad"
+        return "seen" if edge.transition in before else seen
+
+    yield on_first(
+        "precedes",
+        requirement.name or f"{first} precedes {then}",
+        ctx,
+        lambda graph: monitor(graph, "", step, lambda s: s == "bad"),
+        subject=then,
+        broken=f"{then!r} happens before {first!r} ever has",
+    )
+
+
+def check_bound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``bound``."""
+    net = ctx.net
+    places = [_place(net, p) for p in requirement.arg("places")]
+    k = requirement.arg("k")
+    title = requirement.name or f"{', '.join(places)} together hold at most {k}"
+    yield _together(ctx, "bound", title, places, k, lambda counts: sum(counts) > k)
+
+
+def check_mutex(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``mutex``."""
+    net = ctx.net
+    places = [_place(net, p) for p in requirement.arg("places")]
+    title = requirement.name or f"no two of {', '.join(places)} are marked together"
+    yield _together(ctx, "mutex", title, places, 1, lambda counts: sum(c > 0 for c in counts) > 1)
+
+
+CATALOGUE = (
+    Property("never", "something never happens", check_never),
+    Property("always", "every token in a place meets a condition", check_always),
+    Property("precedes", "one thing comes before another", check_precedes),
+    Property("bound", "places hold few tokens", check_bound),
+    Property("mutex", "places are not marked together", check_mutex),
+)
+
+
+def _together(
+    ctx: Context, id: str, title: str, places: list[str], k: int, bad: Callable[[list[int]], bool]
+) -> Verdict:
+    found = bounding(ctx.net, places)
+    if found is not None and found.start(ctx.net) <= k * min(found.weights[p] for p in places):
+        data = {"weights": dict(found.weights), "plus": {}, "minus": {}, "bounds": places, "k": k}
+        return proved(id, title, "linear invariant", Certificate("linear", data), subject=", ".join(places))
+
+    def find(graph: Graph) -> Iterator[Sequence[Edge]]:
+        for state in range(len(graph.states)):
+            if bad([graph.count(state, p) for p in places]):
+                yield graph.path(state)
+
+    return on_first(
+        id, title, ctx, find, subject=", ".join(places), broken=f"too many tokens in {', '.join(places)}"
+    )
+
+
+def _targets(net: Net, requirement: Requirement) -> list[Transition]:
+    effect, contract, name = (requirement.arg(k) for k in ("effect", "contract", "transition"))
+    if effect:
+        performers = [t for t in net.transitions if isinstance(t.trigger, Perform)]
+        found = [t for t in performers if isinstance(t.trigger, Perform) and t.trigger.handler == effect]
+        if not found:
+            raise _unknown(
+                effect, "effect", (t.trigger.handler for t in performers if isinstance(t.trigger, Perform))
+            )
+        return found
+    if contract:
+        found = list(net.by_role(Role.COMMIT, contract=contract))
+        if not found:
+            raise _unknown(contract, "contract", (t.contract for t in net.by_role(Role.COMMIT)))
+        return found
+    if not name:
+        raise PropertyError(
+            "never names neither effect=, contract= nor transition=", hint="say what must never happen"
+        )
+    if not net.has_transition(name):
+        raise _unknown(name, "transition", (t.name for t in net.transitions))
+    return [net.transition(name)]
+
+
+def _payload(net: Net, t: Transition) -> tuple[Expr, Type]:
+    """What a transition gives its effect; for others the proposal, or the first taken token."""
+    scope = net.scope(t)
+    if isinstance(t.trigger, Perform) and t.trigger.payload is not None:
+        return t.trigger.payload, _declared(net, t, t.trigger.payload)
+    found = carried(net, t, "proposal") or first_token(net, t)
+    if found is None:
+        raise PropertyError(f"{t.name!r} has no payload to speak about", hint=did_you_mean("payload", scope))
+    return found
+
+
+def _declared(net: Net, t: Transition, expr: Expr) -> Type:
+    """The declared type of an expression, bounds included where it is a variable or a field."""
+    from provenet.nets.expr.ast import Get
+    from provenet.nets.schema import RecordType
+
+    scope = net.scope(t)
+    path: list[str] = []
+    at = expr
+    while isinstance(at, Get):
+        path.insert(0, at.field)
+        at = at.of
+    if isinstance(at, Var):
+        of = scope[at.name]
+        for field in path:
+            found = of.field(field) if isinstance(of, RecordType) else None
+            if found is None:
+                return type_of(expr, scope)
+            of = found.type
+        return of
+    return type_of(expr, scope)
+
+
+def _named(net: Net, name: str) -> set[str]:
+    """The transitions that a name means."""
+    if net.has_transition(name):
+        return {name}
+    found = {t.name for t in net.transitions if isinstance(t.trigger, Perform) and t.trigger.handler == name}
+    found |= {t.name for t in net.by_role(Role.COMMIT, Role.APPROVE, contract=name)}
+    if not found:
+        known = [t.name for t in net.transitions] + [
+            t.contract for t in net.by_role(Role.COMMIT, Role.APPROVE)
+        ]
+        raise _unknown(name, "transition, contract, task or effect", known)
+    return found
+
+
+def _place(net: Net, name: str) -> str:
+    if not net.has_place(name):
+        raise _unknown(name, "place", (p.name for p in net.places))
+    return name
+
+
+def _unknown(name: str, what: str, known: Iterable[str]) -> PropertyError:
+    return PropertyError(f"{name!r} names no {what} of the net", hint=did_you_mean(name, known))
+
+
+def _condition(where: Expr | Callable[..., Any], scope: dict[str, Any]) -> Expr:
+    if isinstance(where, Expr):
+        return where
+    missing = [n for n, of in scope.items() if of is None]
+    if missing:
+        raise PropertyError(
+            f"a lambda needs of=, the token model of {missing[0]!r}",
+            hint="add of=Offer, or give an expression",
+        )
+    return record(where, {n: schema_of(of) for n, of in scope.items()}, like=BOOL)
+
+
+def _never_title(requirement: Requirement) -> str:
+    what = requirement.arg("effect") or requirement.arg("contract") or requirement.arg("transition")
+    where, unless = requirement.arg("where"), requirement.arg("unless")
+    text = f"never {what}"
+    if where is not None:
+        text += f" where {show(where)}"
+    return text + (f" unless {unless}" if unless else "")
+
+
+def _never_mend(requirement: Requirement) -> str:
+    unless = requirement.arg("unless")
+    tighten = "tighten the policy that lets it pass"
+    return f"{tighten}, or route it to {unless!r} first" if unless else tighten

@@ -1,0 +1,83 @@
+"""Coverage of choices: can a token be somewhere with no guard open to it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import z3
+
+from provenet.nets.expr.ast import Expr, Not, Or, substitute, Var
+from provenet.nets.net import Transition
+from provenet.verify.context import Answer, Context, Open, Proved
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.smt import Encoding, Opaque, SymValue
+from provenet.verify.trace import Extra, SymRun
+from provenet.verify.verdict import Certificate
+
+
+def gap(ctx: Context, place: str, takers: Sequence[Transition]) -> Answer:
+    """Whether a token can lie in a place while no taker that needs that token alone has a true guard.
+
+    Args:
+        ctx: The net.
+        place: The place.
+        takers: Transitions that take from it.
+
+    Returns:
+        Proved where the guards cover every value of the place's type (or every value that gets there); refuted with a run to a token
+        that no guard lets go.
+    """
+    alone = [t for t in takers if len(t.takes) == 1 and not t.reads]
+    conditions = [guard_over(t, place) for t in alone]
+    if any(c is None for c in conditions):
+        return Proved(Certificate("structure", {"covered": place}), "structure")
+    uncovered = Not(Or(tuple(c for c in conditions if c is not None)))
+    if not satisfiable(ctx, place, uncovered):
+        return Proved(Certificate("structure", {"covered": place}), "structure")
+
+    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+        for state in range(len(graph.states)):
+            if graph.count(state, place):
+                yield graph.path(state), resting_token(ctx, place, uncovered)
+
+    answer = ctx.search(find)
+    if isinstance(answer, Proved):
+        return answer
+    return answer
+
+
+def resting_token(ctx: Context, place: str, condition: Expr) -> Extra:
+    """Asks that the newest token of a place meets a condition over ``it`` at the end of a run."""
+
+    def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
+        of = ctx.net.place(place).type
+        tokens = run.tokens.get(place, [])
+        if not tokens:
+            return [z3.BoolVal(False)]
+        return [enc.encode_bool(condition, {"it": tokens[-1].value}, {"it": of})]
+
+    return extra
+
+
+def guard_over(t: Transition, place: str) -> Expr | None:
+    """A transition's guard over ``it``, the token that it takes from a place; ``None`` where it has none."""
+    if t.guard is None:
+        return None
+    var = next((a.var for a in t.takes if a.place == place), None)
+    return t.guard if var is None else substitute(t.guard, {var: Var("it")})
+
+
+def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
+    """Whether some value of a place's type meets a condition over ``it``; ``True`` where that is not known."""
+    enc, of = ctx.encoding, ctx.net.place(place).type
+    try:
+        it: SymValue = enc.fresh("it", of)
+        solver = z3.Solver()
+        solver.set("timeout", ctx.remaining_ms())
+        solver.add(enc.inhabits(it, of), enc.encode_bool(condition, {"it": it}, {"it": of}))
+    except Opaque:
+        return True
+    return bool(solver.check() != z3.unsat)
+
+
+__all__ = ["Open", "gap", "guard_over", "resting_token", "satisfiable"]
