@@ -191,9 +191,9 @@ class Encoding:
     def inhabits(self, value: SymValue, of: Type, *, reading: Reading = "assume") -> z3.BoolRef:
         """That a value belongs to a type: bounds, members of an enum, lengths, places of a decimal.
 
-        What a code hides (the length of a string, the elements of a long list) cannot be said. There ``assume``
-        says too little, so it holds of every value of the type, and ``prove`` says too much, so what it holds
-        of belongs to the type.
+        What a code hides (the length of a string, the elements of a long list) cannot be said. There
+        ``assume`` says too little: it holds of every value of the type, and perhaps of others. ``prove`` says
+        too much: whatever it holds of belongs to the type.
 
         Args:
             value: A symbolic value of the type's structure.
