@@ -10,8 +10,8 @@
     net.route("is small", takes={"c": inbox}, when=lambda c: c.amount <= 100, puts={small: "c"})
     net.route("is big", takes={"c": inbox}, when=lambda c: c.amount > 100, puts={big: "c"})
 
-Every lambda runs once, here, on typed proxies (``provenet.nets.expr.build``). Mistakes are collected with the line that made them;
-``build()`` reports them all at once.
+Every lambda runs once, here, on typed proxies (``provenet.nets.expr.build``). Mistakes are collected with
+the line that made them; ``build()`` reports them all at once.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ Takes: TypeAlias = "PlaceRef | Mapping[str, PlaceRef] | Iterable[PlaceRef]"
 """Input arcs: variable name to place; a bare place (or several) takes one token each."""
 
 Puts: TypeAlias = "PlaceRef | Mapping[PlaceRef, str | Callable[..., Any] | Term | None] | Iterable[PlaceRef]"
-"""Output arcs: place to the variable it passes on, or to a lambda that builds the token, or ``None`` for a black token."""
+"""Output arcs: place to the variable it passes on, to a lambda that builds the token, or ``None``."""
 
 H_co = TypeVar("H_co", covariant=True)
 
@@ -111,7 +111,7 @@ class NetBuilder:
     def place(
         self,
         name: str,
-        type: Any = UNIT,
+        type: Any = UNIT,  # noqa: A002 - reads as place("inbox", type=Claim)
         *,
         capacity: int | None = None,
         initial: Iterable[Any] = (),
@@ -129,14 +129,14 @@ class NetBuilder:
             self._initial[name] = tokens
         return PlaceRef(name, of)
 
-    def entry(self, name: str, type: Any, *, where: Callable[..., Any] | None = None) -> PlaceRef:
+    def entry(self, name: str, type: Any, *, where: Callable[..., Any] | None = None) -> PlaceRef:  # noqa: A002
         """Add a place where a case starts: with one token of any value for which ``where(it)`` holds."""
         ref = self.place(name, type)
         condition = self.expr(f"entry {name!r}", where, {"it": ref.type})
         self._entries.append(Entry(name, condition))
         return ref
 
-    def final(self, name: str, type: Any = UNIT, *, label: str = "") -> PlaceRef:
+    def final(self, name: str, type: Any = UNIT, *, label: str = "") -> PlaceRef:  # noqa: A002
         """Add a place that ends a case: exactly one token here, and none elsewhere, is a final marking."""
         ref = self.place(name, type, label=label)
         self._finals.append(((name, 1),))
@@ -156,7 +156,7 @@ class NetBuilder:
         self._kept.update(p.name for p in places)
 
     def clears(self, made: Transition) -> None:
-        """Let a transition cancel all ordinary work: it resets every place that is neither kept, resting nor final."""
+        """Let a transition cancel all ordinary work: it empties places not kept, resting or final."""
         self._clearing.add(made.name)
 
     # transitions
@@ -231,7 +231,8 @@ class NetBuilder:
 
         Args:
             name: Unique name.
-            after: Duration since the first taken token arrived, a point in time, or a lambda that gives either.
+            after: Duration since the first taken token arrived, a point in time, or a lambda that gives
+                either.
             **parts: As for ``transition``.
         """
         parts.setdefault("role", Role.TIMER)
@@ -258,7 +259,7 @@ class NetBuilder:
         return part.expand(self)
 
     def declare(self, info: ContractInfo | SagaInfo) -> None:
-        """Record what properties need to know of a contract or a saga scope; a later record of the same saga replaces it."""
+        """Record what properties need to know of a contract or a saga scope; the latest of a saga counts."""
         if isinstance(info, ContractInfo):
             self._contracts.append(info)
         else:
@@ -290,8 +291,8 @@ class NetBuilder:
         """Take in a finished net as a part of this one; see ``provenet.nets.compose``.
 
         Its transitions, contracts, sagas, initial tokens, resting places and requirements come along. Entries
-        at fused places are dropped, since this net feeds them; its final markings are too, since this net says
-        how a case ends.
+        at fused places are dropped, since this net feeds them; its final markings are too, since this net
+        says how a case ends.
 
         Args:
             net: The net.
@@ -327,7 +328,9 @@ class NetBuilder:
         self._contracts.extend(moved.contracts)
         self._sagas.update((s.id, s) for s in moved.sagas)
         known = {*becomes}
-        self.require(*(renamed_requirement(r, lambda n: becomes.get(n, n), known) for r in moved.requirements))
+        self.require(
+            *(renamed_requirement(r, lambda n: becomes.get(n, n), known) for r in moved.requirements)
+        )
         return refs
 
     # building
@@ -365,7 +368,7 @@ class NetBuilder:
     def expr(
         self, where: str, make: Any, scope: Mapping[str, Type], *, like: Type | None = None
     ) -> Expr | None:
-        """Record a lambda, a variable's name or a constant as an expression; a mistake is collected, not raised."""
+        """Record a lambda, a variable's name or a constant as an expression; collect mistakes, raise none."""
         if make is None:
             return None
         try:
@@ -434,7 +437,7 @@ class NetBuilder:
 
     def _caller(self) -> str:
         """The line outside this library that is being executed."""
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every source file
         while frame is not None:
             if not _is_ours(frame.f_code.co_filename):
                 return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

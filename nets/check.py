@@ -295,7 +295,7 @@ def _arcs(net: Net, t: Transition, where: str) -> Iterator[Mistake]:
             yield Mistake(
                 "PN116",
                 where,
-                f"the take arc from {arc.place!r} does not name the {net.place(arc.place).type} that it takes",
+                f"the take arc from {arc.place!r} does not name its {net.place(arc.place).type}",
                 "name it: which token is taken is part of the binding",
             )
     for name in t.resets:

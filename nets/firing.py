@@ -1,9 +1,9 @@
 """The firing rule: the one meaning that proofs, runs, simulation and replay share.
 
-A transition is enabled under a binding when every taken and read token is there (taken tokens of one place are distinct), and
-the guard is true. Firing removes the taken tokens, empties the reset places, and adds the put tokens, in that order; read tokens stay. A
-token that is taken may not also be read by the same transition, unless the place holds another one. Values from outside are part
-of the binding.
+A transition is enabled under a binding when every taken and read token is there (taken tokens of one place
+are distinct), and the guard is true. Firing removes the taken tokens, empties the reset places, and adds
+the put tokens, in that order; read tokens stay. A token that is taken may not also be read by the same
+transition, unless the place holds another one. Values from outside are part of the binding.
 
 Everything is a pure function over an immutable marking; ``NetRule`` only caches compiled expressions.
 """
@@ -73,7 +73,8 @@ class NetRule:
 
         Raises:
             NotEnabled: A token is missing or the guard is false.
-            Breach: A value from outside, an ``ensures``, a ``requires``, a built token or a capacity breaks its promise.
+            Breach: A value from outside, an ``ensures``, a ``requires``, a built token or a capacity breaks
+                its promise.
         """
         return self._steps[transition].fire(marking, binding)
 

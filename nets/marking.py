@@ -13,8 +13,8 @@ from provenet.nets.schema import Value, from_json, to_json
 class Marking:
     """An immutable marking: for each marked place the tuple of its tokens, oldest first.
 
-    Two markings are equal when every place holds the same multiset of tokens; the order within a place is kept only so that
-    runs are repeatable.
+    Two markings are equal when every place holds the same multiset of tokens; the order within a place is
+    kept only so that runs are repeatable.
     """
 
     __slots__ = ("_hash", "_tokens")
@@ -46,8 +46,8 @@ class Marking:
             else:
                 tokens.pop(place, None)
         made = Marking.__new__(Marking)
-        made._tokens = tokens
-        made._hash = None
+        made._tokens = tokens  # noqa: SLF001 - a marking without a second look at its places
+        made._hash = None  # noqa: SLF001
         return made
 
     def __eq__(self, other: object) -> bool:

@@ -1,7 +1,8 @@
 """Bridge between pydantic models and token types.
 
-``Token`` is the base of user token models: frozen, closed, strict. ``schema_of`` reads a Python annotation as a token
-type; ``to_value`` and ``from_value`` carry values across. pydantic is imported here and nowhere else in ``nets``.
+``Token`` is the base of user token models: frozen, closed, strict. ``schema_of`` reads a Python annotation
+as a token type; ``to_value`` and ``from_value`` carry values across. pydantic is imported here and nowhere
+else in ``nets``.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def schema_of(annotation: Any) -> Type:
             return _SCALARS[annotation]
     raise _no_type(
         repr(annotation),
-        "use int, bool, str, Decimal, float, datetime, timedelta, Literal, Enum, X | None, list[X], or a Token model",
+        "use int, bool, str, Decimal, float, datetime, timedelta, Literal, Enum, X | None, list[X], "
+        "or a Token model",
     )
 
 
@@ -168,7 +170,8 @@ _SCALARS: dict[type, Type] = {
     datetime: schema.DATETIME,
     timedelta: schema.DURATION,
 }
-# Which model a record type came from, so that handlers get their own class back; the latest where two look alike.
+# Which model a record type came from, so that handlers get their own class back; the latest where two look
+# alike.
 _MODELS: dict[RecordType, type[BaseModel]] = {}
 
 
@@ -278,14 +281,15 @@ def _strip(data: Any, of: Type, path: str) -> Value:
                 raise TypeMismatch(field=path or name, expected=schema.describe(of), got=got)
             return tuple(_strip(data[f.name], f.type, f"{path}.{f.name}" if path else f.name) for f in fields)
         case schema.DateTimeType() if isinstance(data, datetime) and data.utcoffset() is not None:
-            # One zone for all: around a change of clocks, equal times of two zones do not always compare equal.
+            # One zone for all: around a change of clocks, equal times of two zones do not always compare
+            # equal.
             return data.astimezone(UTC)
         case _:
             return data.value if isinstance(data, enum.Enum) else data
 
 
 def _rebuild(value: Value, of: Type, annotation: Any) -> Any:
-    """A value in the shape of the annotation that it is read through: model instances, lists, enum members."""
+    """A value in the shape of the annotation that it is read through: models, lists, enums."""
     match of:
         case schema.RecordType(_, fields):
             model = model_of(of)
@@ -293,7 +297,8 @@ def _rebuild(value: Value, of: Type, annotation: Any) -> Any:
                 f.name: v if plan is None else _rebuild(v, f.type, plan)
                 for f, v, plan in zip(fields, value, _plan(model), strict=True)
             }
-            # Values were checked when they entered the marking; validating again would double a firing's cost.
+            # Values were checked when they entered the marking; validating again would double a firing's
+            # cost.
             return model.model_construct(**parts)
         case schema.OptionalType(item):
             return None if value is None else _rebuild(value, item, annotation)

@@ -16,9 +16,9 @@ A token's value is plain immutable Python data whose meaning lies in the type of
     List        tuple                         array
     Record      tuple, in the fields' order   object
 
-Plain tuples keep markings hashable, comparable and quick to copy; a field access compiles to an index. Types are data
-too, so a net file carries its own and loads without running anybody's code. ``provenet.nets.models`` bridges
-to pydantic models.
+Plain tuples keep markings hashable, comparable and quick to copy; a field access compiles to an index.
+Types are data too, so a net file carries its own and loads without running anybody's code.
+``provenet.nets.models`` bridges to pydantic models.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class OptionalType:
 
 @dataclass(frozen=True, slots=True)
 class ListType:
-    """At most ``max_length`` values of one type; without a bound it is opaque to the prover but for its length."""
+    """At most ``max_length`` values of one type; with no bound, the prover sees only its length."""
 
     item: Type
     max_length: int | None = None
@@ -211,7 +211,8 @@ STR = StrType()
 DATETIME = DateTimeType()
 DURATION = DurationType()
 
-# Bounds that keep arithmetic inside Python's calendar and decimals exact, so that evaluation agrees with the solver.
+# Bounds that keep arithmetic inside Python's calendar and decimals exact, so that evaluation agrees with
+# the solver.
 _MAX_DURATION = timedelta(days=400_000)
 _MAX_DIGITS = 60
 _MAX_INT_BITS = 1_024

@@ -1,1 +1,1 @@
-"""Expressions: one syntax tree, built in Python or parsed from text; evaluated, printed, and compiled to Z3."""
+"""Expressions: one syntax tree, built in Python or parsed; evaluated, printed, compiled to Z3."""

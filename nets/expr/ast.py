@@ -1,9 +1,9 @@
 """The abstract syntax of Provenet's expressions: one tree, three meanings.
 
-Guards, policies, inscriptions and properties are trees of the nodes below. ``evaluate`` gives their meaning on values,
-``provenet.verify.smt`` in Z3, ``show`` for people; property-based tests hold the three equal. Nodes are
-immutable, hashable and compared structurally. There are no loops, no calls of foreign code and no recursion, so
-the work of evaluating is linear in the size of the tree and of the lists that it looks at.
+Guards, policies, inscriptions and properties are trees of the nodes below. ``evaluate`` gives their meaning
+on values, ``provenet.verify.smt`` in Z3, ``show`` for people; property-based tests hold the three equal.
+Nodes are immutable, hashable and compared structurally. There are no loops, no calls of foreign code and no
+recursion, so the work of evaluating is linear in the size of the tree and of the lists that it looks at.
 
 Build trees with ``provenet.nets.expr.build`` (typed proxies for Python) or ``parse`` (text), not by hand.
 """
@@ -79,8 +79,8 @@ class Compare:
 class Arith:
     """Arithmetic on int, decimal, datetime and duration.
 
-    ``//`` and ``%`` are for ints, follow Python (round towards minus infinity), and ask for a constant positive divisor.
-    ``*`` asks for one constant side, which keeps proofs linear.
+    ``//`` and ``%`` are for ints, follow Python (round towards minus infinity), and ask for a constant
+    positive divisor. ``*`` asks for one constant side, which keeps proofs linear.
     """
 
     op: ArithOp

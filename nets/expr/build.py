@@ -1,13 +1,17 @@
 """Typed proxies that build expressions in Python.
 
-A ``Term`` stands for a value of a known type. Operators and methods on it build the expression; mistakes (an unknown field, two
-types that cannot be compared) are raised on the spot, with the line that the author wrote in the traceback::
+A ``Term`` stands for a value of a known type. Operators and methods on it build the expression; mistakes
+(an unknown field, two types that cannot be compared) are raised on the spot, with the line that the author
+wrote in the traceback::
 
     within = lambda offer: (offer.discount_pct <= 30) & offer.term_months.one_of(12, 24, 36)
 
-Such a lambda runs once, when the net is defined, never on a model's output. ``and``, ``or``, ``not``, ``in`` and chained comparisons
-cannot be recorded by Python; terms refuse to be used as a bool and say to write ``&``, ``|``, ``~`` and ``one_of``.
+Such a lambda runs once, when the net is defined, never on a model's output. ``and``, ``or``, ``not``,
+``in`` and chained comparisons cannot be recorded by Python; terms refuse to be used as a bool and say to
+write ``&``, ``|``, ``~`` and ``one_of``.
 """
+
+# ruff: noqa: SLF001 - the functions of this module read what terms hide from attribute access
 
 from __future__ import annotations
 
@@ -66,8 +70,9 @@ from provenet.nets.schema import (
 class Term:
     """A value of a known type, recorded as an expression.
 
-    Attributes are the record's fields, and win over the methods below; ``term["field"]`` always means the field.
-    ``expr_of(term)`` and ``type_of_term(term)`` give what is recorded (as functions, so that no field name is taken).
+    Attributes are the record's fields, and win over the methods below; ``term["field"]`` always means the
+    field. ``expr_of(term)`` and ``type_of_term(term)`` give what is recorded (as functions, so that no field
+    name is taken).
     """
 
     __slots__ = ("_expr", "_scope", "_type")

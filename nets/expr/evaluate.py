@@ -1,8 +1,8 @@
 """The meaning of expressions on values.
 
-An expression is compiled once, against the types of its variables, into nested Python closures (never into source text), and
-then called with an environment from names to values. Evaluation is total: arithmetic is exact, the types rule
-out division by zero, and a null is never looked into.
+An expression is compiled once, against the types of its variables, into nested Python closures (never into
+source text), and then called with an environment from names to values. Evaluation is total: arithmetic is
+exact, the types rule out division by zero, and a null is never looked into.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ Env: TypeAlias = Mapping[str, Value]
 Compiled: TypeAlias = Callable[[Env], Any]
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {"==": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
-# Values carry at most 60 significant digits and constants the same, so this precision is exact for any tree within the
-# size limit; the trap turns a violation into an error instead of a rounded lie.
+# Values carry at most 60 significant digits and constants the same, so this precision is exact for any tree
+# within the size limit; the trap turns a violation into an error instead of a rounded lie.
 _EXACT = Context(prec=20_000, Emax=999_999, Emin=-999_999, traps=[Inexact])
 
 
@@ -73,7 +73,7 @@ def compile_expr(expr: Expr, scope: Mapping[str, Type]) -> Compiled:
 def _compile(expr: Expr, scope: Mapping[str, Type]) -> Compiled:
     match expr:
         case Const(value, _):
-            return lambda env: value
+            return lambda _: value
         case Var(name):
             return lambda env: env[name]
         case Get(of, field):

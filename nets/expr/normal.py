@@ -1,9 +1,10 @@
 """Normal form: literals take the type of what they meet.
 
-The text ``"gold"`` may mean a string or a value of an enum, ``2`` an int or a decimal, ``[]`` any empty list. One rule decides, the same
-for text and for Python: a literal takes the type of the other side of its comparison or sum, of the other branch of
-its ``if``, of the field that it fills, or of the place that it is put into; alone it is plain. A record whose parts are all constants is
-a constant. ``normal`` forgets what literals were before it applies the rule, so it is idempotent and depends only on the text.
+The text ``"gold"`` may mean a string or a value of an enum, ``2`` an int or a decimal, ``[]`` any empty list.
+One rule decides, the same for text and for Python: a literal takes the type of the other side of its
+comparison or sum, of the other branch of its ``if``, of the field that it fills, or of the place that it is
+put into; alone it is plain. A record whose parts are all constants is a constant. ``normal`` forgets what
+literals were before it applies the rule, so it is idempotent and depends only on the text.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def plain_list(items: list[Const]) -> Const:
 
 
 def fit(expr: Expr, like: Type) -> Expr:
-    """The expression with the literals that decide its type read as values of another, where that is possible."""
+    """The expression with the literals that decide its type read as values of another, where possible."""
     match expr:
         case Const():
             return fit_const(expr, like)

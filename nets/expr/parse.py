@@ -6,18 +6,20 @@ The grammar (``show`` prints the same)::
     or       = and {"or" and}
     and      = not {"and" not}
     not      = "not" not | compare
-    compare  = sum [("==" | "!=" | "<" | "<=" | ">" | ">=") sum | ["not"] "in" "{" [expr {"," expr}] "}" | "is" ["not"] "null"]
+    compare  = sum [("==" | "!=" | "<" | "<=" | ">" | ">=") sum
+                  | ["not"] "in" "{" [expr {"," expr}] "}" | "is" ["not"] "null"]
     sum      = product {("+" | "-") product}
     product  = postfix {("*" | "//" | "%") postfix}
     postfix  = atom {"." name}
     atom     = literal | name | "(" expr ")" | name "{" name ":" expr {"," ...} "}" | call
-    call     = "len(x)" "or_else(x, default)" "starts_with(x, "a")" "ends_with" "contains" "matches(x, "[a-z]+")"
+    call     = "len(x)" "or_else(x, default)" "starts_with(x, "a")"
+               "ends_with" "contains" "matches(x, "[a-z]+")"
                "all(i in xs: condition)" "any(i in xs: condition)" "all_of(a, ...)" "any_of(a, ...)"
     literal  = 3  -3  1.50d (decimal)  1.5 (float)  "text" (JSON escapes)  true  false  null  unit  [1, 2]
                time("2026-01-01T00:00:00Z")  days(7)  hours(1)  minutes(1)  seconds(1)  microseconds(1)
 
-Precedence climbing is by Richards ("The Essence of Parsing", 1979). Text from strangers is safe: length, nesting and
-number of parts are limited, and the work is linear in the length.
+Precedence climbing is by Richards ("The Essence of Parsing", 1979). Text from strangers is safe: length,
+nesting and number of parts are limited, and the work is linear in the length.
 """
 
 from __future__ import annotations
@@ -92,14 +94,15 @@ def parse(
 
     Args:
         text: The expression.
-        scope: Types of the variables it may read. With it, names and types are checked and literals take the type of what
-            they meet (``provenet.nets.expr.normal``); without it, only the grammar is checked.
+        scope: Types of the variables it may read. With it, names and types are checked and literals take
+            the type of what they meet (``provenet.nets.expr.normal``); without it, only the grammar is
+            checked.
         types: Record types that it may build, by name, besides those that occur in ``scope`` and ``like``.
         like: Type that the whole should have, such as that of the place it is put into.
 
     Raises:
-        ExprError: The text exceeds a limit, is not in the grammar, or does not type-check; with the position, what was
-            expected, and a hint.
+        ExprError: The text exceeds a limit, is not in the grammar, or does not type-check; with the
+            position, what was expected, and a hint.
     """
     if len(text) > MAX_LENGTH:
         raise ExprError(f"the expression is longer than {MAX_LENGTH} characters")

@@ -1,8 +1,9 @@
 """The regular subset of patterns: literals, ``.``, classes, ``( )``, ``|``, ``* + ?`` and ``{m,n}``.
 
-Matching always takes the whole string and runs in time linear in it (Thompson, "Regular expression search algorithm",
-CACM 1968: simulate the nondeterministic automaton), so a pattern from a stranger cannot stall the engine. The
-same syntax tree compiles to the solver's regular expressions. There are no back-references, no look-around and no anchors.
+Matching always takes the whole string and runs in time linear in it (Thompson, "Regular expression search
+algorithm", CACM 1968: simulate the nondeterministic automaton), so a pattern from a stranger cannot stall the
+engine. The same syntax tree compiles to the solver's regular expressions. There are no back-references, no
+look-around and no anchors.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ The grammar is that of ``provenet.nets.expr.parse``, loosest first::
     a * b    a // b   a % b
     a.field
 
-Parentheses are written only where the tree needs them. ``parse(show(e), scope, types) == e`` for every well-typed ``e`` in
-normal form (``provenet.nets.expr.normal``), which is what the proxies and the parser build.
+Parentheses are written only where the tree needs them. ``parse(show(e), scope, types) == e`` for every
+well-typed ``e`` in normal form (``provenet.nets.expr.normal``), which is what the proxies and the parser
+build.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Type rules of expressions: what makes sense, said before anything runs.
 
-Every expression has exactly one type, found bottom-up from the types of its variables. Division, multiplication and
-float arithmetic are restricted so that evaluation cannot fail and proofs stay decidable (DESIGN: "where Python and the
-solver differ, a proof would lie").
+Every expression has exactly one type, found bottom-up from the types of its variables. Division,
+multiplication and float arithmetic are restricted so that evaluation cannot fail and proofs stay decidable
+(DESIGN: "where Python and the solver differ, a proof would lie").
 """
 
 from __future__ import annotations

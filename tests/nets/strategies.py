@@ -1,7 +1,7 @@
 """Hypothesis strategies for types, values and well-typed expressions, shared by all tests of expressions.
 
-``SCOPE`` has a variable of every type. ``expressions(of)`` draws well-typed expressions over it, in normal form;
-``environments()`` draws values for its variables.
+``SCOPE`` has a variable of every type. ``expressions(of)`` draws well-typed expressions over it, in normal
+form; ``environments()`` draws values for its variables.
 """
 
 from __future__ import annotations
@@ -108,6 +108,9 @@ SCOPE: Mapping[str, Type] = {
 SCALARS: tuple[Type, ...] = (BOOL, INT, DECIMAL, FLOAT, STR, TIER, LEVEL, DATETIME, DURATION, UNIT)
 PATTERNS = ("", "a*", "[a-c]+", "(ab|c){1,2}", "a?b.", r"\d{2,}", "[^a]*x")
 
+_NUMBERS: tuple[Type, ...] = (INT, DECIMAL)
+_NULLABLES: tuple[OptionalType, ...] = (OptionalType(INT), OptionalType(STR))
+_MEMBERS: tuple[Type, ...] = (INT, STR, TIER, DECIMAL, OptionalType(INT), LINE)
 _TEXTS = st.text(alphabet=st.sampled_from('abcx019 "\\`é\n\U0001f600'), max_size=6)
 
 
@@ -219,7 +222,7 @@ def _leaves(of: Type, scope: Mapping[str, Type]) -> SearchStrategy[Expr]:
 
 
 def _nullable(of: Type, scope: Mapping[str, Type], depth: int) -> SearchStrategy[Expr]:
-    """What may be asked whether it is null: no literal alone, since its text does not say that it could be."""
+    """What may be asked whether it is null: no literal, since its text does not say that it could be."""
     paths = st.sampled_from([e for e, t in _paths(scope) if t == of or _widen_item(t) == of])
     return paths | st.builds(If, _any(BOOL, scope, depth - 1), paths, _any(of, scope, depth - 1))
 
@@ -258,7 +261,7 @@ def _compound(of: Type, scope: Mapping[str, Type], depth: int) -> SearchStrategy
                 st.builds(OrElse, _nullable(OptionalType(INT), scope, depth), sub(INT)),
             ]
         case DecimalType():
-            number = st.sampled_from((INT, DECIMAL)).flatmap(sub)
+            number = st.sampled_from(_NUMBERS).flatmap(lambda t: _any(t, scope, depth))
             options += [
                 st.builds(Arith, st.sampled_from(("+", "-")), sub(DECIMAL), number),
                 st.builds(Arith, st.sampled_from(("+", "-")), number, sub(DECIMAL)),
@@ -309,16 +312,14 @@ def _bool(scope: Mapping[str, Type], sub: Any, depth: int) -> list[SearchStrateg
         st.sampled_from((INT, DECIMAL, FLOAT, DATETIME, DURATION)).flatmap(
             lambda t: st.builds(Compare, ordered, sub(t), sub(t))
         ),
-        st.sampled_from((INT, STR, TIER, DECIMAL, OptionalType(INT), LINE)).flatmap(
+        st.sampled_from(_MEMBERS).flatmap(
             lambda t: st.builds(
                 lambda e, vs: OneOf(e, tuple(Const(v, widen(t)) for v in vs)),
                 sub(t),
                 st.lists(values(t), max_size=3),
             )
         ),
-        st.sampled_from((OptionalType(INT), OptionalType(STR))).flatmap(
-            lambda t: st.builds(IsNull, _nullable(t, scope, depth))
-        ),
+        st.sampled_from(_NULLABLES).flatmap(lambda t: st.builds(IsNull, _nullable(t, scope, depth))),
         st.builds(TextTest, st.sampled_from(("starts_with", "ends_with", "contains")), sub(STR), text),
         st.builds(Matches, sub(STR), st.sampled_from(PATTERNS)),
         st.builds(

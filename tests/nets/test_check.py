@@ -165,7 +165,8 @@ def test_all_mistakes_come_at_once_with_their_places() -> None:
     )
     first, second = check_net(net)
     assert str(first) == (
-        "broken.py:41  transition \"publish\"  PN104  the put arc into 'piad' names no place of net 'renewal'\n"
+        'broken.py:41  transition "publish"  PN104  '
+        "the put arc into 'piad' names no place of net 'renewal'\n"
         '    did you mean "paid"?  there are: claims, go, n, paid'
     )
     assert second.where == 'transition "count"'

@@ -8,12 +8,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from provenet.nets.check import check_net
 from provenet.nets.errors import Breach, NotEnabled
-from provenet.nets.expr.ast import Arith, Compare, Const, Expr, Var
+from provenet.nets.expr.ast import Arith, Compare, CompareOp, Const, Expr, Var
 from provenet.nets.expr.show import show
 from provenet.nets.firing import NetRule, enabled, fire
 from provenet.nets.marking import Marking, is_final
@@ -47,17 +48,16 @@ def coloured_nets(draw: DrawFn) -> Net:
                 takes += [Take(place, v) for _, v in zip(range(weight), names, strict=False)]
             elif kind == "read":
                 reads += [Read(place, v) for _, v in zip(range(1), names, strict=False)]
-        bound = [a.var for a in (*takes, *reads) if a.var is not None]
-        puts: list[Put] = []
-        for place in draw(st.lists(st.sampled_from(ints + blacks), max_size=2, unique=True)):
-            puts.append(
-                Put(place, None, draw(st.integers(1, 2)))
-                if place in blacks
-                else Put(place, _term(draw, bound))
-            )
+        arcs: list[Take | Read] = [*takes, *reads]
+        bound = [a.var for a in arcs if a.var is not None]
+        puts = [
+            Put(place, None, draw(st.integers(1, 2))) if place in blacks else Put(place, _term(draw, bound))
+            for place in draw(st.lists(st.sampled_from(ints + blacks), max_size=2, unique=True))
+        ]
         guard = None
-        if bound and draw(st.booleans()):
-            guard = Compare(draw(st.sampled_from(("<", "==", "!="))), _term(draw, bound), _term(draw, bound))
+        operators: tuple[CompareOp, ...] = ("<", "==", "!=")
+        if draw(st.booleans()) and bound:
+            guard = Compare(draw(st.sampled_from(operators)), _term(draw, bound), _term(draw, bound))
         transitions.append(
             Transition(
                 f"t{i}",
@@ -68,7 +68,9 @@ def coloured_nets(draw: DrawFn) -> Net:
                 guard=guard,
             )
         )
-    tokens = [(p, tuple(draw(st.lists(st.integers(0, 2), max_size=3)))) for p in ints]
+    tokens: list[tuple[str, tuple[Any, ...]]] = [
+        (p, tuple(draw(st.lists(st.integers(0, 2), max_size=3)))) for p in ints
+    ]
     tokens += [(p, ((),) * draw(st.integers(0, 3))) for p in blacks]
     places = [Place(p, INT) for p in ints] + [Place(p, UNIT) for p in blacks]
     return Net("drawn", tuple(places), tuple(transitions), initial=tuple(tokens))
@@ -98,8 +100,8 @@ def snakes_net(net: Net) -> Any:
         made.add_transition(sn.Transition(t.name, sn.Expression(show(t.guard) if t.guard else "True")))
         for place in net.places:
             black = place.type == UNIT
-            taken = [a for a in t.takes if a.place == place.name]
-            read = [a for a in t.reads if a.place == place.name]
+            taken: list[Take | Read] = [a for a in t.takes if a.place == place.name]
+            read: list[Take | Read] = [a for a in t.reads if a.place == place.name]
             one = [
                 sn.Value(sn.dot) if black else sn.Variable(a.var)
                 for a in (*taken, *read)

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field as F, field_validator
+from pydantic import Field as Bound
+from pydantic import field_validator
 
 from provenet.nets.errors import ProvenetError, TypeMismatch
 from provenet.nets.models import Token, from_value, model_of, parse_answer, schema_of, to_value
@@ -34,22 +35,22 @@ class Tier(enum.Enum):
 
 
 class Line(Token):
-    qty: int = F(ge=0, lt=10)
+    qty: int = Bound(ge=0, lt=10)
 
 
 class Order(Token):
-    price: Decimal = F(gt=0, le=Decimal("99.5"), decimal_places=2)
+    price: Decimal = Bound(gt=0, le=Decimal("99.5"), decimal_places=2)
     tier: Tier
     best: Tier | None
     when: datetime
     wait: timedelta
-    lines: list[Line] = F(max_length=3)
+    lines: list[Line] = Bound(max_length=3)
     codes: tuple[int, ...]
-    limit: Annotated[int, F(gt=0)] | None
+    limit: Annotated[int, Bound(gt=0)] | None
     kind: Literal["a", "b"]
-    rate: float = F(ge=0)
+    rate: float = Bound(ge=0)
     first: Line
-    name: str = F(max_length=5)
+    name: str = Bound(max_length=5)
 
     @field_validator("name")
     @classmethod
@@ -168,7 +169,7 @@ class Loop(Token):
 
 
 class Aliased(Token):
-    x: int = F(alias="y")
+    x: int = Bound(alias="y")
 
 
 class Odd(enum.Enum):
