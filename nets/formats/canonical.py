@@ -250,10 +250,9 @@ class _Reader:
         body = {key: value for key, value in data.items() if key not in ("format", "$schema", "types")}
         # Places first: what expressions may read follows from them, and mistakes in them would only repeat
         # themselves.
-        places = self._load(_part(Net, "places"), body.get("places", []), "$.places")
-        wrong.raise_if_any()
-        self._at.types = {p.name: p.type for p in places}
         try:
+            places = self._load(_part(Net, "places"), body.get("places", []), "$.places")
+            self._at.types = {p.name: p.type for p in places}
             net = self._object(Net, body, "$")
         except _Bad:
             wrong.raise_if_any()
