@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from operator import add, ge, gt, le, lt, mul, sub
+from operator import add, mul, sub
 from typing import Any, Literal, TypeAlias
 
 import z3
@@ -88,15 +88,19 @@ from provenet.verify.smt_values import (
     absent,
     all_of,
     any_of,
+    at_most,
     bound,
     equal,
     flatten,
+    implies,
     integer,
     is_bounded,
     ite,
     leaf_sorts,
+    less,
     negation,
     real,
+    same,
     scalar_sort,
     scalars,
     strip,
@@ -342,9 +346,9 @@ class Encoding:
                 whole, part = self._text(self._encode(of, env, scope)[0]), literal(text)
                 if op == "starts_with":
                     return z3.PrefixOf(part, whole), BOOL
-                return (z3.SuffixOf if op == "ends_with" else z3.Contains)(
-                    *((part, whole) if op == "ends_with" else (whole, part))
-                ), BOOL
+                if op == "ends_with":
+                    return z3.SuffixOf(part, whole), BOOL
+                return z3.Contains(whole, part), BOOL
             case Matches(of, pattern):
                 return z3.InRe(self._text(self._encode(of, env, scope)[0]), matcher(pattern)), BOOL
             case Each():
@@ -373,8 +377,8 @@ class Encoding:
         if op in ("==", "!="):
             if isinstance(left, Const):
                 one, two, right = two, one, left
-            same = self._same(one, two, right)
-            return same if op == "==" else negation(same)
+            alike = self._same(one, two, right)
+            return alike if op == "==" else negation(alike)
         joined = _joined(one[1], two[1])
         ordered: z3.BoolRef = _ORDER[op](self._coerce(*one, joined), self._coerce(*two, joined))
         return ordered
@@ -433,8 +437,11 @@ class Encoding:
         inner = {**scope, expr.var: of.item}
         parts = []
         for i, item in enumerate(found.items):
-            body, there = self._bool(expr.body, {**env, expr.var: item}, inner), integer(i) < found.length
-            parts.append(z3.Implies(there, body) if expr.quantifier == "all" else z3.And(there, body))
+            body, there = (
+                self._bool(expr.body, {**env, expr.var: item}, inner),
+                less(integer(i), found.length),
+            )
+            parts.append(implies(there, body) if expr.quantifier == "all" else all_of([there, body]))
         return all_of(parts) if expr.quantifier == "all" else any_of(parts)
 
     # Constants and coercions
@@ -523,7 +530,7 @@ class Encoding:
             return literal(str(self._codes.meaning("str", value.as_long())))
         *others, found = [literal(str(text)) for text in of.values]
         for text, term in zip(of.values, others, strict=False):
-            found = z3.If(value == integer(self._codes.of("str", text)), term, found)
+            found = z3.If(same(value, integer(self._codes.of("str", text))), term, found)
         return found
 
     def _code_of(self, value: SymValue, of: EnumType) -> z3.ExprRef:
@@ -531,7 +538,7 @@ class Encoding:
             return value
         found = integer(-1)
         for text in of.values:
-            found = z3.If(value == literal(str(text)), integer(self._codes.of("str", text)), found)
+            found = z3.If(same(value, literal(str(text))), integer(self._codes.of("str", text)), found)
         return found
 
     def _shape(self, value: SymValue, of: Type) -> SymValue:
@@ -593,7 +600,7 @@ class Encoding:
             case StrType(max_length) if max_length is not None:
                 self._short(value, max_length, reading, out)
             case EnumType(_, values):
-                out.append(any_of([value == integer(self._member(v, of)) for v in values]))
+                out.append(any_of([same(value, integer(self._member(v, of))) for v in values]))
             case DateTimeType():
                 # The year also counts in the value's own time zone, a day less a microsecond off UTC at most.
                 slack = 0 if reading == "assume" else _ZONE
@@ -622,35 +629,37 @@ class Encoding:
         bound(value.length, integer(0), limit, out)
         if value.items is not None:
             for i, item in enumerate(value.items):
-                there = integer(i) < value.length
+                there = less(integer(i), value.length)
                 out.append(self._guarded(there, self.inhabits(item, of.item, reading=reading), item, of.item))
             return
         assert value.code is not None
         known = [(integer(c), v) for c, v in self._codes.known("list")]
-        out.extend(z3.Implies(value.code == c, value.length == integer(len(v))) for c, v in known)
+        out.extend(implies(same(value.code, c), same(value.length, integer(len(v)))) for c, v in known)
         if reading == "prove":
-            out.append(any_of([value.code == c for c, v in known if _belongs(v, of)]))
+            out.append(any_of([same(value.code, c) for c, v in known if _belongs(v, of)]))
         else:
-            out.append((value.length == integer(0)) == (value.code == integer(self._codes.of("list", ()))))
+            out.append(
+                same(same(value.length, integer(0)), same(value.code, integer(self._codes.of("list", ()))))
+            )
 
     def _guarded(self, there: z3.BoolRef, inside: z3.BoolRef, value: SymValue, of: Type) -> z3.BoolRef:
         """``inside`` where something is there, canonical leaves where it is not."""
         defaults = flatten(absent(of, self.strings))
-        empty = all_of([leaf == d for leaf, d in zip(flatten(value), defaults, strict=True)])
-        return z3.And(z3.Implies(there, inside), z3.Or(there, empty))
+        empty = all_of([same(leaf, d) for leaf, d in zip(flatten(value), defaults, strict=True)])
+        return all_of([implies(there, inside), any_of([there, empty])])
 
     def _short(self, value: z3.ExprRef, limit: int, reading: Reading, out: list[z3.BoolRef]) -> None:
         if self.strings == "theory":
             out.append(z3.Length(value) <= integer(limit))
             return
         if limit == 0:
-            out.append(value == integer(self._codes.of("str", "")))
+            out.append(same(value, integer(self._codes.of("str", ""))))
             return
         known = [(integer(c), v) for c, v in self._codes.known("str")]
         if reading == "prove":
-            out.append(any_of([value == c for c, v in known if len(v) <= limit]))
+            out.append(any_of([same(value, c) for c, v in known if len(v) <= limit]))
         else:
-            out.extend(value != c for c, v in known if len(v) > limit)
+            out.extend(negation(same(value, c)) for c, v in known if len(v) > limit)
 
     def _few_digits(self, value: z3.ExprRef, of: DecimalType, out: list[z3.BoolRef]) -> None:
         """A decimal carries at most 60 digits, so one that is computed must be shown to keep within them."""
@@ -730,7 +739,12 @@ _ZONE = 86_400_000_000 - 1
 _MAX_SPAN = microseconds(timedelta(days=400_000))
 _SPARE = 12
 _MAX_PLACES = 30
-_ORDER: dict[str, Callable[[Any, Any], Any]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+    "<": less,
+    "<=": at_most,
+    ">": lambda a, b: less(b, a),
+    ">=": lambda a, b: at_most(b, a),
+}
 _COMPUTE: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul}
 
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import z3
+from z3 import z3core
 
 from provenet.nets.schema import (
     BoolType,
@@ -200,7 +201,11 @@ def scalars(value: SymValue, of: Type) -> Iterator[tuple[z3.ExprRef, Type]]:
             yield value, of
 
 
-# Terms: constants are shared, and what is trivially true or false is not built.
+# Terms: constants are shared, what is trivially true or false is not built, and the operators of z3's Python
+# layer, which look for casts at every step, are left out: encoding is most of the time of an easy proof.
+
+_CONTEXT = z3.main_ctx()
+_REF = _CONTEXT.ref()
 
 
 @lru_cache(maxsize=4096)
@@ -219,9 +224,33 @@ def real(value: Fraction | Decimal | float) -> z3.RatNumRef:
 _EMPTY = z3.StringVal("")
 
 
+def same(a: z3.ExprRef, b: z3.ExprRef) -> z3.BoolRef:
+    """That two leaves of one sort are equal."""
+    return z3.BoolRef(z3core.Z3_mk_eq(_REF, a.ast, b.ast), _CONTEXT)
+
+
+def at_most(a: z3.ArithRef, b: z3.ArithRef) -> z3.BoolRef:
+    """That of two numbers of one sort the first is not the greater."""
+    return z3.BoolRef(z3core.Z3_mk_le(_REF, a.ast, b.ast), _CONTEXT)
+
+
+def less(a: z3.ArithRef, b: z3.ArithRef) -> z3.BoolRef:
+    """That of two numbers of one sort the first is less."""
+    return z3.BoolRef(z3core.Z3_mk_lt(_REF, a.ast, b.ast), _CONTEXT)
+
+
 def negation(of: z3.BoolRef) -> z3.BoolRef:
     """That a formula does not hold."""
-    return FALSE if of is TRUE else TRUE if of is FALSE else z3.Not(of)
+    if of is TRUE or of is FALSE:
+        return FALSE if of is TRUE else TRUE
+    return z3.BoolRef(z3core.Z3_mk_not(_REF, of.ast), _CONTEXT)
+
+
+def implies(a: z3.BoolRef, b: z3.BoolRef) -> z3.BoolRef:
+    """That where one formula holds, the other does."""
+    if a is TRUE or b is TRUE:
+        return b
+    return z3.BoolRef(z3core.Z3_mk_implies(_REF, a.ast, b.ast), _CONTEXT)
 
 
 def all_of(parts: Sequence[z3.BoolRef]) -> z3.BoolRef:
@@ -229,7 +258,9 @@ def all_of(parts: Sequence[z3.BoolRef]) -> z3.BoolRef:
     parts = [p for p in parts if p is not TRUE]
     if any(p is FALSE for p in parts):
         return FALSE
-    return TRUE if not parts else parts[0] if len(parts) == 1 else z3.And(*parts)
+    if len(parts) < 2:
+        return parts[0] if parts else TRUE
+    return z3.BoolRef(z3core.Z3_mk_and(_REF, len(parts), _array(parts)), _CONTEXT)
 
 
 def any_of(parts: Sequence[z3.BoolRef]) -> z3.BoolRef:
@@ -237,15 +268,21 @@ def any_of(parts: Sequence[z3.BoolRef]) -> z3.BoolRef:
     parts = [p for p in parts if p is not FALSE]
     if any(p is TRUE for p in parts):
         return TRUE
-    return FALSE if not parts else parts[0] if len(parts) == 1 else z3.Or(*parts)
+    if len(parts) < 2:
+        return parts[0] if parts else FALSE
+    return z3.BoolRef(z3core.Z3_mk_or(_REF, len(parts), _array(parts)), _CONTEXT)
 
 
-def bound(value: z3.ExprRef, lo: z3.ExprRef | None, hi: z3.ExprRef | None, out: list[z3.BoolRef]) -> None:
+def bound(value: z3.ArithRef, lo: z3.ArithRef | None, hi: z3.ArithRef | None, out: list[z3.BoolRef]) -> None:
     """Add the inclusive bounds of a number to ``out``."""
     if lo is not None:
-        out.append(value >= lo)
+        out.append(at_most(lo, value))
     if hi is not None:
-        out.append(value <= hi)
+        out.append(at_most(value, hi))
+
+
+def _array(parts: Sequence[z3.BoolRef]) -> Any:
+    return (z3.Ast * len(parts))(*[p.ast for p in parts])
 
 
 def equal(a: SymValue, b: SymValue) -> z3.BoolRef:
@@ -258,10 +295,10 @@ def equal(a: SymValue, b: SymValue) -> z3.BoolRef:
         case SymOptional(p, x), SymOptional(q, y):
             if p is FALSE or q is FALSE:
                 return negation(q if p is FALSE else p)
-            same = equal(x, y)
+            alike = equal(x, y)
             if p is TRUE or q is TRUE:
-                return all_of([q if p is TRUE else p, same])
-            return z3.And(p == q, z3.Implies(p, same))
+                return all_of([q if p is TRUE else p, alike])
+            return all_of([same(p, q), implies(p, alike)])
         case SymList(n, xs, c), SymList(m, ys, d):
             if c is not None and d is not None:
                 return all_of([equal(n, m), equal(c, d)])
@@ -271,10 +308,10 @@ def equal(a: SymValue, b: SymValue) -> z3.BoolRef:
                     hint=f"give both lists a max_length of at most {MAX_ITEMS}",
                 )
             pairs = enumerate(zip(xs, ys, strict=False))
-            items = [z3.Implies(integer(i) < n, equal(x, y)) for i, (x, y) in pairs]
-            return all_of([equal(n, m), *items])
+            alike = [implies(less(integer(i), n), equal(x, y)) for i, (x, y) in pairs]
+            return all_of([equal(n, m), *alike])
         case _:
-            return a == b
+            return same(a, b)
 
 
 def ite(condition: z3.BoolRef, a: SymValue, b: SymValue) -> SymValue:
