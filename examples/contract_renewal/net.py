@@ -277,7 +277,6 @@ class _Renewal:
                 deny=self.lost,
                 who=str(_P.escalation[Trigger.CONTRACT_MERGER][0]),
                 within=_DECIDE_WITHIN,
-                about=lambda inputs: inputs.case,
                 on_deny=_ended("escalated", "taken_over"),
             )
         )
@@ -394,7 +393,6 @@ class _Renewal:
                 deny=self.lost,
                 who=str(_P.escalation[Trigger.DISCOUNT_OVER_POLICY][0]),
                 within=_DECIDE_WITHIN,
-                about=lambda inputs: inputs.offer,
                 on_deny=_ended("denied", "offer_denied"),
             )
         )
@@ -529,7 +527,7 @@ def discount_policy(name: str, case: Callable[[Term], Term], *more: PolicyRule) 
 def _over_ceiling(offer: Term) -> Term:
     """Above the discount that this customer may be offered without a person."""
     limits = _P.discount
-    over = offer.discount_pct > limits.max_pct
+    over: Term = offer.discount_pct > limits.max_pct
     for customer, ceiling in limits.overrides.items():
         over = over & ((offer.customer != customer) | (offer.discount_pct > ceiling))
     return over
@@ -642,11 +640,13 @@ def over_ceiling_payload() -> Expr:
 
 
 def _for_specialist(s: Term) -> Term:
-    return s.case.merger | (s.case.notice & ~s.case.month_to_month)
+    needed: Term = s.case.merger | (s.case.notice & ~s.case.month_to_month)
+    return needed
 
 
 def _restructures(signals: Term) -> Term:
-    return signals.case.month_to_month & (signals.case.monthly_cents > _EXPENSIVE)
+    does: Term = signals.case.month_to_month & (signals.case.monthly_cents > _EXPENSIVE)
+    return does
 
 
 def _best_aim(signals: Term) -> Term:

@@ -24,7 +24,7 @@ from provenet.examples.contract_renewal.net import (
 )
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
 from provenet.examples.contract_renewal.proposers import draw
-from provenet.examples.contract_renewal.tokens import Case, Counter, Offer, PlanChange, case_of
+from provenet.examples.contract_renewal.tokens import Case, Counter, Deal, Plan, PlanChange, case_of
 from provenet.nets.errors import ProvenetError
 from provenet.sdb.saga import KILL_SIGNAL
 
@@ -156,13 +156,13 @@ def plan(customer: Customer, seed: int, *, day0: datetime = DAY_0, rates: Rates 
     return CasePlan(case, customer.renewal_id, customer, expected, habit, tuple(events), seed, rates)
 
 
-def decide(plan: CasePlan, task: str, about: Offer | Case) -> Decision | None:
+def decide(plan: CasePlan, task: str, about: Deal | Plan) -> Decision | None:
     """What the responsible person does about a task; ``None`` lets the deadline pass.
 
     Args:
         plan: The case.
         task: Name of the task.
-        about: What the person is shown: the offer, or the case.
+        about: What the person is shown: the token that waits for the decision.
 
     Raises:
         ProvenetError: There is no such task.
@@ -180,8 +180,8 @@ def decide(plan: CasePlan, task: str, about: Offer | Case) -> Decision | None:
 _WHO: Mapping[str, str] = {APPROVE_OFFER: "counsel", GO_ON: "specialist"}
 
 
-def _choice(plan: CasePlan, task: str, about: Offer | Case) -> Literal["approve", "deny"]:
-    if task == GO_ON or isinstance(about, Case):
+def _choice(plan: CasePlan, task: str, about: Deal | Plan) -> Literal["approve", "deny"]:
+    if task == GO_ON or isinstance(about, Plan):
         # Who has given notice within a longer contract is won back by a person or not at all; a mere
         # merger needs one look.
         return "deny" if plan.case.notice and not plan.case.month_to_month else "approve"
@@ -189,7 +189,9 @@ def _choice(plan: CasePlan, task: str, about: Offer | Case) -> Literal["approve"
     # that the cap stops.
     careless = draw(plan.seed, "careless", plan.case_id) < 0.05
     moderate = (
-        about.discount_pct <= 45 and about.customer == plan.case.id and plan.case.monthly_cents >= 5_000
+        about.offer.discount_pct <= 45
+        and about.offer.customer == plan.case.id
+        and plan.case.monthly_cents >= 5_000
     )
     return "approve" if moderate or careless else "deny"
 
