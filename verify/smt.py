@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from operator import add, mul, sub
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import z3
 
@@ -63,20 +62,14 @@ from provenet.nets.schema import (
     check,
     microseconds,
 )
+from provenet.verify.smt_membership import Membership, Reading
 from provenet.verify.smt_models import (
     EPOCH,
     Codes,
     Unrepresentable,
-    as_datetime,
-    as_decimal,
-    as_duration,
-    as_float,
-    read_int,
-    read_list,
-    read_real,
-    read_text,
+    concretize,
 )
-from provenet.verify.smt_text import Opaque, literal, matcher, no_surrogates, text_of
+from provenet.verify.smt_text import Opaque, literal, matcher, text_of
 from provenet.verify.smt_values import (
     FALSE,
     MAX_ITEMS,
@@ -89,7 +82,6 @@ from provenet.verify.smt_values import (
     all_of,
     any_of,
     at_most,
-    bound,
     equal,
     flatten,
     implies,
@@ -102,14 +94,11 @@ from provenet.verify.smt_values import (
     real,
     same,
     scalar_sort,
-    scalars,
     strip,
     take,
 )
 
 __all__ = ["Encoding", "Opaque", "SymList", "SymOptional", "SymValue", "Unrepresentable", "flatten"]
-
-Reading: TypeAlias = Literal["assume", "prove"]
 
 
 @dataclass(slots=True)
@@ -204,15 +193,11 @@ class Encoding:
             of: The type.
             reading: ``assume`` for what tokens are known to be, ``prove`` for what they are shown to be.
         """
-        parts: list[z3.BoolRef] = []
-        self._inhabits(value, of, reading, parts)
-        return all_of(parts)
+        return Membership(self.strings, self._codes).holds(value, of, reading)
 
     def representable(self, value: SymValue, of: Type) -> z3.BoolRef:
         """Stronger than ``inhabits``: what ``concretize`` can write down, for where a model is not."""
-        parts: list[z3.BoolRef] = []
-        self._representable(value, of, parts)
-        return all_of(parts)
+        return Membership(self.strings, self._codes).representable(value, of)
 
     # Values
 
@@ -257,7 +242,7 @@ class Encoding:
         Raises:
             Unrepresentable: No token has it; ``representable`` says which values a token can have.
         """
-        found = self._concretize(model, value, of)
+        found = concretize(model, value, of, self.strings, self._codes)
         try:
             check(found, of)
         except TypeMismatch as e:
@@ -460,7 +445,7 @@ class Encoding:
             case StrType():
                 return literal(value) if self.strings == "theory" else integer(self._codes.of("str", value))
             case EnumType():
-                return integer(self._member(value, of))
+                return integer(self._codes.member(value, of))
             case DateTimeType():
                 return integer(microseconds(value - EPOCH))
             case DurationType():
@@ -479,12 +464,6 @@ class Encoding:
                 )
             case RecordType(_, fields):
                 return tuple(self.constant(v, f.type) for f, v in zip(fields, value, strict=True))
-
-    def _member(self, value: str | int, of: EnumType) -> int:
-        """The integer that stands for a member of an enum."""
-        if isinstance(value, str):
-            return self._codes.of("str", value)
-        return value if _is_int_enum(of) else self._codes.of("int", value)
 
     def _coerce(self, value: SymValue, given: Type, wanted: Type) -> SymValue:
         """``coerce`` but for the shape of lists."""
@@ -583,162 +562,7 @@ class Encoding:
         default = absent(item, self.strings)
         return SymList(value.length, value.items + (default,) * (size - len(value.items)), value.code)
 
-    # Membership in types
 
-    def _inhabits(self, value: SymValue, of: Type, reading: Reading, out: list[z3.BoolRef]) -> None:
-        match of:
-            case IntType(lo, hi):
-                bound(value, None if lo is None else integer(lo), None if hi is None else integer(hi), out)
-            case DecimalType(lo, hi, places):
-                bound(value, None if lo is None else real(lo), None if hi is None else real(hi), out)
-                if places is not None:
-                    out.append(z3.IsInt(value * real(10**places)))
-                if reading == "prove":
-                    self._few_digits(value, of, out)
-            case FloatType(lo, hi):
-                bound(value, None if lo is None else real(lo), None if hi is None else real(hi), out)
-            case StrType(max_length) if max_length is not None:
-                self._short(value, max_length, reading, out)
-            case EnumType(_, values):
-                out.append(any_of([same(value, integer(self._member(v, of))) for v in values]))
-            case DateTimeType():
-                # The year also counts in the value's own time zone, a day less a microsecond off UTC at most.
-                slack = 0 if reading == "assume" else _ZONE
-                bound(value, integer(_FIRST + slack), integer(_LAST - slack), out)
-            case DurationType():
-                bound(value, integer(-_MAX_SPAN), integer(_MAX_SPAN), out)
-            case OptionalType(item):
-                if isinstance(item, OptionalType):
-                    self._inhabits(value, item, reading, out)
-                    return
-                assert isinstance(value, SymOptional)
-                inner = self.inhabits(value.value, item, reading=reading)
-                out.append(self._guarded(value.present, inner, value.value, item))
-            case ListType():
-                assert isinstance(value, SymList)
-                self._inhabits_list(value, of, reading, out)
-            case RecordType(_, fields):
-                assert isinstance(value, tuple)
-                for f, part in zip(fields, value, strict=True):
-                    self._inhabits(part, f.type, reading, out)
-            case _:
-                pass
-
-    def _inhabits_list(self, value: SymList, of: ListType, reading: Reading, out: list[z3.BoolRef]) -> None:
-        limit = None if of.max_length is None else integer(of.max_length)
-        bound(value.length, integer(0), limit, out)
-        if value.items is not None:
-            for i, item in enumerate(value.items):
-                there = less(integer(i), value.length)
-                out.append(self._guarded(there, self.inhabits(item, of.item, reading=reading), item, of.item))
-            return
-        assert value.code is not None
-        known = [(integer(c), v) for c, v in self._codes.known("list")]
-        out.extend(implies(same(value.code, c), same(value.length, integer(len(v)))) for c, v in known)
-        if reading == "prove":
-            out.append(any_of([same(value.code, c) for c, v in known if _belongs(v, of)]))
-        else:
-            out.append(
-                same(same(value.length, integer(0)), same(value.code, integer(self._codes.of("list", ()))))
-            )
-
-    def _guarded(self, there: z3.BoolRef, inside: z3.BoolRef, value: SymValue, of: Type) -> z3.BoolRef:
-        """``inside`` where something is there, canonical leaves where it is not."""
-        defaults = flatten(absent(of, self.strings))
-        empty = all_of([same(leaf, d) for leaf, d in zip(flatten(value), defaults, strict=True)])
-        return all_of([implies(there, inside), any_of([there, empty])])
-
-    def _short(self, value: z3.ExprRef, limit: int, reading: Reading, out: list[z3.BoolRef]) -> None:
-        if self.strings == "theory":
-            out.append(z3.Length(value) <= integer(limit))
-            return
-        if limit == 0:
-            out.append(same(value, integer(self._codes.of("str", ""))))
-            return
-        known = [(integer(c), v) for c, v in self._codes.known("str")]
-        if reading == "prove":
-            out.append(any_of([same(value, c) for c, v in known if len(v) <= limit]))
-        else:
-            out.extend(negation(same(value, c)) for c, v in known if len(v) > limit)
-
-    def _few_digits(self, value: z3.ExprRef, of: DecimalType, out: list[z3.BoolRef]) -> None:
-        """A decimal carries at most 60 digits, so one that is computed must be shown to keep within them."""
-        places = of.places if of.places is not None and of.places <= _MAX_PLACES else _MAX_PLACES
-        if places != of.places:
-            out.append(z3.IsInt(value * real(10**places)))
-        if of.lo is None or of.hi is None or max(abs(of.lo), abs(of.hi)) >= 10 ** (60 - places):
-            edge = 10 ** (60 - places) - 1
-            bound(value, real(-edge), real(edge), out)
-
-    def _representable(self, value: SymValue, of: Type, out: list[z3.BoolRef]) -> None:
-        self._inhabits(value, of, "assume", out)
-        for leaf, kind in scalars(value, of):
-            match kind:
-                case DecimalType():
-                    places = 9 if kind.places is None else kind.places
-                    if kind.places is None:
-                        out.append(z3.IsInt(leaf * real(10**places)))
-                    edge = 10 ** (50 - min(places, 40))
-                    bound(leaf, real(-edge), real(edge), out)
-                case FloatType():
-                    out.append(z3.IsInt(leaf * real(2**10)))
-                    bound(leaf, real(-(2**40)), real(2**40), out)
-                case StrType() if self.strings == "theory":
-                    out.append(z3.InRe(leaf, no_surrogates()))
-                case StrType():
-                    bound(leaf, integer(-_SPARE), integer(len(self._codes) + _SPARE), out)
-
-    # Models
-
-    def _concretize(self, model: z3.ModelRef, value: SymValue, of: Type) -> Value:
-        match of:
-            case UnitType():
-                return ()
-            case BoolType():
-                return z3.is_true(model.eval(value, model_completion=True))
-            case IntType():
-                return read_int(model, value)
-            case DecimalType():
-                return as_decimal(read_real(model, value))
-            case FloatType():
-                return as_float(read_real(model, value))
-            case StrType(max_length):
-                if self.strings == "theory":
-                    return text_of(model.eval(value, model_completion=True))
-                return read_text(read_int(model, value), max_length, self._codes)
-            case EnumType(_, values):
-                code = read_int(model, value)
-                for v in values:
-                    if self._member(v, of) == code:
-                        return v
-                raise Unrepresentable(f"a model's value is none of {of}")
-            case DateTimeType():
-                return as_datetime(read_int(model, value))
-            case DurationType():
-                return as_duration(read_int(model, value))
-            case OptionalType(item):
-                if isinstance(item, OptionalType):
-                    return self._concretize(model, value, item)
-                assert isinstance(value, SymOptional)
-                present = z3.is_true(model.eval(value.present, model_completion=True))
-                return self._concretize(model, value.value, item) if present else None
-            case ListType(item):
-                assert isinstance(value, SymList)
-                length = read_int(model, value.length)
-                if value.items is not None:
-                    return tuple(self._concretize(model, v, item) for v in value.items[: max(length, 0)])
-                return read_list(read_int(model, value.code), length, item, self._codes)
-            case RecordType(_, fields):
-                assert isinstance(value, tuple)
-                return tuple(self._concretize(model, v, f.type) for f, v in zip(fields, value, strict=True))
-
-
-_FIRST = microseconds(datetime(1900, 1, 1, tzinfo=UTC) - EPOCH)
-_LAST = microseconds(datetime(3000, 1, 1, tzinfo=UTC) - EPOCH) - 1
-_ZONE = 86_400_000_000 - 1
-_MAX_SPAN = microseconds(timedelta(days=400_000))
-_SPARE = 12
-_MAX_PLACES = 30
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     "<": less,
     "<=": at_most,
@@ -756,18 +580,6 @@ def _joined(a: Type, b: Type) -> Type:
 
 def _is_text_enum(of: Type) -> bool:
     return isinstance(of, EnumType) and all(isinstance(v, str) for v in of.values)
-
-
-def _is_int_enum(of: EnumType) -> bool:
-    return all(isinstance(v, int) for v in of.values)
-
-
-def _belongs(value: Value, of: Type) -> bool:
-    try:
-        check(value, of)
-    except TypeMismatch:
-        return False
-    return True
 
 
 def _walk(expr: Expr, scope: Mapping[str, Type] | None) -> Iterator[tuple[Expr, Mapping[str, Type] | None]]:

@@ -11,8 +11,26 @@ from string import ascii_lowercase
 import z3
 
 from provenet.nets.errors import ProvenetError
-from provenet.nets.schema import Type, Value, plainest, shorten
-from provenet.verify.smt_values import SymValue
+from provenet.nets.schema import (
+    BoolType,
+    DateTimeType,
+    DecimalType,
+    DurationType,
+    EnumType,
+    FloatType,
+    IntType,
+    ListType,
+    OptionalType,
+    RecordType,
+    StrType,
+    Type,
+    UnitType,
+    Value,
+    plainest,
+    shorten,
+)
+from provenet.verify.smt_text import text_of
+from provenet.verify.smt_values import Strings, SymList, SymOptional, SymValue
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_PLAIN = 10_000
@@ -33,6 +51,12 @@ class Codes:
             code = self._codes[key] = len(self._meanings)
             self._meanings.append(key)
         return code
+
+    def member(self, value: str | int, of: EnumType) -> int:
+        """The integer that stands for a member of an enum; enums of ints are written as those."""
+        if isinstance(value, str):
+            return self.of("str", value)
+        return value if all(isinstance(v, int) for v in of.values) else self.of("int", value)
 
     def __len__(self) -> int:
         return len(self._meanings)
@@ -59,6 +83,58 @@ class Unrepresentable(ProvenetError):
     """A model's value that no token has, such as 1/3 for a decimal; ``Encoding.representable`` avoids it."""
 
     code = "PN601"
+
+
+def concretize(model: z3.ModelRef, value: SymValue, of: Type, strings: Strings, codes: Codes) -> Value:
+    """The value of a type's structure that a model gives; its bounds are left to the caller.
+
+    Raises:
+        Unrepresentable: No token has it.
+    """
+    match of:
+        case UnitType():
+            return ()
+        case BoolType():
+            return z3.is_true(model.eval(value, model_completion=True))
+        case IntType():
+            return read_int(model, value)
+        case DecimalType():
+            return as_decimal(read_real(model, value))
+        case FloatType():
+            return as_float(read_real(model, value))
+        case StrType(max_length):
+            if strings == "theory":
+                return text_of(model.eval(value, model_completion=True))
+            return read_text(read_int(model, value), max_length, codes)
+        case EnumType(_, values):
+            code = read_int(model, value)
+            for v in values:
+                if codes.member(v, of) == code:
+                    return v
+            raise Unrepresentable(f"a model's value is none of {of}")
+        case DateTimeType():
+            return as_datetime(read_int(model, value))
+        case DurationType():
+            return as_duration(read_int(model, value))
+        case OptionalType(item):
+            if isinstance(item, OptionalType):
+                return concretize(model, value, item, strings, codes)
+            assert isinstance(value, SymOptional)
+            present = z3.is_true(model.eval(value.present, model_completion=True))
+            return concretize(model, value.value, item, strings, codes) if present else None
+        case ListType(item):
+            assert isinstance(value, SymList)
+            length = read_int(model, value.length)
+            if value.items is not None:
+                return tuple(
+                    concretize(model, v, item, strings, codes) for v in value.items[: max(length, 0)]
+                )
+            return read_list(read_int(model, value.code), length, item, codes)
+        case RecordType(_, fields):
+            assert isinstance(value, tuple)
+            return tuple(
+                concretize(model, v, f.type, strings, codes) for f, v in zip(fields, value, strict=True)
+            )
 
 
 def read_text(code: int, max_length: int | None, codes: Codes) -> str:
