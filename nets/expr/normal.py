@@ -121,7 +121,8 @@ def fit_const(const: Const, like: Type) -> Const:
             return Const(Decimal(repr(value)), DecimalType())
         case FloatType() if isinstance(value, int) and abs(value) <= 2**53:
             return Const(float(value), FloatType())
-        case ListType(item) if isinstance(const.type, ListType):
+        # Of an empty list, which holds units as far as its text says, nothing can be learned.
+        case ListType(item) if isinstance(const.type, ListType) and item != UNIT:
             fitted = [fit_const(plain(v, const.type.item), item) for v in value]
             if all(assignable(f.type, item) for f in fitted):
                 return Const(tuple(f.value for f in fitted), like)
