@@ -96,7 +96,7 @@ class Proposers:
     @classmethod
     def stand_in(cls, *, seed: int = 0, misbehaviour: Misbehaviour | None = None) -> Proposers:
         """The seeded stand-in, for runs with no key and no network."""
-        from provenet.sdb.proposers.function import function
+        from provenet.sdb.proposers import function
 
         rates = misbehaviour or Misbehaviour()
         found = (
