@@ -163,10 +163,11 @@ def _normal(expr: Expr, scope: Mapping[str, Type]) -> Expr:
         case Build(of, parts) if len(parts) == len(of.fields):
             return fold(of, tuple(_normal(p, scope) for p in parts))
         case Each(quantifier, of, var, body):
-            items = type_of(of, scope)
+            inner = _normal(of, scope)
+            items = type_of(inner, scope)
             if not isinstance(items, ListType):
                 raise ExprError(f"{quantifier} is asked of a {items}, which is not a list")
-            return Each(quantifier, _normal(of, scope), var, _normal(body, {**scope, var: items.item}))
+            return Each(quantifier, inner, var, _normal(body, {**scope, var: items.item}))
         case _:
             return with_children(expr, tuple(_normal(p, scope) for p in children(expr)))
 
