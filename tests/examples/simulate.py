@@ -173,7 +173,7 @@ class Player:
         return run
 
     def fire(self, run: Run, firing: Firing, *, outside: Callable[[Type], Value]) -> None:
-        """Fire one transition with what comes from outside; a proposer or an effect that fails fires its failure."""
+        """Fire one transition; where its proposer or its effect fails, fire its failure instead."""
         t, binding, step = self._t(firing), dict(firing.binding), Step(firing.transition, firing.binding)
         match t.trigger:
             case Ask(handler, payload):
