@@ -7,9 +7,9 @@ here and is the verifier's to refuse.
 
 from __future__ import annotations
 
-from provenet.sdb.proposers.function import FunctionProposer, function
-from provenet.sdb.proposers.model import ModelProposer, model
-from provenet.sdb.proposers.scripted import Recorder, Recording, ScriptedProposer, recorded, scripted
+from provenet.sdb.proposers.language_model import ModelProposer, model
+from provenet.sdb.proposers.plain_code import FunctionProposer, function
+from provenet.sdb.proposers.script import Recorder, Recording, ScriptedProposer, recorded, scripted
 
 __all__ = [
     "FunctionProposer",

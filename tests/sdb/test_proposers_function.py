@@ -80,7 +80,7 @@ class AsyncCallable:
         AsyncCallable(),
         partial(plain),
         partial(waiting),
-        plain.__call__,
+        lambda q: (q, plain(q))[1],
         lambda q: (q, waiting(q))[1],
         lambda q: {"n": q.n + 1, "why": "because"},
         lambda q: f'{{"n": {q.n + 1}, "why": "because"}}',

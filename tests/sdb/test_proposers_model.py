@@ -115,15 +115,15 @@ async def test_cost_is_known_for_a_known_model() -> None:
 
 async def test_prompt_hash_follows_what_is_asked() -> None:
     told = asking(signal=Reject("max_discount"))
+    asked: list[tuple[Request, dict[str, Any]]] = [
+        (asking(), {}),
+        (asking(), {}),
+        (told, {}),
+        (asking(), {"temperature": 0.1}),
+        (asking(), {"prompt": "Other"}),
+    ]
     hashes = [
-        (await ask(says(json.dumps(GOOD)), request, **options)).prompt_hash
-        for request, options in [
-            (asking(), {}),
-            (asking(), {}),
-            (told, {}),
-            (asking(), {"temperature": 0.1}),
-            (asking(), {"prompt": "Other"}),
-        ]
+        (await ask(says(json.dumps(GOOD)), request, **options)).prompt_hash for request, options in asked
     ]
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 4

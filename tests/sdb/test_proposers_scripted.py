@@ -18,11 +18,11 @@ from provenet.nets.schema import Type, Value
 from provenet.sdb.handlers import Proposal, ProposalFault, Proposer, Request
 from provenet.sdb.proposers import Recorder, Recording, function, recorded, scripted
 from provenet.sdb.proposers.faults import fault
-from provenet.sdb.proposers.scripted import load
+from provenet.sdb.proposers.script import load
 from provenet.sdb.reject import Reject
 from tests.nets.strategies import types, values
 
-TEXTS = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=10)
+TEXTS = st.text(alphabet=st.characters(codec="utf-8"), max_size=10)
 
 
 class Offer(Token):
