@@ -1,4 +1,4 @@
-"""Broken renewal nets: each is a net, differs from the good one, and is refuted by the property that should catch it."""
+"""Broken renewal nets: each one is refuted by the property that should catch it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ each_mutant = pytest.mark.parametrize("broken", MUTANTS, ids=lambda m: m.name)
 def test_a_mutant_is_caught_by_its_property_with_a_trace_that_replays(broken: Mutant) -> None:
     net = broken(good())
     seen = []
-    for property in broken.caught_by:
-        for verdict in verify(net, only=[property], timeout=20).verdicts:
+    for id_ in broken.caught_by:
+        for verdict in verify(net, only=[id_], timeout=20).verdicts:
             seen.append(f"{verdict.property} {verdict.subject}: {verdict.status} {verdict.reason}")
             if verdict.status is Status.REFUTED:
-                assert verdict.property == property
+                assert verdict.property == id_
                 assert verdict.reason
                 assert verdict.trace is None or verdict.trace.replays(net)
                 assert verdict.trace is not None or verdict.property in ("DATA-2", "STATE-1")

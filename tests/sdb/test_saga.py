@@ -1,4 +1,4 @@
-"""Saga scopes: whatever the order of events, an aborted scope is undone in reverse and a completed one is kept."""
+"""Saga scopes: in any order of events, what is aborted is undone in reverse, what completes is kept."""
 
 from __future__ import annotations
 
