@@ -11,34 +11,62 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import z3
 
-from provenet.nets.expr.ast import Expr
+from provenet.nets.errors import ProvenetError
+from provenet.nets.expr.ast import Expr, Not
+from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import BOOL, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
-from provenet.verify.facts import (
-    GHOST_SET,
-    GHOST_VALUE,
-    Facts,
-    Ghost,
-    HornSystem,
-    Question,
-    broken_clause,
-    parse_facts,
-    solve,
-)
+from provenet.verify.backward import PlaceFacts, holds, infer
+from provenet.verify.facts import Facts, HornSystem, broken_clause, parse_facts, solve
 from provenet.verify.graph import Edge, Graph, Space
-from provenet.verify.readable import readable_facts
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question
+from provenet.verify.readable import readable_facts, readable_text
 from provenet.verify.smt import Encoding, Opaque, SymValue
 from provenet.verify.trace import Extra, Realizer, Spurious, SymRun
 from provenet.verify.verdict import Certificate, Trace
 
-Finder = Callable[[Graph], Iterator[tuple[Sequence[Edge], Extra | None]]]
-"""Candidate violations in a graph: paths, most promising first, with what they ask of their end."""
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A path that would be a violation if some run performed it.
+
+    Attributes:
+        path: The path, from an initial state.
+        extra: What it asks of its end, beyond that it fires.
+        matters: Whether any path to the same ``end`` is as good, or the ``whole`` path matters.
+    """
+
+    path: Sequence[Edge]
+    extra: Extra | None = None
+    matters: Literal["end", "whole"] = "end"
+
+
+Finder = Callable[[Graph], Iterator[Candidate]]
+"""Candidate violations in a graph, most promising first."""
+
+
+class _Tried:
+    """What was learnt from candidates without data."""
+
+    def __init__(self, net: Net) -> None:
+        self.net, self.reason, self.refine = net, "", list[tuple[str, Path]]()
+
+    def note(self, path: Sequence[Edge], found: Spurious) -> list[str]:
+        """Keep why a path has no data; the transitions that clash, the last one of the path aside."""
+        self.reason = found.reason
+        names = [path[i].transition for i in (found.steps or range(len(path))) if 0 <= i < len(path)]
+        for name in names:
+            self.refine += small_fields(self.net, self.net.transition(name))
+        last = path[-1].transition if path else ""
+        return [n for n in dict.fromkeys(names) if n != last]
+
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +107,7 @@ class Context:
 
     _ROUNDS = 5
     _CANDIDATES = 40
+    _DETOURS = 12
 
     def __init__(
         self,
@@ -89,16 +118,24 @@ class Context:
         hints: Sequence[Certificate] | None = None,
     ) -> None:
         self.net, self.deadline, self.most_states = net, deadline, most_states
-        self.hints = None if hints is None else {_key(c): c for c in hints if c.kind == "facts"}
+        self.hints = None if hints is None else {_key(c): c for c in hints if c.kind in ("facts", "horn")}
         self.encoding = Encoding.for_exprs(_expressions(net))
         self.realizer = Realizer(net, self.encoding)
         self.control = tuple(control_fields(net))
+        self._requires: dict[str, Answer] = {}
         self._graphs: dict[tuple[tuple[str, Path], ...], Graph] = {}
 
     @property
     def rule(self) -> Any:
         """The firing rule of the net."""
         return self.realizer.rule
+
+    def requires_hold(self, t: Transition) -> Answer:
+        """Whether a transition's ``requires`` holds wherever it fires."""
+        assert t.requires is not None
+        if t.name not in self._requires:
+            self._requires[t.name] = self.never_fires([Question(t.name, Not(t.requires))])
+        return self._requires[t.name]
 
     def remaining_ms(self, most: int = 10_000) -> int:
         """Time left, in milliseconds, at most ``most``."""
@@ -114,33 +151,63 @@ class Context:
 
     # control
 
-    def search(self, find: Finder) -> Answer:
+    def search(self, find: Finder, *, candidates: int = _CANDIDATES) -> Answer:
         """Whether a graph has a violation that some run performs."""
         extra: list[tuple[str, Path]] = []
         for _ in range(self._ROUNDS):
             graph = self.graph(extra)
-            refine: list[tuple[str, Path]] = []
-            reason = ""
-            for number, (path, more) in enumerate(find(graph)):
-                found = self.realizer.realize(graph.space, path, more, timeout_ms=self.remaining_ms())
-                if isinstance(found, Trace):
-                    return Refuted(found)
-                reason = found.reason
-                steps = found.steps or range(len(path))
-                for i in steps:
-                    if 0 <= i < len(path):
-                        refine += small_fields(self.net, self.net.transition(path[i].transition))
-                if number >= self._CANDIDATES or self.remaining_ms() <= 1:
+            tried = _Tried(self.net)
+            for number, candidate in enumerate(find(graph)):
+                trace = self._realize(graph, candidate, tried)
+                if trace is not None:
+                    return Refuted(trace)
+                if number + 1 >= candidates or self.remaining_ms() <= 1:
                     break
-            if not reason:
+            if not tried.reason:
                 if not graph.complete:
                     return Open(graph.reason)
                 return Proved(graph_certificate(graph), "state graph")
-            new = [f for f in dict.fromkeys(refine) if f not in extra and f not in self.control]
+            new = [f for f in dict.fromkeys(tried.refine) if f not in extra and f not in self.control]
             if not new or self.remaining_ms() <= 1:
                 break
             extra += new
-        return Open(f"abstract paths break it, but none has data found for it: {reason}")
+        return Open(f"abstract paths break it, but none has data found for it: {tried.reason}")
+
+    def fires(self, transition: str, *, candidates: int = 8) -> Answer:
+        """Whether some run fires a transition."""
+
+        def find(graph: Graph) -> Iterator[Candidate]:
+            for state, edges in enumerate(graph.edges):
+                edge = next((e for e, _ in edges if e.transition == transition), None)
+                if edge is not None:
+                    yield Candidate([*graph.path(state), edge])
+
+        return self.search(find, candidates=candidates)
+
+    def _realize(self, graph: Graph, candidate: Candidate, tried: _Tried) -> Trace | None:
+        """A trace along a candidate, or along another way to the same end that avoids what clashed."""
+        path: Sequence[Edge] | None = candidate.path
+        queue: list[frozenset[str]] = [frozenset()]
+        seen = {queue[0]}
+        while queue and len(seen) <= self._DETOURS and self.remaining_ms() > 1:
+            avoided = queue.pop(0)
+            if avoided:
+                path = graph.detour(candidate.path, avoided)
+            if path is None:
+                continue
+            found = self.realizer.realize(
+                graph.space, path, candidate.extra, timeout_ms=self.remaining_ms()
+            )
+            if isinstance(found, Trace):
+                return found
+            clash = tried.note(path, found)
+            if candidate.matters == "end":
+                for name in clash:
+                    longer = avoided | {name}
+                    if longer not in seen:
+                        seen.add(longer)
+                        queue.append(longer)
+        return None
 
     # data
 
@@ -155,37 +222,69 @@ class Context:
             net: The net with probes added, where the questions are about probes.
         """
         net = net or self.net
+        asked = _about(questions, ghost)
+        hint = None if self.hints is None else self.hints.get(_key(Certificate("facts", asked)))
+        if self.hints is None:
+            facts = infer(net, questions, ghost, self.encoding, timeout_ms=self.remaining_ms())
+        else:
+            facts = _parsed(hint, net, ghost)
+        if facts is not None and holds(
+            net, questions, ghost, facts, self.encoding, timeout_ms=self.remaining_ms()
+        ):
+            texts = {place: [show(e) for e in known] for place, known in sorted(facts.places.items())}
+            return Proved(
+                Certificate("facts", {**asked, "facts": texts}), "per-place facts", readable_text(texts)
+            )
+        return self._by_horn(questions, ghost, net, asked, hint)
+
+    def _by_horn(
+        self,
+        questions: Sequence[Question],
+        ghost: Ghost | None,
+        net: Net,
+        asked: Mapping[str, Any],
+        hint: Certificate | None,
+    ) -> Answer:
+        """The same by Spacer, and a search for a witness where there are no facts."""
         try:
             system = HornSystem(net, questions, ghost, self.encoding)
         except Opaque as error:
             return Open(str(error))
+        solution: Facts | None = None
         if self.hints is None:
-            facts = solve(system, timeout_ms=self.remaining_ms())
-        else:
-            hint = self.hints.get(_key(facts_certificate(system, Facts({}))))
-            facts = None if hint is None else parse_facts(system, hint.data["facts"])
-            if facts is None:
-                return Open("no certificate answers this question")
-        if facts is not None and broken_clause(system, facts, timeout_ms=self.remaining_ms()) is None:
-            return Proved(facts_certificate(system, facts), "per-place facts", readable_facts(system, facts))
+            # A witness is often near, and Spacer is slow to refute: look first, briefly.
+            quick = self._witness(questions, ghost, net, candidates=3)
+            if isinstance(quick, Refuted):
+                return quick
+            solution = solve(system, timeout_ms=self.remaining_ms())
+        elif hint is not None and hint.kind == "horn":
+            solution = parse_facts(system, hint.data["facts"])
+        if solution is not None and broken_clause(system, solution, timeout_ms=self.remaining_ms()) is None:
+            return Proved(
+                Certificate("horn", {**asked, "facts": solution.to_json()}),
+                "per-place facts (Spacer)",
+                readable_facts(system, solution),
+            )
         if self.hints is not None:
-            return Open("the certificate does not prove this")
+            return Open("no certificate answers this question")
         return self._witness(questions, ghost, net)
 
-    def _witness(self, questions: Sequence[Question], ghost: Ghost | None, net: Net) -> Answer:
+    def _witness(
+        self, questions: Sequence[Question], ghost: Ghost | None, net: Net, candidates: int = _CANDIDATES
+    ) -> Answer:
         context = (
             self if net is self.net else Context(net, deadline=self.deadline, most_states=self.most_states)
         )
         wanted = {q.transition: q for q in questions}
 
-        def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+        def find(graph: Graph) -> Iterator[Candidate]:
             for state, edges in enumerate(graph.edges):
                 for edge, _ in edges:
                     question = wanted.get(edge.transition)
                     if question is not None:
-                        yield [*graph.path(state), edge], last_step(question.condition, ghost)
+                        yield Candidate([*graph.path(state), edge], last_step(question.condition, ghost))
 
-        answer = context.search(find)
+        answer = context.search(find, candidates=candidates)
         if isinstance(answer, Proved) and net is not self.net:
             return Open("the state graph shows it, but no certificate speaks of the net itself")
         return answer
@@ -217,7 +316,7 @@ def last_step(condition: Expr, ghost: Ghost | None) -> Extra:
 
 def monitor(
     graph: Graph, start: Any, step: Callable[[Any, Edge], Any], violated: Callable[[Any], bool]
-) -> Iterator[Sequence[Edge]]:
+) -> Iterator[Candidate]:
     """Shortest paths on which an observer is violated, one for each violated (state, observer) pair.
 
     Args:
@@ -245,7 +344,7 @@ def monitor(
                 while back is not None:
                     path.append(back[1])
                     back = seen[back[0]]
-                yield path[::-1]
+                yield Candidate(path[::-1], matters="whole")
             elif key not in seen:
                 seen[key] = (here, edge)
                 queue.append(key)
@@ -256,19 +355,30 @@ def _key(certificate: Certificate) -> str:
     return json.dumps([certificate.data.get("questions"), certificate.data.get("ghost")], sort_keys=True)
 
 
-def facts_certificate(system: HornSystem, facts: Facts) -> Certificate:
-    """A certificate that holds the questions, the ghost and the facts."""
-    ghost = system.ghost
-    return Certificate(
-        "facts",
-        {
-            "questions": [
-                {"transition": q.transition, "condition": show(q.condition)} for q in system.questions
-            ],
-            "ghost": None if ghost is None else {name: show(e) for name, e in sorted(ghost.sets.items())},
-            "facts": facts.to_json(),
-        },
-    )
+def _about(questions: Sequence[Question], ghost: Ghost | None) -> dict[str, Any]:
+    """Questions and ghost as JSON-like data."""
+    return {
+        "questions": [{"transition": q.transition, "condition": show(q.condition)} for q in questions],
+        "ghost": None if ghost is None else {name: show(e) for name, e in sorted(ghost.sets.items())},
+    }
+
+
+def _parsed(hint: Certificate | None, net: Net, ghost: Ghost | None) -> PlaceFacts | None:
+    """The facts of a certificate; ``None`` where it holds none that can be read."""
+    if hint is None or hint.kind != "facts":
+        return None
+    places = {}
+    for place, texts in hint.data["facts"].items():
+        if not net.has_place(place):
+            return None
+        scope: dict[str, Type] = {IT: net.place(place).type}
+        if ghost is not None:
+            scope |= {GHOST_SET: BOOL, GHOST_VALUE: ghost.type}
+        try:
+            places[place] = [parse(text, scope, like=BOOL) for text in texts]
+        except ProvenetError:
+            return None
+    return PlaceFacts(places)
 
 
 def graph_certificate(graph: Graph) -> Certificate:

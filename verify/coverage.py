@@ -19,9 +19,9 @@ from provenet.nets.firing import NetRule
 from provenet.nets.marking import initial_marking
 from provenet.nets.net import Net
 from provenet.nets.schema import Type, Value
-from provenet.verify.context import Context, transition_expressions
+from provenet.verify.context import Context, Proved, Refuted, transition_expressions
 from provenet.verify.graph import Graph
-from provenet.verify.verdict import Trace
+from provenet.verify.questions import Question
 
 _WALKS = 60
 _STEPS = 120
@@ -52,23 +52,15 @@ def fire_everything(ctx: Context, graph: Graph) -> tuple[int, list[str], list[st
         if new:
             runs += 1
             left -= new
-    for name in [t.name for t in net.transitions]:
-        if name in left:
-            tried = 0
-            for state, edges in enumerate(graph.edges):
-                edge = next((e for e, _ in edges if e.transition == name), None)
-                if edge is None:
-                    continue
-                found = ctx.realizer.realize(
-                    graph.space, [*graph.path(state), edge], timeout_ms=ctx.remaining_ms()
-                )
-                tried += 1
-                if isinstance(found, Trace):
-                    runs += 1
-                    left -= {s.transition for s in found.steps}
-                    break
-                if tried >= 20 or ctx.remaining_ms() <= 1:
-                    break
+    for t in net.transitions:
+        if t.name in left:
+            answer = ctx.fires(t.name)
+            if isinstance(answer, Refuted):
+                runs += 1
+                left -= {s.transition for s in answer.trace.steps}
+            elif t.guard is not None and isinstance(ctx.never_fires([Question(t.name, t.guard)]), Proved):
+                dead.append(t.name)
+                left.discard(t.name)
     return runs, dead, [t.name for t in net.transitions if t.name in left]
 
 

@@ -27,36 +27,8 @@ from provenet.nets.expr.ast import Expr
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import BOOL, RecordType, Type, plainest
 from provenet.verify.abstraction import Masks, Path, sources, type_at
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier
 from provenet.verify.smt import Encoding, Opaque, SymValue
-
-GHOST_SET = "ghost.set"
-GHOST_VALUE = "ghost.value"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What must never happen: a transition fires and a condition holds.
-
-    Attributes:
-        transition: Name of the transition.
-        condition: Over the transition's variables, and ``ghost.set`` and ``ghost.value``.
-    """
-
-    transition: str
-    condition: Expr
-
-
-@dataclass(frozen=True, slots=True)
-class Ghost:
-    """A value that rides along with tokens.
-
-    Attributes:
-        type: Type of the value.
-        sets: Transition name to the value that it sets, over the transition's variables.
-    """
-
-    type: Type
-    sets: Mapping[str, Expr]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +136,15 @@ class HornSystem:
 
     def _transition(self, t: Transition) -> Iterator[Clause]:
         enc = self.encoding
-        env, inputs, body, ghost = self._firing(t)
+        env, inputs, body, ghosts = self._firing(t)
         scope = self.net.scope(t)
-        if self.ghost is not None and t.name in self.ghost.sets:
-            value = enc.encode(self.ghost.sets[t.name], env, scope)
-            ghost = (z3.BoolVal(True), *enc.flatten(value))
         for put in t.puts:
             if put.place not in self.cone:
                 continue
+            ghost = ghosts.get(carrier(t, put), self._no_ghost())
+            if self.ghost is not None and t.name in self.ghost.sets:
+                value = enc.encode(self.ghost.sets[t.name], env, scope)
+                ghost = (z3.BoolVal(True), *enc.flatten(value))
             token: SymValue = ()
             if put.expr is not None:
                 try:
@@ -184,7 +157,8 @@ class HornSystem:
         enc = self.encoding
         for q in self.questions:
             t = self.net.transition(q.transition)
-            env, inputs, body, ghost = self._firing(t)
+            env, inputs, body, ghosts = self._firing(t)
+            ghost = ghosts.get(carrier(t, None), self._no_ghost())
             scope: dict[str, Type] = dict(self.net.scope(t))
             if self.ghost is not None:
                 scope |= {GHOST_SET: BOOL, GHOST_VALUE: self.ghost.type}
@@ -204,7 +178,7 @@ class HornSystem:
         enc, net = self.encoding, self.net
         env: dict[str, SymValue] = {}
         inputs = []
-        ghosts = []
+        ghosts: dict[str | None, tuple[z3.ExprRef, ...]] = {}
         body: list[z3.BoolRef] = []
         for arc in (*t.takes, *t.reads):
             of = net.place(arc.place).type
@@ -214,7 +188,8 @@ class HornSystem:
             own = self._own_ghost()
             if arc.place in self.cone:
                 inputs.append((arc.place, self._leaves(arc.place, value) + own))
-                ghosts.append(own)
+                if arc.var is not None:
+                    ghosts[arc.var] = own
         for fresh in t.fresh:
             env[fresh.var] = enc.fresh(self._name(fresh.var), fresh.type)
             body += self._promise(
@@ -227,7 +202,7 @@ class HornSystem:
                     body.append(enc.encode_bool(condition, env, scope))
                 except Opaque:
                     continue  # a guard that the prover cannot look into is taken to be true: weaker, never wrong
-        return env, tuple(inputs), _all(body), self._hand_on(ghosts)
+        return env, tuple(inputs), _all(body), ghosts
 
     def _promise(self, value: SymValue, of: Type, kept: set[Path]) -> list[z3.BoolRef]:
         """What the type promises of the kept parts of a value from outside."""
@@ -259,19 +234,6 @@ class HornSystem:
             return ()
         value = self.encoding.constant(plainest(self.ghost.type), self.ghost.type)
         return (z3.BoolVal(False), *self.encoding.flatten(value))
-
-    def _hand_on(self, ghosts: list[tuple[z3.ExprRef, ...]]) -> tuple[z3.ExprRef, ...]:
-        """The first ghost that is set among the tokens at hand."""
-        if self.ghost is None:
-            return ()
-        result = self._no_ghost()
-        for own in reversed(ghosts):
-            result = (
-                tuple(z3.If(own[0], a, b) for a, b in zip(own, result, strict=True))
-                if len(ghosts) > 1
-                else own
-            )
-        return result
 
     def _name(self, base: str) -> str:
         self._count += 1

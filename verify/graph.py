@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, TypeAlias
@@ -75,6 +75,41 @@ class Graph:
             edges.append(at[1])
             at = self.parent[at[0]]
         return edges[::-1]
+
+    def detour(self, path: Sequence[Edge], avoided: frozenset[str]) -> list[Edge] | None:
+        """A shortest path that ends as another one does (same state, same last firing) and avoids some transitions before that."""
+        if not path:
+            return None
+        *before, last = path
+        end = self._walk(before)
+        if end is None:
+            return None
+        came: dict[int, tuple[int, Edge] | None] = dict.fromkeys(range(self.roots))
+        queue = deque(came)
+        while queue:
+            at = queue.popleft()
+            if at == end:
+                edges: list[Edge] = [last]
+                back = came[at]
+                while back is not None:
+                    edges.append(back[1])
+                    back = came[back[0]]
+                return edges[::-1]
+            for edge, target in self.edges[at]:
+                if target not in came and edge.transition not in avoided:
+                    came[target] = (at, edge)
+                    queue.append(target)
+        return None
+
+    def _walk(self, path: Sequence[Edge]) -> int | None:
+        """The state that a path leads to."""
+        for root in range(self.roots):
+            at: int | None = root
+            for edge in path:
+                at = next((t for e, t in self.edges[at] if e is edge), None) if at is not None else None
+            if at is not None:
+                return at
+        return None
 
     def count(self, state: int, place: str) -> int:
         """How many tokens a place holds in a state."""

@@ -7,15 +7,17 @@ enabled, all of them promising. Values from outside are chosen kindly (a run exi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import z3
 
-from provenet.nets.expr.ast import Build, Const, Expr, Get, Var, walk
-from provenet.nets.net import Net, Transition
-from provenet.nets.schema import RecordType, Type, UnitType
-from provenet.verify.context import Context
+from provenet.nets.errors import TypeMismatch
+from provenet.nets.expr.ast import Build, Const, Expr, Get, If, OrElse, Var
+from provenet.nets.expr.typing import type_of
+from provenet.nets.net import Transition
+from provenet.nets.schema import BoolType, IntType, OptionalType, RecordType, Type, UnitType, check
+from provenet.verify.context import Context, Proved
 from provenet.verify.graph import Edge, Graph, State
 from provenet.verify.smt import Opaque, SymValue
 from provenet.verify.trace import agree
@@ -110,8 +112,8 @@ def promise(
         certainty: A cache to share between calls on one graph.
     """
     certainty = certainty or Certainty(ctx, graph)
-    net = ctx.net
-    groups = [_groups(net, edges, allowed) for edges in graph.edges]
+    usable = {t.name for t in ctx.net.transitions if allowed(t)}
+    groups = [_groups(edges, usable) for edges in graph.edges]
     promising = [kept(s) for s in range(len(graph.states))]
     back: list[set[int]] = [set() for _ in graph.states]
     for state, edges in enumerate(graph.edges):
@@ -136,21 +138,38 @@ def promise(
     return Hope(promising, certain)
 
 
+def is_final_state(graph: Graph, state: int) -> bool:
+    """Whether a state, resting places aside, is one of the net's final markings."""
+    here = ordinary_tokens(graph, state)
+    return any(here == dict(final) for final in graph.space.net.finals)
+
+
+def ordinary_tokens(graph: Graph, state: int) -> dict[str, int]:
+    """Place to how many tokens it holds in a state, resting places aside."""
+    place_of, resting = graph.space.place_of, graph.space.net.resting
+    out: dict[str, int] = {}
+    for token in graph.states[state]:
+        place = place_of[token]
+        if place not in resting:
+            out[place] = out.get(place, 0) + 1
+    return out
+
+
 Group = tuple[Edge, tuple[int, ...]]
 """A firing, with the states that the outside may choose to reach by it."""
 
 
-def _groups(
-    net: Net, edges: list[tuple[Edge, int]], allowed: Callable[[Transition], bool]
-) -> dict[tuple[State, State], list[Group]]:
+def _groups(edges: list[tuple[Edge, int]], usable: set[str]) -> dict[tuple[State, State], list[Group]]:
     """The firings of a state by the tokens that they need; firings that differ in outside values are one."""
-    merged: dict[tuple[str, State, State], tuple[Edge, list[int]]] = {}
-    for edge, target in edges:
-        if allowed(net.transition(edge.transition)):
-            merged.setdefault((edge.transition, edge.takes, edge.reads), (edge, []))[1].append(target)
     groups: dict[tuple[State, State], list[Group]] = {}
-    for (_, takes, reads), (edge, targets) in merged.items():
-        groups.setdefault((takes, reads), []).append((edge, tuple(targets)))
+    for edge, target in edges:
+        if edge.transition not in usable:
+            continue
+        here = groups.setdefault((edge.takes, edge.reads), [])
+        if edge.outside and here and here[-1][0].transition == edge.transition:
+            here[-1] = (here[-1][0], (*here[-1][1], target))
+        else:
+            here.append((edge, (target,)))
     return groups
 
 
@@ -177,9 +196,11 @@ def _fits(ctx: Context, t: Transition) -> bool:
     net, enc = ctx.net, ctx.encoding
     scope = net.scope(t)
     doubtful = [
-        p for p in t.puts if p.expr is not None and not _obviously(p.expr, net.place(p.place).type, scope)
+        part for p in t.puts if p.expr is not None for part in _doubtful(p.expr, net.place(p.place).type, scope)
     ]
-    if t.ensures is None and t.requires is None and not doubtful:
+    # What always holds where the transition fires (DATA-3) keeps it from firing nowhere.
+    requires = None if t.requires is None or isinstance(ctx.requires_hold(t), Proved) else t.requires
+    if t.ensures is None and requires is None and not doubtful:
         return True
     try:
         env: dict[str, SymValue] = {v: enc.fresh(f"{t.name}.{v}", of) for v, of in scope.items()}
@@ -187,12 +208,11 @@ def _fits(ctx: Context, t: Transition) -> bool:
         given = [enc.inhabits(env[v], scope[v]) for v in scope if v not in outside]
         if t.guard is not None:
             given.append(enc.encode_bool(t.guard, env, {v: o for v, o in scope.items() if v not in outside}))
-        wanted = [enc.inhabits(env[v], scope[v]) for v in outside]
-        wanted += [enc.encode_bool(e, env, scope) for e in (t.ensures, t.requires) if e is not None]
-        for p in doubtful:
-            assert p.expr is not None
-            of = net.place(p.place).type
-            wanted.append(enc.inhabits(enc.encode(p.expr, env, scope), of, reading="prove"))
+        wanted = [enc.representable(env[v], scope[v]) for v in outside]
+        wanted += [enc.encode_bool(e, env, scope) for e in (t.ensures, requires) if e is not None]
+        for expr, of in doubtful:
+            built = enc.coerce(enc.encode(expr, env, scope), type_of(expr, scope), of)
+            wanted.append(enc.inhabits(built, of, reading="prove"))
         claim = z3.And(*wanted)
         chosen = [leaf for v in sorted(outside) for leaf in enc.flatten(env[v])]
         solver = z3.Solver()
@@ -204,48 +224,45 @@ def _fits(ctx: Context, t: Transition) -> bool:
     return bool(solver.check() == z3.unsat)
 
 
-def _obviously(expr: Expr, wanted: Type, scope: dict[str, Type]) -> bool:
-    """Whether an expression's value has a type by its form alone."""
-    if isinstance(wanted, UnitType):
-        return True
+def _doubtful(expr: Expr, wanted: Type, scope: dict[str, Type]) -> Iterator[tuple[Expr, Type]]:
+    """The parts of a built token whose values are not of their types by form alone."""
+    given = _exact(expr, scope)
+    if given is not None and (given == wanted or (isinstance(wanted, OptionalType) and wanted.item == given)):
+        return
     match expr:
-        case Build(of, parts) if isinstance(wanted, RecordType):
-            return len(parts) == len(wanted.fields) and all(
-                _obviously(e, f.type, scope) for e, f in zip(parts, wanted.fields, strict=True)
-            )
+        case _ if isinstance(wanted, UnitType | BoolType) or wanted == IntType():
+            return
+        case Build(_, parts) if isinstance(wanted, RecordType):
+            for part, f in zip(parts, wanted.fields, strict=True):
+                yield from _doubtful(part, f.type, scope)
         case Const(value, _):
-            from provenet.nets.errors import TypeMismatch
-            from provenet.nets.schema import check
-
             try:
                 check(value, wanted)
             except TypeMismatch:
-                return False
-            return True
-        case Var() | Get():
-            return _exact(expr, scope) == wanted or _optional_of(_exact(expr, scope), wanted)
+                yield expr, wanted
+        case If(_, then, otherwise):
+            yield from _doubtful(then, wanted, scope)
+            yield from _doubtful(otherwise, wanted, scope)
+        case OrElse(of, default):
+            inner = _exact(of, scope)
+            if not (isinstance(inner, OptionalType) and inner.item == wanted):
+                yield expr, wanted
+            else:
+                yield from _doubtful(default, wanted, scope)
         case _:
-            return _unbounded(wanted) and not any(isinstance(n, Build) for n in walk(expr))
+            yield expr, wanted
 
 
 def _exact(expr: Expr, scope: dict[str, Type]) -> Type | None:
     """The declared type of a variable or field, bounds included."""
     if isinstance(expr, Var):
         return scope.get(expr.name)
+    if isinstance(expr, OrElse):
+        inner = _exact(expr.of, scope)
+        item = inner.item if isinstance(inner, OptionalType) else None
+        return item if item is not None and item == _exact(expr.default, scope) else None
     if isinstance(expr, Get):
         of = _exact(expr.of, scope)
         found = of.field(expr.field) if isinstance(of, RecordType) else None
         return None if found is None else found.type
     return None
-
-
-def _optional_of(given: Type | None, wanted: Type) -> bool:
-    from provenet.nets.schema import OptionalType
-
-    return isinstance(wanted, OptionalType) and wanted.item == given
-
-
-def _unbounded(of: Type) -> bool:
-    from provenet.nets.schema import BoolType, IntType
-
-    return isinstance(of, BoolType) or of == IntType()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import z3
 
-from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Facts, HornSystem
+from provenet.verify.facts import Facts, HornSystem
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE
 
 _LONGEST = 400
 _FLIPPED = {z3.Z3_OP_LE: ">", z3.Z3_OP_GE: "<", z3.Z3_OP_LT: ">=", z3.Z3_OP_GT: "<=", z3.Z3_OP_EQ: "!="}
@@ -21,6 +22,16 @@ def readable_facts(system: HornSystem, facts: Facts) -> dict[str, str]:
         if not z3.is_true(simple):
             text = readable(simple)
             out[place] = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return out
+
+
+def readable_text(facts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Place to what is known of its tokens, from texts of the expression language."""
+    out = {}
+    for place, texts in facts.items():
+        text = " and ".join(f"({t})" if " or " in t and len(texts) > 1 else t for t in texts)
+        text = text.replace("it.", "").replace(GHOST_SET, "approved").replace(GHOST_VALUE, "the approved value")
+        out[place] = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     return out
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import z3
 
-from provenet.nets.expr.ast import Expr, Not, Or, substitute, Var
+from provenet.nets.expr.ast import Expr, Not, Or, Var, substitute
 from provenet.nets.net import Transition
-from provenet.verify.context import Answer, Context, Open, Proved
-from provenet.verify.graph import Edge, Graph
+from provenet.verify.context import Answer, Candidate, Context, Proved
+from provenet.verify.graph import Graph
 from provenet.verify.smt import Encoding, Opaque, SymValue
 from provenet.verify.trace import Extra, SymRun
 from provenet.verify.verdict import Certificate
@@ -35,15 +35,12 @@ def gap(ctx: Context, place: str, takers: Sequence[Transition]) -> Answer:
     if not satisfiable(ctx, place, uncovered):
         return Proved(Certificate("structure", {"covered": place}), "structure")
 
-    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+    def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
             if graph.count(state, place):
-                yield graph.path(state), resting_token(ctx, place, uncovered)
+                yield Candidate(graph.path(state), resting_token(ctx, place, uncovered))
 
-    answer = ctx.search(find)
-    if isinstance(answer, Proved):
-        return answer
-    return answer
+    return ctx.search(find)
 
 
 def resting_token(ctx: Context, place: str, condition: Expr) -> Extra:
@@ -79,5 +76,3 @@ def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
         return True
     return bool(solver.check() != z3.unsat)
 
-
-__all__ = ["Open", "gap", "guard_over", "resting_token", "satisfiable"]

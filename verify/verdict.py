@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from provenet.nets.formats.canonical import content_hash
 from provenet.nets.errors import FiringError
 from provenet.nets.firing import NetRule
+from provenet.nets.formats.canonical import content_hash
 from provenet.nets.marking import Marking, marking_from_json, marking_to_json
 from provenet.nets.net import Net
 from provenet.nets.schema import Value, from_json, to_json

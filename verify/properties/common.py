@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ from provenet.nets.expr.ast import Const, Expr, Get, Var
 from provenet.nets.net import ContractInfo, Net, Requirement, Role, Transition
 from provenet.nets.schema import BOOL, RecordType, Type
 from provenet.verify.abstraction import ANY
-from provenet.verify.context import Answer, Context, Open, Proved, Refuted
+from provenet.verify.context import Answer, Context, Finder, Open, Proved, Refuted
 from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdict
 
 Check: TypeAlias = Callable[[Context, Requirement], Iterable[Verdict]]
@@ -189,13 +189,11 @@ def first_token(net: Net, t: Transition) -> tuple[Expr, Type] | None:
     return None
 
 
-def on_first(
-    property: str, title: str, ctx: Context, paths: Callable[[Any], Iterator[Sequence[Any]]], **words: str
+def searched(
+    property: str, title: str, ctx: Context, find: Finder, **words: str
 ) -> Verdict:
-    """The verdict of a search whose candidates ask nothing more of their end."""
-    return verdict(
-        property, title, ctx.search(lambda graph: ((p, None) for p in paths(graph))), net=ctx.net, **words
-    )
+    """The verdict of a search."""
+    return verdict(property, title, ctx.search(find), net=ctx.net, **words)
 
 
 def timed(run: Callable[[], Iterable[Verdict]]) -> list[Verdict]:

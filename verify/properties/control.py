@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var
-from provenet.nets.net import Choice, Net, Requirement, Role, Signal, Transition
+from provenet.nets.expr.typing import type_of
+from provenet.nets.net import Choice, Net, Perform, Requirement, Role, Signal, Transition
 from provenet.nets.schema import Type
-from provenet.verify.context import Answer, Context, Open, Proved, graph_certificate
-from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Ghost, Question
-from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import promise
+from provenet.verify.abstraction import type_at
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved, graph_certificate
+from provenet.verify.graph import Graph
+from provenet.verify.hope import is_final_state, promise
 from provenet.verify.properties.common import (
     Property,
     carried,
     first_token,
-    on_first,
     proved,
+    searched,
     vacuous,
     verdict,
 )
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question
 from provenet.verify.trace import Extra
 from provenet.verify.verdict import Verdict
 
@@ -36,7 +38,7 @@ def approved(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         yield vacuous("CTL-1", _APPROVED, "no contract is irreversible and unexempted")
     for contract in chosen:
         for commit in net.by_role(Role.COMMIT, contract=contract.id):
-            proposal = carried(net, commit, "proposal") or first_token(net, commit)
+            proposal = committed(net, commit)
             if proposal is None:
                 answer: Answer = Open(f"{commit.name!r} takes no token that says what it commits")
             else:
@@ -70,6 +72,13 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not graph.complete:
         yield verdict("CTL-3", _WAY_OUT, Open(graph.reason), net=net)
         return
+    finals = [is_final_state(graph, s) for s in range(len(graph.states))]
+    without = promise(ctx, graph, lambda s: finals[s], lambda t: not _outside(t))
+    if all(without.promising) and not any(p in net.resting for p in waits):
+        yield proved(
+            "CTL-3", _WAY_OUT, "state graph, certain steps", graph_certificate(graph), subject=", ".join(waits)
+        )
+        return
     doubtful = []
     for place in waits:
         marked = [graph.count(s, place) > 0 for s in range(len(graph.states))]
@@ -78,11 +87,11 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             continue
         hopeless = _hopeless(graph, net, marked)
 
-        def find(g: Graph, hopeless: list[int] = hopeless) -> Iterator[Sequence[Edge]]:
-            return (g.path(s) for s in hopeless) if g is graph else iter(())
+        def find(g: Graph, hopeless: list[int] = hopeless) -> Iterator[Candidate]:
+            return (Candidate(g.path(s)) for s in hopeless) if g is graph else iter(())
 
         if hopeless:
-            yield on_first(
+            yield searched(
                 "CTL-3",
                 _WAY_OUT,
                 ctx,
@@ -137,16 +146,29 @@ def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
     return Ghost(of, sets)
 
 
+def committed(net: Net, t: Transition) -> tuple[Expr, Type] | None:
+    """What a commit commits, with its type: what its effect is given, else the proposal, else the first token that it takes."""
+    if isinstance(t.trigger, Perform) and t.trigger.payload is not None:
+        return t.trigger.payload, declared_type(net, t, t.trigger.payload)
+    return carried(net, t, "proposal") or first_token(net, t)
+
+
+def declared_type(net: Net, t: Transition, expr: Expr) -> Type:
+    """The type of an expression over a transition's variables, with its declared bounds where it is a variable or a field."""
+    path: list[str] = []
+    at = expr
+    while isinstance(at, Get):
+        path.insert(0, at.field)
+        at = at.of
+    scope = net.scope(t)
+    found = type_at(scope[at.name], tuple(path)) if isinstance(at, Var) else None
+    return found if found is not None else type_of(expr, scope)
+
+
 def shown_to(net: Net, t: Transition) -> tuple[Expr, Type] | None:
     """What the person sees who fires a transition, with its type."""
-    from provenet.nets.expr.typing import type_of
-
     if isinstance(t.trigger, Choice) and t.trigger.about is not None:
-        scope = net.scope(t)
-        about = t.trigger.about
-        if isinstance(about, Var):
-            return about, scope[about.name]
-        return about, type_of(about, scope)
+        return t.trigger.about, declared_type(net, t, t.trigger.about)
     return first_token(net, t)
 
 

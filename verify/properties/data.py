@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import z3
@@ -10,12 +10,12 @@ import z3
 from provenet.nets.expr.ast import And, Expr, Not, Or, free_variables
 from provenet.nets.net import Auto, ContractInfo, Explain, Net, Requirement, Transition
 from provenet.nets.schema import Type
-from provenet.verify.context import Answer, Context, Open, Proved
-from provenet.verify.facts import Question
-from provenet.verify.graph import Edge, Graph
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved
+from provenet.verify.graph import Graph
 from provenet.verify.properties.common import Property, proved, vacuous, verdict
+from provenet.verify.questions import Question
 from provenet.verify.smt import Encoding, Opaque, SymValue
-from provenet.verify.trace import Extra, SymRun
+from provenet.verify.trace import SymRun
 from provenet.verify.verdict import Certificate, Status, Verdict
 
 _CHOICES = "guards of a choice are exhaustive and disjoint"
@@ -135,10 +135,10 @@ def _reachable(ctx: Context, cluster: list[Transition], conditions: dict[str, Ex
             tokens[place] = run.tokens[place][-1].value
         return _encoded(ctx.net, enc, cluster, conditions, tokens)
 
-    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+    def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
             if all(graph.count(state, p) for p in places):
-                yield graph.path(state), extra
+                yield Candidate(graph.path(state), extra)
 
     answer = ctx.search(find)
     if isinstance(answer, Open):
@@ -247,7 +247,7 @@ def _broken_policy(subject: str, reason: str) -> Verdict:
         "solver",
         reason,
         subject,
-        certificates=(Certificate("policy", {"contract": subject.split(":")[0]}),),
+        certificates=(Certificate("policy", {"contract": subject.split(":", maxsplit=1)[0]}),),
         mend="mend or drop the rule",
     )
 
@@ -264,7 +264,7 @@ def _breaks(ctx: Context, t: Transition) -> Answer:
     """Whether a transition gets ready with its ``requires`` false; the trace ends just before it."""
     assert t.requires is not None
     wrong: Expr = Not(t.requires)
-    answer = ctx.never_fires([Question(t.name, wrong)])
+    answer = ctx.requires_hold(t)
     if isinstance(answer, Proved):
         return answer
     outside = {f.var: f for f in t.fresh}
@@ -287,10 +287,10 @@ def _breaks(ctx: Context, t: Transition) -> Answer:
                 parts.append(enc.encode_bool(e, env, scope))
         return [*parts, enc.encode_bool(wrong, env, scope)]
 
-    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+    def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
             if all(graph.count(state, p) for p, _ in places):
-                yield graph.path(state), extra
+                yield Candidate(graph.path(state), extra)
 
     return ctx.search(find)
 

@@ -6,13 +6,13 @@ their commits began.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from provenet.nets.net import Net, Requirement, Role, SagaInfo
-from provenet.verify.context import Context, monitor
+from provenet.verify.context import Candidate, Context, monitor
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.properties.common import Property, on_first, vacuous
+from provenet.verify.properties.common import Property, searched, vacuous
 from provenet.verify.verdict import Verdict
 
 _COMPLETE = "every committed step is undone when the scope aborts"
@@ -75,12 +75,12 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
 
         def find(
             graph: Graph, observe: Observer = observe, saga: SagaInfo = saga
-        ) -> Iterator[Sequence[Edge]]:
+        ) -> Iterator[Candidate]:
             yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id)
             if id == "SAGA-1":
                 yield from _stuck(graph, net, saga)
 
-        yield on_first(
+        yield searched(
             id,
             title,
             ctx,
@@ -151,7 +151,7 @@ def _owing(net: Net, saga: SagaInfo) -> frozenset[str]:
     return frozenset(declared)
 
 
-def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Sequence[Edge]]:
+def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Candidate]:
     """Paths to states in which the scope is aborting and from which no path lets it end."""
     ends = {t.name for t in net.by_role(Role.ABORTED, contract=saga.id)}
     back: list[list[int]] = [[] for _ in graph.states]
@@ -171,4 +171,4 @@ def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Sequence[Edge]]:
         return
     for state in range(len(graph.states)):
         if state not in seen and graph.count(state, saga.aborting):
-            yield graph.path(state)
+            yield Candidate(graph.path(state))

@@ -9,8 +9,7 @@ import z3
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Or, Var, substitute
 from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import BOOL
-from provenet.verify.context import Answer, Context, Open, Proved, Refuted, monitor
-from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Ghost, Question
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import at_most
 from provenet.verify.properties.common import (
@@ -24,10 +23,10 @@ from provenet.verify.properties.common import (
     vacuous,
     verdict,
 )
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question
 from provenet.verify.ranking import attempts_certificate
 from provenet.verify.regions import gap
 from provenet.verify.smt import Opaque
-from provenet.verify.trace import Extra
 from provenet.verify.verdict import Certificate, Verdict
 
 _VERIFIED = "no commit without verify"
@@ -50,7 +49,7 @@ def verified(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         yield verdict(
             "SDB-1",
             _VERIFIED,
-            _can_fire(ctx, t),
+            ctx.fires(t.name),
             net=net,
             subject=t.name,
             broken=f"{t.name!r} performs {_effect(t)} and no verifier stands before it",
@@ -99,9 +98,7 @@ def once(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             yield proved("SDB-5", _ONCE, "linear invariant", Certificate("linear", data), subject=contract)
             continue
         answer = ctx.search(
-            lambda graph, c=commits, a=accepts: (
-                (p, None) for p in monitor(graph, 0, _count(c, a), lambda n: n < 0)
-            )
+            lambda graph, c=commits, a=accepts: monitor(graph, 0, _count(c, a), lambda n: n < 0)
         )
         yield verdict(
             "SDB-5",
@@ -133,14 +130,11 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
         "mend": f"let {commit.name!r} take only what an accept of {contract!r} put",
     }
     if not accepts:
-        answer = _can_fire(ctx, commit)
+        answer = ctx.fires(commit.name)
         words["broken"] = f"{contract!r} has no accept, and {commit.name!r} commits"
     elif proposal is None:
         answer = ctx.search(
-            lambda graph: (
-                (p, None)
-                for p in monitor(graph, 0, _count([commit.name], [a.name for a in accepts]), lambda n: n < 0)
-            )
+            lambda graph: monitor(graph, 0, _count([commit.name], [a.name for a in accepts]), lambda n: n < 0)
         )
     else:
         value, of = proposal
@@ -162,7 +156,7 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
                     good.append(bound)
         answer = ctx.never_fires([Question(commit.name, Not(And(tuple(good))))], ghost)
         if not sets:
-            answer = _can_fire(ctx, commit)
+            answer = ctx.fires(commit.name)
     result = verdict("SDB-1", _VERIFIED, answer, net=net, **words)
     if info is not None and info.opaque != "no" and isinstance(answer, Proved):
         from dataclasses import replace
@@ -222,7 +216,7 @@ def _rejects_handled(ctx: Context, contract: str) -> Verdict:
             return verdict(
                 "SDB-2",
                 _HANDLED,
-                _can_fire(ctx, t),
+                ctx.fires(t.name),
                 net=net,
                 broken=f"{t.name!r} swallows the reject: nothing is left of it",
                 mend="put the reject where a retry or an escalation takes it",
@@ -260,7 +254,7 @@ def _rejects_handled(ctx: Context, contract: str) -> Verdict:
                 )
     for give_up in roles(net, contract, Role.GIVE_UP):
         if _says_committed(ctx, contract, give_up):
-            answer = _can_fire(ctx, give_up)
+            answer = ctx.fires(give_up.name)
             if not isinstance(answer, Proved):
                 return verdict(
                     "SDB-2",
@@ -321,8 +315,8 @@ def _loop_bounded(ctx: Context, contract: str) -> Verdict:
     def step(asked: int, edge: Edge) -> int:
         return 0 if edge.transition in begins else asked + 1 if edge.transition in asks else asked
 
-    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra | None]]:
-        return ((p, None) for p in monitor(graph, 0, step, lambda asked: asked > attempts))
+    def find(graph: Graph) -> Iterator[Candidate]:
+        return monitor(graph, 0, step, lambda asked: asked > attempts)
 
     return verdict(
         "SDB-4",
@@ -335,18 +329,6 @@ def _loop_bounded(ctx: Context, contract: str) -> Verdict:
     )
 
 
-def _can_fire(ctx: Context, t: Transition) -> Answer:
-    """Whether a transition ever fires."""
-
-    def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra | None]]:
-        for state, edges in enumerate(graph.edges):
-            for edge, _ in edges:
-                if edge.transition == t.name:
-                    yield [*graph.path(state), edge], None
-
-    return ctx.search(find)
-
-
 def _after(ctx: Context, first: str, then: str) -> Answer:
     """Whether one transition ever fires after another."""
 
@@ -355,7 +337,7 @@ def _after(ctx: Context, first: str, then: str) -> Answer:
             return "armed"
         return "bad" if seen == "armed" and edge.transition == then else seen
 
-    return ctx.search(lambda graph: ((p, None) for p in monitor(graph, "", step, lambda s: s == "bad")))
+    return ctx.search(lambda graph: monitor(graph, "", step, lambda s: s == "bad"))
 
 
 def _count(minus: Sequence[str], plus: Sequence[str]):  # type: ignore[no-untyped-def]
@@ -373,4 +355,4 @@ def _effect(t: Transition) -> str:
     return repr(t.trigger.handler) if isinstance(t.trigger, Perform) else "an effect"
 
 
-__all__ = ["CATALOGUE", "BOOL", "Or", "Refuted", "bounded", "handled", "once", "verified"]
+__all__ = ["BOOL", "CATALOGUE", "Or", "Refuted", "bounded", "handled", "once", "verified"]

@@ -14,18 +14,19 @@ import z3
 from provenet.nets.expr.ast import Not
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import is_final
-from provenet.nets.net import Net, Requirement
-from provenet.verify.context import Context, Open, Proved, Refuted, graph_certificate
+from provenet.nets.net import Net, Requirement, Role
+from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.coverage import fire_everything
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import Certainty, Hope, promise
+from provenet.verify.hope import Certainty, Hope, is_final_state, ordinary_tokens, promise
 from provenet.verify.linear import bounding
-from provenet.verify.properties.common import Property, on_first, proved, verdict
+from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, SymToken
 from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
 _SOUND = "workflow soundness: option to complete, proper completion, no dead transition"
+_DEFENSIVE = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL)
 _BOUNDED = "every place is bounded"
 _LIVE = "no deadlock but in declared final markings"
 
@@ -39,7 +40,7 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not graph.complete:
         yield verdict("STATE-1", _SOUND, Open(graph.reason), net=net)
         return
-    improper = on_first(
+    improper = searched(
         "STATE-1",
         _SOUND,
         ctx,
@@ -51,12 +52,14 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         yield improper
         return
     certainty = Certainty(ctx, graph)
-    finals = [_is_final(graph, net, s) for s in range(len(graph.states))]
+    finals = [is_final_state(graph, s) for s in range(len(graph.states))]
     hope = promise(ctx, graph, lambda s: finals[s], certainty=certainty)
     if not all(hope.promising):
         yield _incomplete(ctx, graph, hope, finals)
         return
-    fired, dead, unknown = fire_everything(ctx, graph)
+    fired, never, unknown = fire_everything(ctx, graph)
+    # A reject that can never be needed is a verifier that double-checks, not a mistake of the flow.
+    dead = [name for name in never if net.transition(name).role not in _DEFENSIVE]
     if dead:
         yield Verdict(
             "STATE-1",
@@ -74,14 +77,10 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             "STATE-1", _SOUND, Open(f"no run was found that fires {', '.join(map(repr, unknown))}"), net=net
         )
         return
-    certificate = graph_certificate(graph)
-    yield proved(
-        "STATE-1",
-        _SOUND,
-        "state graph, certain steps",
-        certificate,
-        reason=f"{len(graph.states):,} abstract states; every transition seen firing in {fired} replayed runs",
-    )
+    reason = f"{len(graph.states):,} abstract states; transitions seen firing in {fired} replayed runs"
+    if never:
+        reason += f"; proved never to be needed: {', '.join(never)}"
+    yield proved("STATE-1", _SOUND, "state graph, certain steps", graph_certificate(graph), reason=reason)
 
 
 def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
@@ -111,7 +110,7 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if k is None:
         pump = _pump(graph)
         if pump is not None:
-            answer = ctx.search(lambda g: iter([(pump, None)]) if g is graph else iter(()))
+            answer = ctx.search(lambda g: iter([Candidate(pump, matters="whole")]) if g is graph else iter(()))
             if isinstance(answer, Refuted):
                 yield verdict(
                     "STATE-2",
@@ -126,13 +125,13 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         yield verdict("STATE-2", title, answer, net=net)
         return
 
-    def find(g: Graph) -> Iterator[Sequence[Edge]]:
+    def find(g: Graph) -> Iterator[Candidate]:
         for s in range(len(g.states)):
             places = [g.space.place_of[t] for t in g.states[s]]
             if any(places.count(p) > k for p in set(places)):
-                yield g.path(s)
+                yield Candidate(g.path(s))
 
-    yield on_first("STATE-2", title, ctx, find, broken=f"a place holds more than {k} tokens")
+    yield searched("STATE-2", title, ctx, find, broken=f"a place holds more than {k} tokens")
 
 
 def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
@@ -141,7 +140,7 @@ def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not graph.complete:
         yield verdict("STATE-3", _LIVE, Open(graph.reason), net=net)
         return
-    finals = [_is_final(graph, net, s) for s in range(len(graph.states))]
+    finals = [is_final_state(graph, s) for s in range(len(graph.states))]
     hope = promise(ctx, graph, lambda s: True)
     stuck = [s for s in range(len(graph.states)) if not finals[s] and not hope.certain[s]]
     if not stuck:
@@ -170,11 +169,11 @@ def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> V
     reach = _can_reach(graph, finals)
     lost = [s for s in unsure if s not in reach]
     if lost:
-        found = on_first(
+        found = searched(
             "STATE-1",
             _SOUND,
             ctx,
-            lambda g: (g.path(s) for s in lost) if g is graph else iter(()),
+            lambda g: (Candidate(g.path(s)) for s in lost) if g is graph else iter(()),
             broken="a run reaches a marking from which the case can never end: no option to complete",
             mend="give the tokens that are left a way to a final marking",
         )
@@ -248,30 +247,16 @@ def _choices(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[t
     return extend(0, ())
 
 
-def _improper(graph: Graph, net: Net) -> Iterator[Sequence[Edge]]:
+def _improper(graph: Graph, net: Net) -> Iterator[Candidate]:
     for s in range(len(graph.states)):
-        here = _counts(graph, net, s)
+        here = ordinary_tokens(graph, s)
         for final in net.finals:
             wanted = dict(final)
             if here != wanted and all(here.get(p, 0) >= n for p, n in wanted.items()):
                 if any(here == dict(other) for other in net.finals):
                     continue
-                yield graph.path(s)
+                yield Candidate(graph.path(s))
                 break
-
-
-def _is_final(graph: Graph, net: Net, state: int) -> bool:
-    here = _counts(graph, net, state)
-    return any(here == dict(final) for final in net.finals)
-
-
-def _counts(graph: Graph, net: Net, state: int) -> dict[str, int]:
-    out: dict[str, int] = {}
-    for token in graph.states[state]:
-        place = graph.space.place_of[token]
-        if place not in net.resting:
-            out[place] = out.get(place, 0) + 1
-    return out
 
 
 def _can_reach(graph: Graph, wanted: list[bool]) -> set[int]:

@@ -6,7 +6,7 @@ name that matches nothing is an error, and a property about something that never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,19 +14,17 @@ from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import And, Compare, Expr, Not, Var, free_variables, substitute
 from provenet.nets.expr.build import record
 from provenet.nets.expr.show import show
-from provenet.nets.expr.typing import type_of
 from provenet.nets.models import schema_of
 from provenet.nets.net import Auto, Net, Perform, Requirement, Role, Take, Transition
 from provenet.nets.schema import BOOL, Type
-from provenet.verify.context import Context, Proved, monitor
+from provenet.verify.context import Candidate, Context, Proved, monitor
 from provenet.verify.errors import PropertyError
-from provenet.verify.facts import GHOST_SET, GHOST_VALUE, Question
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import bounding
-from provenet.verify.properties.common import Property, carried, first_token, on_first, proved, verdict
-from provenet.verify.properties.control import approvals
+from provenet.verify.properties.common import Property, proved, searched, verdict
+from provenet.verify.properties.control import approvals, committed
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Question
 from provenet.verify.regions import resting_token
-from provenet.verify.trace import Extra
 from provenet.verify.verdict import Certificate, Verdict
 
 # constructors
@@ -141,10 +139,10 @@ def check_always(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     )
     if not isinstance(answer, Proved):
 
-        def find(graph: Graph) -> Iterator[tuple[Sequence[Edge], Extra]]:
+        def find(graph: Graph) -> Iterator[Candidate]:
             for state in range(len(graph.states)):
                 if graph.count(state, place):
-                    yield graph.path(state), resting_token(ctx, place, wrong)
+                    yield Candidate(graph.path(state), resting_token(ctx, place, wrong))
 
         answer = ctx.search(find)
     yield verdict(
@@ -163,7 +161,7 @@ def check_precedes(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             return "bad"
         return "seen" if edge.transition in before else seen
 
-    yield on_first(
+    yield searched(
         "precedes",
         requirement.name or f"{first} precedes {then}",
         ctx,
@@ -207,12 +205,12 @@ def _together(
         data = {"weights": dict(found.weights), "plus": {}, "minus": {}, "bounds": places, "k": k}
         return proved(id, title, "linear invariant", Certificate("linear", data), subject=", ".join(places))
 
-    def find(graph: Graph) -> Iterator[Sequence[Edge]]:
+    def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
             if bad([graph.count(state, p) for p in places]):
-                yield graph.path(state)
+                yield Candidate(graph.path(state))
 
-    return on_first(
+    return searched(
         id, title, ctx, find, subject=", ".join(places), broken=f"too many tokens in {', '.join(places)}"
     )
 
@@ -242,36 +240,14 @@ def _targets(net: Net, requirement: Requirement) -> list[Transition]:
 
 
 def _payload(net: Net, t: Transition) -> tuple[Expr, Type]:
-    """What a transition gives its effect; for others the proposal, or the first taken token."""
-    scope = net.scope(t)
-    if isinstance(t.trigger, Perform) and t.trigger.payload is not None:
-        return t.trigger.payload, _declared(net, t, t.trigger.payload)
-    found = carried(net, t, "proposal") or first_token(net, t)
+    """What a transition commits, to speak about."""
+    found = committed(net, t)
     if found is None:
-        raise PropertyError(f"{t.name!r} has no payload to speak about", hint=did_you_mean("payload", scope))
+        raise PropertyError(
+            f"{t.name!r} takes no token that a condition could speak about",
+            hint="ask about a transition that takes a token",
+        )
     return found
-
-
-def _declared(net: Net, t: Transition, expr: Expr) -> Type:
-    """The declared type of an expression, bounds included where it is a variable or a field."""
-    from provenet.nets.expr.ast import Get
-    from provenet.nets.schema import RecordType
-
-    scope = net.scope(t)
-    path: list[str] = []
-    at = expr
-    while isinstance(at, Get):
-        path.insert(0, at.field)
-        at = at.of
-    if isinstance(at, Var):
-        of = scope[at.name]
-        for field in path:
-            found = of.field(field) if isinstance(of, RecordType) else None
-            if found is None:
-                return type_of(expr, scope)
-            of = found.type
-        return of
-    return type_of(expr, scope)
 
 
 def _named(net: Net, name: str) -> set[str]:

@@ -1,0 +1,58 @@
+"""Questions about data: what must never happen when a transition fires, and the ghosts that history leaves on tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from provenet.nets.expr.ast import Expr, free_variables
+from provenet.nets.net import Put, Transition
+from provenet.nets.schema import Type
+
+IT = "it"
+"""The token of a place, in a fact about it."""
+
+GHOST_SET = "ghost_set"
+GHOST_VALUE = "ghost_value"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What must never happen: a transition fires and a condition holds.
+
+    Attributes:
+        transition: Name of the transition.
+        condition: Over the transition's variables, and ``ghost_set`` and ``ghost_value`` of its carrier.
+    """
+
+    transition: str
+    condition: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """A value that rides along with tokens.
+
+    Some transitions set it on the tokens that they put; every other transition hands it on from one input token, the *carrier*, to the token that it
+    puts. So a ghost with some value on a token implies that one of those transitions fired with that value before.
+
+    Attributes:
+        type: Type of the value.
+        sets: Transition name to the value that it sets, over the transition's variables.
+    """
+
+    type: Type
+    sets: Mapping[str, Expr]
+
+
+def carrier(t: Transition, put: Put | None) -> str | None:
+    """The variable of the input token whose ghost goes to a token that a transition puts.
+
+    The first taken or read variable that the token is built from, else the first one; for ``put=None``, the firing itself, the first one. Any rule
+    would be sound; this one keeps an approval with the data that it approved.
+    """
+    variables = [a.var for a in (*t.takes, *t.reads) if a.var is not None]
+    if put is not None and put.expr is not None:
+        used = free_variables(put.expr)
+        variables = [v for v in variables if v in used] or variables
+    return variables[0] if variables else None
