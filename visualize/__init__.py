@@ -1,6 +1,7 @@
 """Pictures of nets, traces and verdicts.
 
-`draw` makes a graph of the graphviz package, `render_net` and `draw_trace` make a file. Nothing but Python packages is needed.
+`draw` makes a graph of the graphviz package, `render_net` and `draw_trace` make a file. Nothing but Python
+packages is needed.
 """
 
 from provenet.visualize.backend import Format, convert, render

@@ -40,8 +40,8 @@ class Findings:
 def findings(net: Net, shape: Structure, report: Report | None) -> Findings:
     """Sort a report's verdicts by the elements that they are about.
 
-    A refutation without a subject points at the transition that its trace ends with; a proof for the whole net of a property of contracts
-    (``SDB-``) counts for each of them.
+    A refutation points at its subject and at the transition that its trace ends with; a proof for the whole
+    net of a property of contracts (``SDB-``) counts for each of them.
     """
     if report is None:
         return Findings()
@@ -86,7 +86,9 @@ def badge(found: Findings, element: str, theme: Theme) -> str:
         if not of:
             continue
         ids = list(dict.fromkeys(v.property for v in of))
-        said = f"{len(of)} proved" if status == "PROVED" else ", ".join(ids[:2]) + (" …" if len(ids) > 2 else "")
+        said = (
+            f"{len(of)} proved" if status == "PROVED" else ", ".join(ids[:2]) + (" …" if len(ids) > 2 else "")
+        )
         cells.append(html.td(_stamp(status, said, theme)))
     return html.table(html.tr(*cells), cellpadding=1) if cells else ""
 
@@ -108,7 +110,11 @@ def verdict_table(report: Report, theme: Theme) -> str:
                 rows.append(
                     html.tr(
                         html.td(_stamp(status, status.lower(), theme), align="left", valign="top"),
-                        html.td(html.font(html.text(f"{len(of)} properties"), size=9, weight="bold"), align="left", valign="top"),
+                        html.td(
+                            html.font(html.text(f"{len(of)} properties"), size=9, weight="bold"),
+                            align="left",
+                            valign="top",
+                        ),
                         html.td(words, align="left", balign="left"),
                     )
                 )
@@ -123,7 +129,9 @@ def _row(v: Verdict, theme: Theme) -> str:
         words += "<BR/>" + html.font(html.text(why, width=78, limit=240), size=8.5, colour=theme.faint)
     return html.tr(
         html.td(_stamp(v.status, v.status.lower(), theme), align="left", valign="top"),
-        html.td(html.font(html.text(v.property, width=18), size=9, weight="bold"), align="left", valign="top"),
+        html.td(
+            html.font(html.text(v.property, width=18), size=9, weight="bold"), align="left", valign="top"
+        ),
         html.td(words, align="left", balign="left"),
     )
 
@@ -137,6 +145,8 @@ def _stamp(status: str, said: str, theme: Theme) -> str:
         return html.table(html.tr(html.td(inner)), bgcolor=colour, border=1, color=colour, style="rounded")
     inner = html.font(words, size=8.5, colour=colour, weight="bold")
     if status == "UNKNOWN":
-        return html.table(html.tr(html.td(inner)), bgcolor=theme.paper, border=1, color=colour, style="dashed")
+        return html.table(
+            html.tr(html.td(inner)), bgcolor=theme.paper, border=1, color=colour, style="dashed"
+        )
     framed = html.td(inner, border=1, color=colour)
     return html.table(html.tr(framed), bgcolor=theme.paper, border=1, color=colour, cellspacing=2)

@@ -17,12 +17,15 @@ from provenet.visualize.labels import plain
 from provenet.visualize.palette import LOOKS, WHO, Family, Theme
 from provenet.visualize.structure import Structure, ordinary_places
 
-Direction = Literal["LR", "TB"]
+Direction = Literal["LR", "TB", "auto"]
 Facts = Literal["off", "on"]
 Inscriptions = Literal["off", "on"]
 
 BIG = 260
 """Nodes from which a picture leaves out what would make it unreadable, and says so."""
+
+# From here on, spring layouts take longer than layers.
+_TANGLE = 1_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Canvas:
     shape: Structure
     found: Findings
     theme: Theme
-    direction: Direction
+    direction: Literal["LR", "TB"]
     marking: Marking | None
     facts: Facts
     inscriptions: Inscriptions
@@ -60,6 +63,17 @@ class Canvas:
         return ordinary_places(self.net, self.shape)
 
     @cached_property
+    def sinks(self) -> frozenset[str]:
+        """Places that so many contracts refuse into that their boxes name them; arcs would hide the rest."""
+        sources: dict[str, set[str]] = {}
+        for group in self.shape.groups:
+            for t in group.transitions:
+                if group.kind == "contract" and t.role in {Role.GIVE_UP, Role.FAIL}:
+                    for put in t.puts:
+                        sources.setdefault(put.place, set()).add(group.id)
+        return frozenset(p for p, groups in sources.items() if len(groups) > 3)
+
+    @cached_property
     def _tokens(self) -> dict[str, int]:
         if self.marking is not None:
             return {p: len(tokens) for p, tokens in self.marking.items()}
@@ -75,26 +89,48 @@ class Canvas:
                 "fontname": "Arial",
                 "pad": "0.25",
                 "nodesep": "0.18" if self.big else "0.32",
-                "ranksep": "0.3" if self.big else "0.42",
+                "ranksep": "0.3" if self.big or self.direction == "TB" else "0.42",
                 "labelloc": "t",
                 "labeljust": "l",
                 "outputorder": "edgesfirst",
                 "tooltip": plain(self.net.name or "net"),
             },
-            node_attr={"fontname": "Arial", "fontsize": "10", "fontcolor": self.theme.ink, "color": self.theme.ink, "penwidth": "1.1"},
-            edge_attr={"fontname": "Arial", "fontsize": "8.5", "fontcolor": self.theme.faint, "color": self.theme.ink, "arrowsize": "0.65", "penwidth": "1"},
-        )  # fmt: skip
+            node_attr={
+                "fontname": "Arial",
+                "fontsize": "10",
+                "fontcolor": self.theme.ink,
+                "color": self.theme.ink,
+                "penwidth": "1.1",
+            },
+            edge_attr={
+                "fontname": "Arial",
+                "fontsize": "8.5",
+                "fontcolor": self.theme.faint,
+                "color": self.theme.ink,
+                "arrowsize": "0.65",
+                "penwidth": "1",
+            },
+        )
+        if self.big:
+            # Curves take most of the time there, and a big net without fragments has no direction to follow.
+            graph.attr(splines="line")
+            if not self.shape.groups and self.nodes < _TANGLE:
+                graph.attr(layout="sfdp", overlap="prism", outputorder="edgesfirst")
         graph.attr(label=html.label(self._title(kind)))
         return graph
 
     def finish(self, graph: graphviz.Digraph, inner: graphviz.Digraph, kind: str) -> graphviz.Digraph:
         """Put the drawing above the verdicts and the legend."""
-        inner.attr(label=html.label(self._below(kind)), labelloc="b", labeljust="l", peripheries="0", margin="4")
+        inner.attr(
+            label=html.label(self._below(kind)), labelloc="b", labeljust="l", peripheries="0", margin="4"
+        )
         graph.subgraph(inner)
         return graph
 
-    def place(self, graph: graphviz.Digraph, place: Place, *, group: str = "") -> None:
-        """Draw a place: an ellipse with its name, its tokens, and what is known of them."""
+    def place(
+        self, graph: graphviz.Digraph, place: Place, *, group: str = "", sink: Literal["no", "yes"] = "no"
+    ) -> None:
+        """Draw a place: an ellipse with its name, its tokens, what is known of them, and what it collects."""
         name = place.label or words.short_name(place.name, group) or "·"
         tip = place.name + (f"\n{place.type}" if str(place.type) != "unit" else "")
         final = any(place.name == p for marking in self.net.finals for p, _ in marking)
@@ -112,31 +148,72 @@ class Canvas:
         }
         count = self._tokens.get(place.name, 0)
         if self.big:
-            cut = name if len(name) <= 12 else f"{name[:11]}…"
+            cut = words.cut(name)
             dots = f"{self._dots(count)}\n" if count else ""
-            graph.node(self.place_ids[place.name], plain(dots + cut), fontsize="8", height="0.3", width="0.3", **attributes)
+            graph.node(
+                self.place_ids[place.name],
+                plain(dots + cut),
+                fontsize="8",
+                height="0.3",
+                width="0.3",
+                **attributes,
+            )
             return
         lines = []
         if count:
-            lines.append(html.font(html.text(self._dots(count)), size=13, colour=self.theme.token))
-        lines.append(html.font(html.text(name, width=16, limit=80), size=10, weight="bold" if entry or final else ""))
+            lines.append(html.font(html.text(self._dots(count)), size=13, colour=self.theme.dot))
+        lines.append(
+            html.font(html.text(name, width=16, limit=80), size=10, weight="bold" if entry or final else "")
+        )
         of = "" if group else words.type_name(place.type)
         if of and of != name:
             lines.append(html.font(html.text(of, width=20, limit=60), size=8, colour=self.theme.faint))
-        for known in self.found.facts.get(place.name, ())[:4] if self.facts == "on" else ():
-            lines.append(html.font(html.text(known, width=30, limit=180), size=8, colour=self.theme.good, slant="italic"))
+        if sink == "yes":
+            lines.append(
+                html.font(
+                    html.text("- -▶ of contracts that", width=40)
+                    + "<BR/>"
+                    + html.text(f"say → {name}", width=40, limit=60),
+                    size=8,
+                    colour=self.theme.fills[Family.REJECT],
+                )
+            )
+        known = self.found.facts.get(place.name, ())[:4] if self.facts == "on" else ()
+        lines += [
+            html.font(html.text(fact, width=30, limit=180), size=8, colour=self.theme.good, slant="italic")
+            for fact in known
+        ]
         if stamp := badge(self.found, place.name, self.theme):
             lines.append(stamp)
-        inner = "<BR/>".join(lines) if not stamp else html.table(*(html.tr(html.td(line)) for line in lines), cellpadding=0)
+        inner = (
+            "<BR/>".join(lines)
+            if not stamp
+            else html.table(*(html.tr(html.td(line)) for line in lines), cellpadding=0)
+        )
         graph.node(self.place_ids[place.name], html.label(inner), **attributes)
 
     def ends(self, graph: graphviz.Digraph) -> None:
         """Draw where a case begins: a filled dot before each entry place."""
         for i, entry in enumerate(self.net.entries):
             if entry.place in self.place_ids:
-                graph.node(f"in{i}", "", shape="circle", style="filled", fillcolor=self.theme.ink, width="0.14", fixedsize="true", tooltip="a case starts here")
+                graph.node(
+                    f"in{i}",
+                    "",
+                    shape="circle",
+                    style="filled",
+                    fillcolor=self.theme.ink,
+                    width="0.14",
+                    fixedsize="true",
+                    tooltip="a case starts here",
+                )
                 where = "" if entry.where is None or self.big else show(entry.where)
-                graph.edge(f"in{i}", self.place_ids[entry.place], html.label(html.font(html.text(where, width=22, limit=80), size=8, slant="italic")) if where else "")
+                graph.edge(
+                    f"in{i}",
+                    self.place_ids[entry.place],
+                    html.label(html.font(html.text(where, width=22, limit=80), size=8, slant="italic"))
+                    if where
+                    else "",
+                )
 
     def transition(self, graph: graphviz.Digraph, t: Transition, *, group: str = "") -> None:
         """Draw one transition in its role's shape and colour."""
@@ -148,8 +225,22 @@ class Canvas:
         name = t.label or words.short_name(t.name, group) or "·"
         tip = plain(t.name)
         if self.big:
-            cut = name if len(name) <= 12 else f"{name[:11]}…"
-            graph.node(node, plain(cut), shape=look.shape if t.role is not Role.ROUTE else "box", style=look.style, fillcolor=fill, fontcolor=ink, fontsize="8", height="0.2", width="0.3", margin="0.04,0.02", color=outline, penwidth="2.4" if bad else "1", tooltip=tip)
+            cut = words.cut(name)
+            graph.node(
+                node,
+                plain(cut),
+                shape=look.shape if t.role is not Role.ROUTE else "box",
+                style=look.style,
+                fillcolor=fill,
+                fontcolor=ink,
+                fontsize="8",
+                height="0.2",
+                width="0.3",
+                margin="0.04,0.02",
+                color=outline,
+                penwidth="2.4" if bad else "1",
+                tooltip=tip,
+            )
             return
         if t.role is Role.ROUTE:
             self._bar(graph, t, node, name, outline=outline, tip=tip)
@@ -159,33 +250,76 @@ class Canvas:
             lines.append(html.font(html.text(name, width=20, limit=80), size=9.5, colour=ink))
         if what := words.happens(t):
             lines.append(html.font(html.text(what, width=24, limit=80), size=8, colour=ink))
-        lines += [html.font(html.text(line, width=26, limit=120), size=8, colour=ink, slant="italic") for line in self._conditions(t)]
+        lines += [
+            html.font(html.text(line, width=26, limit=120), size=8, colour=ink, slant="italic")
+            for line in self._conditions(t)
+        ]
         if stop := words.cancels(t, self.ordinary):
             lines.append(html.font(html.text(f"✕ {stop}", width=18, limit=120), size=8, colour=ink))
         for told, sign in self.told(t):
-            lines.append(html.font(html.text(f"{sign} {told}", width=22, limit=80), size=7.5, colour=ink, slant="italic"))
+            lines.append(
+                html.font(
+                    html.text(f"{sign} {told}", width=22, limit=80), size=7.5, colour=ink, slant="italic"
+                )
+            )
         stamp = badge(self.found, t.name, self.theme)
         inner = "<BR/>".join(lines)
         if stamp:
-            inner = html.table(*(html.tr(html.td(line)) for line in lines), html.tr(html.td(stamp)), cellpadding=0)
-        graph.node(node, html.label(inner), shape=look.shape, style=look.style, fillcolor=fill, fontcolor=ink, margin="0.06,0.03", height="0.3", width="0.5", color=outline, penwidth="2.6" if bad else "1.1", tooltip=tip)  # fmt: skip
+            inner = html.table(
+                *(html.tr(html.td(line)) for line in lines), html.tr(html.td(stamp)), cellpadding=0
+            )
+        graph.node(
+            node,
+            html.label(inner),
+            shape=look.shape,
+            style=look.style,
+            peripheries=str(look.rims),
+            fillcolor=fill,
+            fontcolor=ink,
+            margin="0.1,0.04" if look.shape == "component" else "0.06,0.03",
+            height="0.3",
+            width="0.5",
+            color=outline,
+            penwidth="2.6" if bad else "1.1",
+            tooltip=tip,
+        )
 
-    def _bar(self, graph: graphviz.Digraph, t: Transition, node: str, name: str, *, outline: str, tip: str) -> None:
+    def _bar(
+        self, graph: graphviz.Digraph, t: Transition, node: str, name: str, *, outline: str, tip: str
+    ) -> None:
         """A route is a thin bar with its name beside it; arcs end at the bar."""
         across = self.direction == "LR"
         size = {"width": 7, "height": 34} if across else {"width": 44, "height": 7}
         bar = html.td("", port="bar", bgcolor=outline, fixedsize="true", **size)
         lines = [html.font(html.text(name, width=18, limit=80), size=9)]
-        lines += [html.font(html.text(line, width=24, limit=120), size=8, colour=self.theme.faint, slant="italic") for line in self._conditions(t, always=True)]
+        lines += [
+            html.font(
+                html.text(line, width=28, limit=120, most=3), size=8, colour=self.theme.faint, slant="italic"
+            )
+            for line in self._conditions(t, always=True)
+        ]
         if stop := words.cancels(t, self.ordinary):
-            lines.append(html.font(html.text(f"✕ {stop}", width=24, limit=120), size=8, colour=self.theme.bad))
-        beside = html.td("<BR/>".join(lines), balign="left" if not across else None, align="left" if not across else None)
+            lines.append(
+                html.font(html.text(f"✕ {stop}", width=24, limit=120), size=8, colour=self.theme.bad)
+            )
+        beside = html.td(
+            "<BR/>".join(lines), balign="left" if not across else None, align="left" if not across else None
+        )
         stamp = badge(self.found, t.name, self.theme)
         extra = [html.tr(html.td(stamp))] if stamp and across else []
         if across:
-            inner = html.table(html.tr(html.td(html.table(html.tr(bar), cellpadding=0))), html.tr(beside), *extra, cellpadding=1)
+            inner = html.table(
+                html.tr(html.td(html.table(html.tr(bar), cellpadding=0))),
+                html.tr(beside),
+                *extra,
+                cellpadding=1,
+            )
         else:
-            cells = [html.td(html.table(html.tr(bar), cellpadding=0)), beside, *([html.td(stamp)] if stamp else [])]
+            cells = [
+                html.td(html.table(html.tr(bar), cellpadding=0)),
+                beside,
+                *([html.td(stamp)] if stamp else []),
+            ]
             inner = html.table(html.tr(*cells), cellpadding=1)
         graph.node(node, html.label(inner), shape="plain", tooltip=tip)
 
@@ -194,10 +328,11 @@ class Canvas:
         node = self.transition_ids[t.name]
         if t.role is not Role.ROUTE or self.big:
             return node
-        return f"{node}:bar:{('w' if side == 'in' else 'e') if self.direction == 'LR' else ('n' if side == 'in' else 's')}"
+        sides = {"LR": {"in": "w", "out": "e"}, "TB": {"in": "n", "out": "s"}}
+        return f"{node}:bar:{sides[self.direction][side]}"
 
     def told(self, t: Transition) -> list[tuple[str, str]]:
-        """Arcs between a contract's step and its scope's state, which are written, not drawn: they would cross everything.
+        """Arcs between a contract's step and its scope's state: written, since drawn they cross everything.
 
         Returns:
             Place and sign of each: taken, put back changed, put, or read.
@@ -210,7 +345,15 @@ class Canvas:
         for place in (*taken, *put, *(r.place for r in t.reads)):
             holder = self.shape.of_place.get(place)
             if holder is not None and holder.kind == "saga":
-                out[place] = "↔" if place in taken and place in put else "from" if place in taken else "to" if place in put else "reads"
+                out[place] = (
+                    "↔"
+                    if place in taken and place in put
+                    else "from"
+                    if place in taken
+                    else "to"
+                    if place in put
+                    else "reads"
+                )
         return list(out.items())
 
     def _conditions(self, t: Transition, *, always: bool = False) -> list[str]:
@@ -233,7 +376,10 @@ class Canvas:
             counts += f"   {n} contract{'s' if n > 1 else ''}"
         notes = []
         if self.big:
-            notes.append(f"Large picture ({self.nodes:,} nodes): names are cut and details left out; the SVG shows whole names as tooltips.")
+            notes.append(
+                f"Large picture ({self.nodes:,} nodes): names are cut and details left out; "
+                "the SVG shows whole names as tooltips."
+            )
         if self.found.report is not None:
             counts += f"   net {self.found.report.net_hash.removeprefix('sha256:')[:8]}"
         head = html.font(html.text(net.name or "net", limit=120), size=15, weight="bold")
@@ -251,13 +397,17 @@ class Canvas:
         return html.table(*rows, cellpadding=4)
 
     def _legend(self, kind: str) -> str:
-        alone = [t for t in self.net.transitions if kind == "expanded" or t.name not in self.shape.of_transition]
+        alone = [
+            t for t in self.net.transitions if kind == "expanded" or t.name not in self.shape.of_transition
+        ]
         used = {LOOKS[t.role].family: None for t in alone}
         cells = []
         for family in (f for f in Family if f in used):
             fill = self.theme.fills[family]
             tags = dict.fromkeys(LOOKS[t.role].tag for t in alone if LOOKS[t.role].family is family)
-            swatch = html.font(html.text(", ".join(tags), width=32), size=8, colour=self.theme.text_on(fill), weight="bold")
+            swatch = html.font(
+                html.text(", ".join(tags), width=32), size=8, colour=self.theme.text_on(fill), weight="bold"
+            )
             meaning = html.font(html.text(WHO[family]), size=8.5, colour=self.theme.faint)
             cells.append(
                 html.td(swatch, bgcolor=fill, border=1, color=self.theme.ink)

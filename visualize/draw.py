@@ -25,6 +25,9 @@ View = Literal["folded", "expanded"]
 MOST_NODES = 6_000
 """Nodes above which no layout is readable or done in time."""
 
+# Above these, a picture that flows to the right is wider than any screen or page.
+_SMALL: dict[View, int] = {"folded": 16, "expanded": 60}
+
 
 def draw(
     net: Net,
@@ -34,20 +37,21 @@ def draw(
     marking: Marking | None = None,
     facts: Facts = "off",
     inscriptions: Inscriptions = "off",
-    direction: Direction = "LR",
+    direction: Direction = "auto",
     theme: Theme = COLOUR,
 ) -> graphviz.Digraph:
     """Draw a net as a graph.
 
     Args:
         net: The net.
-        view: ``folded`` draws each contract, saga scope and human task as one box; ``expanded`` draws every place and
-            transition.
+        view: ``folded`` draws each contract, saga scope and human task as one box; ``expanded``
+            draws every place and transition.
         report: Verdicts to show: badges, outlines of what is refuted, and a table.
         marking: A live case's tokens; without one, the tokens that every case starts with.
         facts: ``on`` writes under each place what the report's proofs know of every token there.
         inscriptions: ``on`` writes guards and what arcs carry.
-        direction: ``LR`` flows to the right, ``TB`` downward.
+        direction: ``LR`` flows to the right, ``TB`` downward; ``auto`` takes the first for a
+            small net, which then fits a screen.
         theme: Colours.
 
     Returns:
@@ -60,10 +64,12 @@ def draw(
         (view, ("folded", "expanded")),
         (facts, ("off", "on")),
         (inscriptions, ("off", "on")),
-        (direction, ("LR", "TB")),
+        (direction, ("LR", "TB", "auto")),
     ):
         if value not in allowed:
-            raise RenderError(f"no such choice: {value!r}", stage="input", hint="choose " + " or ".join(allowed))
+            raise RenderError(
+                f"no such choice: {value!r}", stage="input", hint="choose " + " or ".join(allowed)
+            )
     shape = structure(net)
     nodes = len(net.places) + len(net.transitions)
     if view == "folded":
@@ -72,10 +78,13 @@ def draw(
         raise RenderError(
             f"net {net.name!r} has {nodes:,} nodes in this view, at most {MOST_NODES:,} are drawn",
             stage="input",
-            hint="draw the folded view, or a part of the net" if view == "expanded" else "draw a part of the net",
+            hint="draw the folded view, or a part of the net"
+            if view == "expanded"
+            else "draw a part of the net",
         )
+    flow: Literal["LR", "TB"] = direction if direction != "auto" else "LR" if nodes <= _SMALL[view] else "TB"
     canvas = Canvas(
-        net, shape, findings(net, shape, report), theme, direction, marking, facts, inscriptions, nodes
+        net, shape, findings(net, shape, report), theme, flow, marking, facts, inscriptions, nodes
     )
     return folded(canvas) if view == "folded" else expanded(canvas)
 
@@ -89,7 +98,7 @@ def render_net(
     marking: Marking | None = None,
     facts: Facts = "off",
     inscriptions: Inscriptions = "off",
-    direction: Direction = "LR",
+    direction: Direction = "auto",
     theme: Theme = COLOUR,
     timeout: float = 60.0,
 ) -> bytes:
@@ -102,6 +111,13 @@ def render_net(
         RenderError: The net could not be drawn.
     """
     graph = draw(
-        net, view=view, report=report, marking=marking, facts=facts, inscriptions=inscriptions, direction=direction, theme=theme
+        net,
+        view=view,
+        report=report,
+        marking=marking,
+        facts=facts,
+        inscriptions=inscriptions,
+        direction=direction,
+        theme=theme,
     )
     return render(graph, format=format, timeout=timeout)

@@ -65,7 +65,11 @@ def _attached(canvas: Canvas, group: Group) -> list[Transition]:
     """Transitions that begin or end a scope: the folded view draws them beside its box, this one inside."""
     if group.kind != "saga":
         return []
-    return [t for t in canvas.net.transitions if t.contract == group.id and t.name not in canvas.shape.of_transition]
+    return [
+        t
+        for t in canvas.net.transitions
+        if t.contract == group.id and t.name not in canvas.shape.of_transition
+    ]
 
 
 def _arcs(canvas: Canvas, graph: graphviz.Digraph, t: Transition) -> None:
@@ -86,7 +90,9 @@ def _arcs(canvas: Canvas, graph: graphviz.Digraph, t: Transition) -> None:
             graph.edge(place, into, label)
     for read in t.reads:
         if read.place not in told:
-            graph.edge(canvas.place_ids[read.place], into, _label(canvas, read), style="dashed", arrowhead="dot")
+            graph.edge(
+                canvas.place_ids[read.place], into, _label(canvas, read), style="dashed", arrowhead="dot"
+            )
     for put in t.puts:
         if put.place in told or put.place in both:
             continue

@@ -25,7 +25,13 @@ from provenet.visualize.structure import Group
 
 _RULES = 6
 # Which row of a contract's box an arc leaves from, and how it is drawn.
-_PORTS = {Role.COMMIT: "commit", Role.GIVE_UP: "reject", Role.FAIL: "fail", Role.ABORTED: "aborted", Role.COMPLETE: "completed"}
+_PORTS = {
+    Role.COMMIT: "commit",
+    Role.GIVE_UP: "reject",
+    Role.FAIL: "fail",
+    Role.ABORTED: "aborted",
+    Role.COMPLETE: "completed",
+}
 
 
 def folded(canvas: Canvas) -> graphviz.Digraph:
@@ -37,7 +43,7 @@ def folded(canvas: Canvas) -> graphviz.Digraph:
     boxes = {g.id: f"g{i}" for i, g in enumerate(shape.groups)}
     for place in net.places:
         if place.name not in shape.of_place:
-            canvas.place(graph, place)
+            canvas.place(graph, place, sink="yes" if place.name in canvas.sinks else "no")
     for group in shape.groups:
         inner = {"contract": _contract, "saga": _saga, "human": _human}[group.kind](canvas, group)
         graph.node(boxes[group.id], html.label(inner), shape="plain", tooltip=plain(group.id))
@@ -45,15 +51,18 @@ def folded(canvas: Canvas) -> graphviz.Digraph:
         if t.name not in shape.of_transition:
             canvas.transition(graph, t)
     drawn: set[tuple[str, str, str]] = set()
+    told = canvas.sinks
     for t in net.transitions:
-        for tail, head, label, style in _arcs(canvas, t, boxes):
+        for tail, head, label, style in _arcs(canvas, t, boxes, told):
             if (tail, head, label) not in drawn:
                 drawn.add((tail, head, label))
                 graph.edge(tail, head, label, **style)
     return canvas.finish(outer, graph, "folded")
 
 
-def _arcs(canvas: Canvas, t: Transition, boxes: dict[str, str]) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+def _arcs(
+    canvas: Canvas, t: Transition, boxes: dict[str, str], told: frozenset[str]
+) -> Iterator[tuple[str, str, str, dict[str, str]]]:
     """Arcs of one transition, from or to the box that it is folded into."""
     group = canvas.shape.of_transition.get(t.name)
     across = canvas.direction == "LR"
@@ -85,6 +94,8 @@ def _arcs(canvas: Canvas, t: Transition, boxes: dict[str, str]) -> Iterator[tupl
     for put in t.puts:
         holder = canvas.shape.of_place.get(put.place)
         weight = f"{put.weight}×" if put.weight != 1 else ""
+        if refused and group is not None and group.kind == "contract" and put.place in told:
+            continue
         if holder is None and put.place not in both:
             yield out, canvas.place_ids[put.place], weight, style
         elif holder is not None and group is None:
@@ -116,12 +127,21 @@ def _contract(canvas: Canvas, group: Group) -> str:
     if canvas.direction == "LR":
         rows = []
         for family, name, port, lines in parts:
-            rows += [html.RULE, html.tr(_part_name(canvas, family, name), _part_text(canvas, lines, 30, port))]
+            rows += [
+                html.RULE,
+                html.tr(_part_name(canvas, family, name), _part_text(canvas, lines, 30, port)),
+            ]
         if failing:
-            rows += [html.RULE, html.tr(_part_name(canvas, Family.REJECT, "FAIL"), _part_text(canvas, _failing(failing), 30, "fail"))]
+            rows += [
+                html.RULE,
+                html.tr(
+                    _part_name(canvas, Family.REJECT, "FAIL"),
+                    _part_text(canvas, _failing(canvas, failing), 30, "fail"),
+                ),
+            ]
         return _box(canvas, group, tag, 2, *rows)
     if failing:
-        parts.append((Family.REJECT, "FAIL", "fail", _failing(failing)))
+        parts.append((Family.REJECT, "FAIL", "fail", _failing(canvas, failing)))
     names = html.tr(*(_part_name(canvas, family, name) for family, name, _, _ in parts))
     texts = html.tr(*(_part_text(canvas, lines, 21, port) for _, _, port, lines in parts))
     return _box(canvas, group, tag, len(parts), names, texts)
@@ -148,7 +168,13 @@ def _verify(group: Group, info: ContractInfo | None) -> list[str]:
         return [f"function {judges[0]}", "(opaque to the prover)"]
     if info is None or not info.rules:
         checks = any(t.role is Role.ACCEPT for t in group.transitions)
-        return [f"policy {info.policy}" if info and info.policy else "the guard of accept" if checks else "nothing!"]
+        return [
+            f"policy {info.policy}"
+            if info and info.policy
+            else "the guard of accept"
+            if checks
+            else "nothing!"
+        ]
     rules = words.rules(info)
     more = [f"and {len(rules) - _RULES} more rules"] if len(rules) > _RULES else []
     return [f"*{info.policy}", *rules[:_RULES], *more]
@@ -161,7 +187,10 @@ def _commit(group: Group, info: ContractInfo | None) -> list[str]:
     lines: list[str] = []
     for t in commits:
         if isinstance(t.trigger, Perform):
-            lines += [f"*{t.trigger.handler}", "outside, with a key" if t.trigger.external else "in the database, once"]
+            lines += [
+                f"*{t.trigger.handler}",
+                "outside, with a key" if t.trigger.external else "in the database, once",
+            ]
         else:
             lines.append("passes the token on; no effect")
     if info and info.undo:
@@ -179,9 +208,9 @@ def _reject(group: Group, info: ContractInfo | None) -> list[str]:
     return [there]
 
 
-def _failing(failing: list[Transition]) -> list[str]:
-    targets = dict.fromkeys(p.place for t in failing for p in t.puts)
-    return ["the effect fails for good", f"→ {', '.join(list(targets)[:2])}"]
+def _failing(canvas: Canvas, failing: list[Transition]) -> list[str]:
+    puts = (p.place for t in failing for p in t.puts if p.place not in canvas.shape.of_place)
+    return ["the effect fails for good", f"→ {', '.join(dict.fromkeys(puts))}"]
 
 
 # scopes and people
@@ -192,18 +221,51 @@ def _saga(canvas: Canvas, group: Group) -> str:
     steps = [c for c in canvas.net.contracts if c.saga == group.id]
     rows = []
     for i, step in enumerate(steps[:12], 1):
-        undo = f"↩ {step.undo}" if step.undo else "⚠ cannot be undone" if step.irreversible else "nothing to undo"
-        rows.append(html.tr(html.td(html.font(html.text(f"{i}  {step.id}", width=30), size=9), align="left", balign="left"), html.td(html.font(html.text(undo, width=28), size=9), align="left", balign="left")))
+        undo = (
+            f"↩ {step.undo}"
+            if step.undo
+            else "⚠ cannot be undone"
+            if step.irreversible
+            else "nothing to undo"
+        )
+        rows.append(
+            html.tr(
+                html.td(
+                    html.font(html.text(f"{i}  {step.id}", width=30), size=9), align="left", balign="left"
+                ),
+                html.td(html.font(html.text(undo, width=28), size=9), align="left", balign="left"),
+            )
+        )
     if len(steps) > 12:
-        rows.append(html.tr(html.td(html.font(html.text(f"and {len(steps) - 12} more steps"), size=9), align="left", colspan=2)))
+        rows.append(
+            html.tr(
+                html.td(
+                    html.font(html.text(f"and {len(steps) - 12} more steps"), size=9), align="left", colspan=2
+                )
+            )
+        )
     across = canvas.direction == "LR"
     cells = []
     for t in group.transitions:
         if t.role in {Role.ABORTED, Role.COMPLETE}:
-            said = "aborted: every step is undone, last first" if t.role is Role.ABORTED else "completed: what was committed stays"
+            said = (
+                "aborted: every step is undone, last first"
+                if t.role is Role.ABORTED
+                else "completed: what was committed stays"
+            )
             words_of = html.font(html.text(said, width=48 if across else 20), size=8.5, slant="italic")
-            cells.append(html.td(words_of, port=_PORTS[t.role], align="left", balign="left", colspan=2 if across else None))
-    ends = [piece for c in cells for piece in (html.RULE, html.tr(c))] if across else [html.RULE, html.tr(*cells)] if cells else []
+            cells.append(
+                html.td(
+                    words_of, port=_PORTS[t.role], align="left", balign="left", colspan=2 if across else None
+                )
+            )
+    ends = (
+        [piece for c in cells for piece in (html.RULE, html.tr(c))]
+        if across
+        else [html.RULE, html.tr(*cells)]
+        if cells
+        else []
+    )
     return _box(canvas, group, "saga scope", 2, *([html.RULE] if rows else []), *rows, *ends)
 
 
@@ -216,7 +278,7 @@ def _human(canvas: Canvas, group: Group) -> str:
     for key in dict.fromkeys(_outcome(group, t) for t in group.transitions):
         same = [t for t in group.transitions if _outcome(group, t) == key]
         said = f"{LOOKS[same[0].role].glyph} " + " or ".join(dict.fromkeys(_how(t, group) for t in same))
-        inner = html.font(html.text(said, width=34 if across else 18), size=9.5, weight="bold")
+        inner = html.font(html.text(said, width=34 if across else 24), size=9.5, weight="bold")
         outcomes.append(html.td(inner, port=f"c{key}", align="left", balign="left", valign="top"))
     columns = 1 if across else max(len(outcomes), 1)
     note = html.font(html.text(f"{who or 'anybody'} decides", width=34), size=9.5)
@@ -260,7 +322,12 @@ def _box(canvas: Canvas, group: Group, tag: str, columns: int, *rows: str) -> st
     title += "<BR/>" + html.font(html.text(tag, width=40), size=8, colour=ink)
     cells = [html.td(title, align="left", balign="left")]
     if count := _work_in_flight(canvas, group):
-        cells.append(html.td(html.font(html.text("●" * count if count < 6 else f"● × {count}"), size=13, colour=ink), align="right"))
+        cells.append(
+            html.td(
+                html.font(html.text("●" * count if count < 6 else f"● × {count}"), size=13, colour=ink),
+                align="right",
+            )
+        )
     if stamp := badge(canvas.found, f"group:{group.id}", theme):
         cells.append(html.td(stamp, align="right"))
     head = html.td(html.table(html.tr(*cells), width="100%"), bgcolor=fill, colspan=columns, port="in")
@@ -282,7 +349,9 @@ def _work_in_flight(canvas: Canvas, group: Group) -> int:
 
 def _part_name(canvas: Canvas, family: Family, name: str) -> str:
     fill = canvas.theme.fills[family]
-    return html.td(html.font(html.text(name), size=8.5, colour=canvas.theme.text_on(fill), weight="bold"), bgcolor=fill)
+    return html.td(
+        html.font(html.text(name), size=8.5, colour=canvas.theme.text_on(fill), weight="bold"), bgcolor=fill
+    )
 
 
 def _part_text(canvas: Canvas, lines: list[str], width: int, port: str) -> str:
@@ -290,5 +359,12 @@ def _part_text(canvas: Canvas, lines: list[str], width: int, port: str) -> str:
     shown = []
     for line in lines:
         bold = "bold" if line.startswith("*") else ""
-        shown.append(html.font(html.text(line.removeprefix("*") or "·", width=width, limit=160, most=4), size=9, weight=bold, colour=canvas.theme.ink))
+        shown.append(
+            html.font(
+                html.text(line.removeprefix("*") or "·", width=width, limit=160, most=4),
+                size=9,
+                weight=bold,
+                colour=canvas.theme.ink,
+            )
+        )
     return html.td("<BR/>".join(shown), port=port, align="left", balign="left", valign="top")

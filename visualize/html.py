@@ -13,7 +13,7 @@ _CHUNK = re.compile(r"[^\s_.\-/,;:]*[_.\-/,;:]?\s*|\s+")
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most ``width`` characters, broken at spaces and inside names at ``_ . - /``, else anywhere."""
+    """Lines of at most ``width`` characters, broken at spaces, at ``_ . - /`` in names, else anywhere."""
     out: list[str] = []
     for paragraph in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         line = ""

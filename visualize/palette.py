@@ -1,8 +1,8 @@
 """How each role looks: a shape, a glyph, a tag and a colour that all say the same thing.
 
-The colours follow Okabe & Ito, "Color Universal Design" (2008), darkened and lightened until each family has its own step of
-lightness, so that they stay apart for colour-blind readers and in greyscale. Colour is never the only carrier: within a family the
-shapes differ, and every box carries its role's name.
+The colours follow Okabe & Ito, "Color Universal Design" (2008), darkened and lightened until each family has
+its own step of lightness, so that they stay apart for colour-blind readers and in greyscale. Colour is never
+the only carrier: within a family the shapes differ, and every box carries its role's name.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Look:
         glyph: One character for lists and trace cards.
         tag: The role's name for people.
         style: Graphviz style of the outline.
+        rims: How many outlines.
     """
 
     family: Family
@@ -46,6 +47,7 @@ class Look:
     glyph: str
     tag: str
     style: str = "filled"
+    rims: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Theme:
         bad: Refuted.
         open: Unknown.
         mark: Background of what a reader should look at.
-        token: Tokens in places.
+        dot: Tokens in places.
     """
 
     fills: Mapping[Family, str]
@@ -72,7 +74,7 @@ class Theme:
     bad: str = "#a83a00"
     open: str = "#5b4a8a"
     mark: str = "#fff3a3"
-    token: str = "#111111"
+    dot: str = "#111111"
 
     def text_on(self, fill: str) -> str:
         """Ink or white, whichever reads better on a fill."""
@@ -121,16 +123,16 @@ LOOKS: Mapping[Role, Look] = MappingProxyType({
     Role.INTENT: Look(Family.COMMIT, "note", "▭", "intent"),
     Role.COMMIT: Look(Family.COMMIT, "cylinder", "⛁", "commit"),
     Role.FAIL: Look(Family.REJECT, "octagon", "⊘", "fail"),
-    Role.UNWIND: Look(Family.SAGA, "trapezium", "◁", "unwind"),
+    Role.UNWIND: Look(Family.SAGA, "folder", "◁", "unwind"),
     Role.COMPENSATE: Look(Family.SAGA, "cylinder", "↩", "undo"),
     Role.DISCHARGE: Look(Family.SAGA, "box", "▮", "discharge", "filled,rounded"),
     Role.ABORT: Look(Family.SAGA, "octagon", "◀", "abort"),
-    Role.ABORTED: Look(Family.SAGA, "doubleoctagon", "■", "aborted"),
+    Role.ABORTED: Look(Family.SAGA, "octagon", "■", "aborted", "filled", 2),
     Role.COMPLETE: Look(Family.SAGA, "tab", "□", "complete"),
     Role.APPROVE: Look(Family.HUMAN, "house", "▲", "approve"),
     Role.DENY: Look(Family.HUMAN, "invhouse", "▼", "deny"),
-    Role.TIMER: Look(Family.OUTSIDE, "ellipse", "◉", "timer"),
-    Role.EVENT: Look(Family.OUTSIDE, "parallelogram", "✉", "event"),
+    Role.TIMER: Look(Family.OUTSIDE, "box", "◉", "timer", "filled,rounded", 2),
+    Role.EVENT: Look(Family.OUTSIDE, "component", "✉", "event"),
     Role.KILL: Look(Family.KILL, "octagon", "⬢", "kill switch"),
     Role.ROUTE: Look(Family.PLUMBING, "box", "▬", "route"),
 })  # fmt: skip

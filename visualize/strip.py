@@ -1,11 +1,12 @@
 """A trace as a strip of state differences: what each step takes, what it puts, and who made it happen.
 
-A token is shown by the fields that the step changed. What it carries on from the tokens that it was made of is left out, since the
-reader has seen it.
+A token is shown by the fields that the step changed. What it carries on from the tokens that it was made of
+is left out, since the reader has seen it.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from provenet.visualize.backend import Format, render
 from provenet.visualize.errors import RenderError
 from provenet.visualize.labels import plain
 from provenet.visualize.palette import COLOUR, LOOKS, Theme
+from provenet.visualize.structure import Structure, structure
 
 if TYPE_CHECKING:
     from provenet.verify.verdict import Trace, TraceStep, Verdict
@@ -53,17 +55,25 @@ def trace_graph(
     """
     if columns < 1:
         raise RenderError(f"{columns} columns", stage="input", hint="draw at least one card in a row")
-    cards = list(_cards(_Strip(net, theme, _witness(verdict)), trace, verdict))
-    rows = [html.tr(html.td(_head(net, trace, verdict, theme), colspan=2 * columns, align="left", balign="left"))]
+    cards = list(_cards(_Strip(net, structure(net), theme, _witness(verdict)), trace, verdict))
+    rows = [
+        html.tr(html.td(_head(net, trace, verdict, theme), colspan=2 * columns, align="left", balign="left"))
+    ]
     for i in range(0, len(cards), columns):
         cells = []
+        tallest = max(card.height for card in cards[i : i + columns])
         for card in cards[i : i + columns]:
             last = card is cards[-1]
             arrow = "" if last else html.font(html.text("▶"), size=11, colour=theme.faint)
-            cells += [html.td(card, valign="top", align="left"), html.td(arrow, width=14)]
+            cells += [
+                html.td(card.drawn(tallest, theme), valign="top", align="left"),
+                html.td(arrow, width=14),
+            ]
         rows.append(html.tr(*cells))
     if verdict is not None and verdict.mend:
-        words_of = html.font("Mend: ", size=10, weight="bold") + html.font(html.text(verdict.mend, width=130, limit=600), size=10)
+        words_of = html.font("Mend: ", size=10, weight="bold") + html.font(
+            html.text(verdict.mend, width=130, limit=600), size=10
+        )
         rows.append(html.tr(html.td(words_of, colspan=2 * columns, align="left", balign="left")))
     graph = graphviz.Digraph(
         "trace",
@@ -97,16 +107,53 @@ def draw_trace(
 
 
 @dataclass(frozen=True, slots=True)
+class _Card:
+    """One step: a coloured head and lines below."""
+
+    head: str
+    fill: str
+    lines: tuple[str, ...]
+    bad: bool = False
+
+    @property
+    def height(self) -> float:
+        """Height of the lines in points, near enough."""
+        return sum(_height(line) for line in self.lines)
+
+    def drawn(self, tallest: float, theme: Theme) -> str:
+        """The card as a table, filled up at the bottom: what a layout stretches, it stretches row by row."""
+        body = [html.tr(html.td(line, align="left", balign="left", width=190)) for line in self.lines]
+        if (missing := round(tallest - self.height)) > 2:
+            body.append(html.tr(html.td("", height=missing, cellpadding=0)))
+        return html.table(
+            html.tr(html.td(self.head, bgcolor=self.fill, align="left", balign="left", cellpadding=4)),
+            html.RULE,
+            *body,
+            border=3 if self.bad else 1,
+            color=theme.bad if self.bad else theme.ink,
+            bgcolor=theme.paper,
+            cellpadding=2,
+        )
+
+
+def _height(line: str) -> float:
+    return (line.count("<BR/>") + 1) * 10.8 + 4 + (8 if "<TABLE" in line else 0)
+
+
+@dataclass(frozen=True, slots=True)
 class _Strip:
     """What all cards of a strip share."""
 
     net: Net
+    shape: Structure
     theme: Theme
-    witness: Mapping[str, str]
+    witness: frozenset[tuple[str, str]]
 
     def line(self, sign: str, place: str, fields: list[tuple[str, str]], *, colour: str) -> Iterator[str]:
         """A token that moves: the place, then its changed fields."""
-        yield html.font(html.text(f"{sign} {place}", width=_WIDTH, limit=100), size=9, colour=colour, weight="bold")
+        yield html.font(
+            html.text(f"{sign} {place}", width=_WIDTH, limit=100), size=9, colour=colour, weight="bold"
+        )
         yield from self.fields(fields)
 
     def fields(self, fields: list[tuple[str, str]]) -> Iterator[str]:
@@ -117,41 +164,67 @@ class _Strip:
             said = html.text(f"{path} = {value}" if path else value, width=_WIDTH, limit=120, most=3)
             if (path, value) in marked:
                 inner = html.font(said + " ◀", size=9, weight="bold")
-                yield html.table(html.tr(html.td(inner, bgcolor=self.theme.mark, border=1, color=self.theme.ink)), cellpadding=1)
+                cell = html.td(
+                    inner,
+                    bgcolor=self.theme.mark,
+                    border=1,
+                    color=self.theme.ink,
+                    align="left",
+                    balign="left",
+                )
+                yield html.table(html.tr(cell), cellpadding=1)
             else:
                 yield html.font(said, size=9)
         if len(fields) > len(shown):
-            yield html.font(html.text(f"and {len(fields) - len(shown)} more"), size=8, colour=self.theme.faint)
+            yield html.font(
+                html.text(f"and {len(fields) - len(shown)} more"), size=8, colour=self.theme.faint
+            )
 
     def is_witness(self, path: str, value: str) -> bool:
-        """Whether a field is one that the verdict names: same value, and the same last name where it has one."""
+        """Whether the verdict names a field: same value, and the same last name where it has one."""
         last = path.rsplit(".", 1)[-1]
-        return any(v == value and (k.rsplit(".", 1)[-1] == last or not path) for k, v in self.witness.items())
+        return any(v == value and (name == last or not path) for name, v in self.witness)
 
 
-def _witness(verdict: Verdict | None) -> dict[str, str]:
-    """The witness's values in the form in which fields are shown."""
-    out: dict[str, str] = {}
+def _witness(verdict: Verdict | None) -> frozenset[tuple[str, str]]:
+    """The witness's names and values, the values in the forms in which fields may be shown."""
+    out: set[tuple[str, str]] = set()
     for name, value in (verdict.witness if verdict is not None else {}).items():
-        out[name] = {True: "true", False: "false", None: "null"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
-        if isinstance(value, str) and not value.startswith('"'):
-            out[f"{name} "] = f'"{value}"'
-    return {k.strip() if k.strip() not in out or k == k.strip() else k: v for k, v in out.items()}
+        last = name.rsplit(".", 1)[-1]
+        match value:
+            case None:
+                out.add((last, "null"))
+            case bool():
+                out.add((last, str(value).lower()))
+            case _:
+                out |= {(last, str(value)), (last, json.dumps(str(value), ensure_ascii=False))}
+    return frozenset(out)
 
 
 def _head(net: Net, trace: Trace, verdict: Verdict | None, theme: Theme) -> str:
     steps = f"{len(trace.steps)} step{'' if len(trace.steps) == 1 else 's'}"
     if verdict is None:
         return html.font(html.text(f"{net.name}: {steps}", limit=160), size=14, weight="bold")
-    title = f"✗ {verdict.property}   {verdict.title}" if verdict.status == "REFUTED" else f"{verdict.property}   {verdict.title}"
+    title = (
+        f"✗ {verdict.property}   {verdict.title}"
+        if verdict.status == "REFUTED"
+        else f"{verdict.property}   {verdict.title}"
+    )
     said = html.font(html.text(title, width=100, limit=240), size=14, weight="bold", colour=theme.bad)
-    for words_of in (verdict.reason, f"{net.name}, {steps}" + (f", {verdict.subject}" if verdict.subject else "")):
+    for words_of in (
+        verdict.reason,
+        f"{net.name}, {steps}" + (f", {verdict.subject}" if verdict.subject else ""),
+    ):
         if words_of:
-            said += "<BR/>" + html.font(html.text(words_of, width=130, limit=600), size=10, colour=theme.faint if words_of != verdict.reason else theme.ink)
+            said += "<BR/>" + html.font(
+                html.text(words_of, width=130, limit=600),
+                size=10,
+                colour=theme.faint if words_of != verdict.reason else theme.ink,
+            )
     return said
 
 
-def _cards(strip: _Strip, trace: Trace, verdict: Verdict | None) -> Iterator[str]:
+def _cards(strip: _Strip, trace: Trace, verdict: Verdict | None) -> Iterator[_Card]:
     markings = _replay(strip.net, trace)
     yield _start(strip, trace.start)
     steps = list(enumerate(trace.steps, 1))
@@ -159,10 +232,13 @@ def _cards(strip: _Strip, trace: Trace, verdict: Verdict | None) -> Iterator[str
     for number, step in steps:
         if cut and MOST_STEPS // 2 < number <= len(steps) - MOST_STEPS // 2:
             if number == MOST_STEPS // 2 + 1:
-                yield html.table(html.tr(html.td(html.font(html.text(f"… {len(steps) - MOST_STEPS} steps are left out …"), size=11, slant="italic"))), cellpadding=12)
+                said = html.font(
+                    html.text(f"{len(steps) - MOST_STEPS:,} steps are not drawn"), size=9, slant="italic"
+                )
+                yield _frame(strip, "…", "and so on", strip.theme.paper, [said])
             continue
         bad = verdict is not None and verdict.status == "REFUTED" and number == len(steps)
-        yield _card(strip, number, step, markings[number - 1], markings[number], verdict if bad else None)
+        yield _card(strip, number, step, (markings[number - 1], markings[number]), verdict if bad else None)
 
 
 def _replay(net: Net, trace: Trace) -> list[Marking]:
@@ -180,29 +256,46 @@ def _replay(net: Net, trace: Trace) -> list[Marking]:
     return markings
 
 
-def _start(strip: _Strip, start: Marking) -> str:
+def _start(strip: _Strip, start: Marking) -> _Card:
     entries = [e.place for e in strip.net.entries]
     lines: list[str] = []
     for place in [p for p in entries if start.count(p)] or list(start)[:3]:
         for token in start[place][:2]:
-            lines += strip.line("+", place, list(_leaves(strip.net.place(place).type, token)), colour=strip.theme.good)
-    return _frame(strip, "0", "the case starts", strip.theme.paper, lines or [html.font(html.text("with no input"), size=9)])
+            lines += strip.line(
+                "+", place, list(_leaves(strip.net.place(place).type, token)), colour=strip.theme.good
+            )
+    return _frame(
+        strip,
+        "0",
+        "the case starts",
+        strip.theme.paper,
+        lines or [html.font(html.text("with no input"), size=9)],
+    )
 
 
-def _card(strip: _Strip, number: int, step: TraceStep, before: Marking, after: Marking, broken: Verdict | None) -> str:
+def _card(
+    strip: _Strip, number: int, step: TraceStep, markings: tuple[Marking, Marking], broken: Verdict | None
+) -> _Card:
     net, theme = strip.net, strip.theme
     t = net.transition(step.transition)
     look = LOOKS[t.role]
-    lines = [html.font(html.text(words.who_acts(net, t), width=_WIDTH + 4, limit=160), size=9, slant="italic")]
+    lines = [
+        html.font(html.text(words.who_acts(net, t), width=_WIDTH + 4, limit=160), size=9, slant="italic")
+    ]
     for fresh in t.fresh:
         leaves = list(_leaves(fresh.type, step.binding[fresh.var]))
         lines.append(html.font(html.text(f"{fresh.var} :="), size=9, weight="bold"))
         lines += strip.fields(leaves)
-    lines += _moves(strip, t, step.binding, before, after)
+    lines += _moves(strip, t, step.binding, *markings)
     if step.note:
         lines.append(html.font(html.text(step.note, width=_WIDTH + 2, limit=240), size=9, colour=theme.faint))
     if broken is not None:
-        said = html.font(html.text(f"✗ breaks {broken.property}", width=_WIDTH - 6, limit=90), size=10, colour="#ffffff", weight="bold")
+        said = html.font(
+            html.text(f"✗ breaks {broken.property}", width=_WIDTH - 6, limit=90),
+            size=10,
+            colour="#ffffff",
+            weight="bold",
+        )
         lines.append(html.table(html.tr(html.td(said, bgcolor=theme.bad)), cellpadding=3))
     name = t.label or words.short_name(t.name, t.contract)
     title = f"{look.glyph} {look.tag.upper()}  {t.contract or name}"
@@ -211,7 +304,9 @@ def _card(strip: _Strip, number: int, step: TraceStep, before: Marking, after: M
     return _frame(strip, str(number), title, theme.fills[look.family], lines, bad=broken is not None)
 
 
-def _moves(strip: _Strip, t: Transition, binding: Mapping[str, Value], before: Marking, after: Marking) -> Iterator[str]:
+def _moves(
+    strip: _Strip, t: Transition, binding: Mapping[str, Value], before: Marking, after: Marking
+) -> Iterator[str]:
     """Tokens that are gone and tokens that are new, and what of them is new."""
     net, theme = strip.net, strip.theme
     known: dict[str, set[str]] = {}
@@ -225,19 +320,33 @@ def _moves(strip: _Strip, t: Transition, binding: Mapping[str, Value], before: M
         if place in t.resets and gone > 0 and place not in {a.place for a in t.takes}:
             emptied += gone
         elif gone > 0:
-            yield html.font(html.text(f"− {place}" + (f" × {gone}" if gone > 1 else ""), width=_WIDTH, limit=100), size=9, colour=theme.bad)
+            yield html.font(
+                html.text(f"− {place}" + (f" × {gone}" if gone > 1 else ""), width=_WIDTH, limit=100),
+                size=9,
+                colour=theme.bad,
+            )
     if emptied:
-        yield html.font(html.text(f"✕ {emptied} token{'s' if emptied > 1 else ''} of other work cancelled"), size=9, colour=theme.bad)
+        yield html.font(
+            html.text(f"✕ {emptied} token{'s' if emptied > 1 else ''} of other work cancelled"),
+            size=9,
+            colour=theme.bad,
+        )
     for place in dict.fromkeys(p.place for p in t.puts):
         of = net.place(place).type
         new = list((Counter(after[place]) - Counter(before[place])).elements())
         if not new and place in {a.place for a in t.takes}:
             continue
+        # The witness is followed through the places that people know, not through a contract's inside.
+        telling = place not in strip.shape.of_place
         for token in new[:3] or [None]:
             fields = [] if token is None else [
                 (path, value)
                 for path, value in _leaves(of, token)
-                if (value not in known.get(path.rsplit(".", 1)[-1], set()) or strip.is_witness(path, value)) and not _hidden(path, value)
+                if not _hidden(path, value)
+                and (
+                    value not in known.get(path.rsplit(".", 1)[-1], set())
+                    or (telling and strip.is_witness(path, value))
+                )
             ]  # fmt: skip
             yield from strip.line("+", place, fields, colour=theme.good)
 
@@ -247,21 +356,13 @@ def _hidden(path: str, value: str) -> bool:
     return path.rsplit(".", 1)[-1] in _NOISE and value in {"1", "null"}
 
 
-def _frame(strip: _Strip, number: str, title: str, fill: str, lines: list[str], *, bad: bool = False) -> str:
-    theme = strip.theme
-    ink = theme.text_on(fill)
+def _frame(
+    strip: _Strip, number: str, title: str, fill: str, lines: list[str], *, bad: bool = False
+) -> _Card:
+    ink = strip.theme.text_on(fill)
     head = html.font(html.text(f"{number}   "), size=11, colour=ink, weight="bold")
     head += html.font(html.text(title, width=_WIDTH, limit=120), size=9.5, colour=ink, weight="bold")
-    body = (html.tr(html.td(line, align="left", balign="left", width=170)) for line in lines)
-    return html.table(
-        html.tr(html.td(head, bgcolor=fill, align="left", balign="left", cellpadding=4)),
-        html.RULE,
-        *body,
-        border=3 if bad else 1,
-        color=theme.bad if bad else theme.ink,
-        bgcolor=theme.paper,
-        cellpadding=2,
-    )
+    return _Card(head, fill, tuple(lines), bad)
 
 
 def _leaves(of: Type, value: Value, path: str = "") -> Iterator[tuple[str, str]]:

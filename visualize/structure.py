@@ -51,8 +51,9 @@ class Structure:
 def structure(net: Net) -> Structure:
     """Find the groups of a net by the contract ids, roles and triggers of its transitions.
 
-    An interior place is found by what the fragment's roles do with it, and counts as one only when no transition outside touches it (resets
-    aside) and no case starts, ends or rests there. So the names of places do not matter, and nothing is hidden by accident.
+    An interior place is found by what the fragment's roles do with it, and counts as one only when no other
+    transition touches it (resets aside) and no case starts, ends or rests there. So the names of places do
+    not matter, and nothing is hidden by accident.
     """
     members: dict[tuple[Kind, str], list[Transition]] = {}
     sagas = {s.id: s for s in net.sagas}
@@ -105,7 +106,7 @@ def _interior(net: Net, kind: Kind, name: str, members: list[Transition]) -> Ite
         touching = {
             t.name
             for t in net.transitions
-            if any(arc.place == place for arc in (*t.takes, *t.reads, *t.puts))
+            if place in {*(a.place for a in t.takes), *(r.place for r in t.reads), *(p.place for p in t.puts)}
         }
         if touching <= mine:
             yield place
@@ -115,7 +116,9 @@ def _handed_on(members: list[Transition]) -> Iterator[str]:
     """Places by which the steps of a contract hand on to one another."""
     for t in members:
         match t.role:
-            case Role.PROPOSE | Role.FAULT | Role.RETRY | Role.REJECT | Role.ACCEPT | Role.INTENT | Role.UNWIND:
+            case (
+                Role.PROPOSE | Role.FAULT | Role.RETRY | Role.REJECT | Role.ACCEPT | Role.INTENT | Role.UNWIND
+            ):
                 yield from (p.place for p in t.puts)
             case _:
                 pass
@@ -127,7 +130,7 @@ def _handed_on(members: list[Transition]) -> Iterator[str]:
 
 
 def ordinary_places(net: Net, shape: Structure) -> frozenset[str]:
-    """Places whose tokens are ordinary work: not a scope's state, a commit in flight, an undo token, a final or a resting place."""
+    """Places of ordinary work: no scope's state, commit in flight, undo token, final or resting place."""
     stays = {p for final in net.finals for p, _ in final} | set(net.resting)
     for group in shape.groups:
         if group.kind == "saga":

@@ -23,7 +23,6 @@ from provenet.nets.net import (
     Transition,
 )
 from provenet.nets.schema import RecordType, Type, UnitType
-from provenet.visualize.palette import LOOKS
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
@@ -53,6 +52,11 @@ def type_name(of: Type) -> str:
     if isinstance(of, RecordType):
         return of.name
     return str(of)
+
+
+def cut(name: str, most: int = 14) -> str:
+    """A long name with its middle left out: beginnings are often alike, ends tell."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
 def short_name(name: str, group: str) -> str:
@@ -108,12 +112,13 @@ def who_acts(net: Net, t: Transition) -> str:
         case Signal(event):
             return "somebody pulls the kill switch" if t.role is Role.KILL else f"the outside sends {event}"
         case _:
-            return f"by itself: {LOOKS[t.role].tag}"
+            return "by itself"
 
 
 def rules(info: ContractInfo) -> list[str]:
-    """The rules of a policy as text over the proposal's fields."""
-    return [without_proposal(show(r.expr)) for r in info.rules]
+    """The rules of a policy as text over the proposal's fields; a long one by its name."""
+    texts = [(without_proposal(show(r.expr)), r.name) for r in info.rules]
+    return [name if len(text) > 70 and name and len(name) < len(text) else text for text, name in texts]
 
 
 def without_proposal(text: str) -> str:
