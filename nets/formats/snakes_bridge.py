@@ -33,7 +33,10 @@ from provenet.nets.net import Net, Place, Put, Read, Take, Transition
 from provenet.nets.schema import UNIT, UNIT_VALUE, Type, UnitType, Value
 
 OUTSIDE = "outside "
-"""The place that feeds variable ``v`` of transition ``t`` is called ``outside t.v``."""
+"""The place that feeds variable ``v`` of transition ``t`` is called ``outside t.v``.
+
+A transition without any input takes from and puts back to a place ``outside t``.
+"""
 
 
 def to_snakes(
@@ -79,6 +82,8 @@ def to_snakes(
         both = sorted(set(t.resets) & {a.place for a in arcs})
         if both:
             wrong.add(f"transition {t.name!r}", f"empties {both[0]!r}, and has another arc there")
+        if net.has_place(t.name):
+            wrong.add(f"transition {t.name!r}", "has the name of a place", "SNAKES wants them to differ")
     wrong.raise_if_any("SNAKES cannot express this")
 
     made = PetriNet(net.name)
@@ -88,6 +93,9 @@ def to_snakes(
         for fresh in t.fresh:
             values = [_to_token(v, fresh.type) for v in dict.fromkeys(outside[t.name, fresh.var])]
             made.add_place(SnakesPlace(f"{OUTSIDE}{t.name}.{fresh.var}", values))
+        if not (t.takes or t.reads or t.resets or t.fresh):
+            # SNAKES finds no mode of a transition that has no input.
+            made.add_place(SnakesPlace(f"{OUTSIDE}{t.name}", [_black()]))
     for i, t in enumerate(net.transitions):
         _add_transition(made, net, t, i)
     return made
@@ -106,7 +114,10 @@ def from_snakes(petri_net: Any) -> Net:
 
     wrong = Mistakes(f"SNAKES net {petri_net.name!r}")
     places, initial = [], []
+    ours = {f"{OUTSIDE}{t.name}" for t in petri_net.transition()}
     for place in sorted(petri_net.place(), key=lambda p: str(p.name)):
+        if place.name in ours:
+            continue
         if any(token != dot for token in place.tokens):
             wrong.add(f"place {place.name!r}", "holds tokens that are not black")
         places.append(Place(str(place.name), UNIT))
@@ -122,6 +133,8 @@ def from_snakes(petri_net: Any) -> Net:
         resets: list[str] = []
         puts: list[Put] = []
         for place, label in sorted(transition.input(), key=lambda arc: str(arc[0].name)):
+            if place.name in ours:
+                continue
             counts = _count(label, f"{where}, arc from {place.name!r}", wrong)
             if counts["take"]:
                 takes.append(Take(str(place.name), None, counts["take"]))
@@ -130,6 +143,8 @@ def from_snakes(petri_net: Any) -> Net:
             if counts["flush"]:
                 resets.append(str(place.name))
         for place, label in sorted(transition.output(), key=lambda arc: str(arc[0].name)):
+            if place.name in ours:
+                continue
             counts = _count(label, f"{where}, arc into {place.name!r}", wrong)
             if counts["flush"]:
                 wrong.add(where, f"pours a whole place into {place.name!r}")
@@ -212,6 +227,9 @@ def _add_transition(made: Any, net: Net, t: Transition, number: int) -> None:
         feed = f"{OUTSIDE}{t.name}.{fresh.var}"
         inputs[feed] = [Variable(names[fresh.var])]
         outputs[feed] = [Variable(names[fresh.var])]
+    if not (inputs or t.resets):
+        inputs[f"{OUTSIDE}{t.name}"] = [SnakesValue(dot)]
+        outputs[f"{OUTSIDE}{t.name}"] = [SnakesValue(dot)]
     for i, put in enumerate(t.puts):
         built = [SnakesValue(dot)] * put.weight if put.expr is None else None
         if built is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
+from provenet.nets.errors import ExprError
 from provenet.nets.expr.ast import Compare, Const, Expr, Var
 from provenet.nets.expr.normal import normal
 from provenet.nets.net import (
@@ -42,6 +43,7 @@ from provenet.nets.schema import (
     OptionalType,
     RecordType,
     Type,
+    Value,
 )
 from tests.nets.strategies import ORDER, TIER, expressions, types, values
 
@@ -61,7 +63,7 @@ def pt_nets(
     resets: bool = True,
     most_tokens: int = 3,
 ) -> Net:
-    """P/T nets with weights, read arcs and reset arcs; a transition resets no place that it has another arc to."""
+    """P/T nets with weights, read arcs and reset arcs; a reset place has no other arc there."""
     places = draw(st.lists(names, min_size=1, max_size=5, unique=True))
     transitions = []
     for name in draw(st.lists(names, max_size=5, unique=True)):
@@ -82,11 +84,12 @@ def pt_nets(
             )
         )
     counts = st.dictionaries(st.sampled_from(places), st.integers(1, most_tokens))
+    marked = draw(counts)
     return Net(
         draw(names),
         tuple(Place(p) for p in places),
         tuple(transitions),
-        initial=tuple((p, (UNIT_VALUE,) * n) for p, n in draw(counts).items()),
+        initial=tuple((p, (UNIT_VALUE,) * marked[p]) for p in places if p in marked),
         finals=tuple(tuple(draw(counts).items()) for _ in range(draw(st.integers(0, 2)))),
         resting=tuple(draw(st.lists(st.sampled_from(places), unique=True, max_size=1))),
     )
@@ -108,7 +111,15 @@ def own_names(of: Type) -> Type:
 
 def conditions(var: str, of: Type) -> st.SearchStrategy[Expr]:
     """Comparisons of a variable with a value of its type."""
-    return values(of).map(lambda v: normal(Compare("==", Var(var), Const(v, of)), {var: of}))
+
+    def compared(value: Value) -> Expr | None:
+        try:
+            return normal(Compare("==", Var(var), Const(value, of)), {var: of})
+        except ExprError:
+            return None  # a list of lists, some of them empty, is no literal of the language
+
+    found = values(of).map(compared).filter(lambda e: e is not None)
+    return cast("st.SearchStrategy[Expr]", found)
 
 
 PLACE_TYPES = st.just(UNIT) | st.just(ORDER) | st.just(TIER) | types(depth=2).map(own_names)
@@ -119,7 +130,7 @@ FRESH_TYPES = types(depth=1).map(own_names)
 def coloured_nets(draw: DrawFn) -> Net:
     """Nets that use every part of a net, with well-typed expressions in normal form."""
     # The strategy of expressions looks into a variable ``o``, so there is always an order to take.
-    places = (Place("orders", ORDER),)
+    places: tuple[Place, ...] = (Place("orders", ORDER),)
     places += tuple(
         Place(name, draw(PLACE_TYPES), None, draw(st.sampled_from(("", "étiquette"))))
         for name in draw(st.lists(NAMES, max_size=3, unique=True))
@@ -134,10 +145,12 @@ def coloured_nets(draw: DrawFn) -> Net:
     first = places[-1]
     where = draw(st.none() | conditions("it", first.type))
     inputs, proposal = draw(PLACE_TYPES), draw(PLACE_TYPES)
+    condition = conditions("proposal", proposal) | conditions("inputs", inputs)
+    opaque = draw(st.sampled_from(("no", "function")))
     rules = tuple(
         Rule(
             f"rule {i}",
-            draw(conditions("proposal", proposal) | conditions("inputs", inputs)),
+            draw(condition),
             retryable=draw(st.booleans()),
         )
         for i in range(draw(st.integers(0, 2)))
@@ -151,11 +164,7 @@ def coloured_nets(draw: DrawFn) -> Net:
         initial=tuple(marked.items()),
         finals=(((places[-1].name, draw(st.integers(1, 3))),),),
         resting=(first.name,),
-        contracts=(
-            ContractInfo(
-                "c", proposal, "policy v1", rules, inputs, draw(st.sampled_from(("no", "function")))
-            ),
-        ),
+        contracts=(ContractInfo("c", proposal, "policy v1", rules, inputs, opaque),),
         requirements=(
             Requirement("SDB-1"),
             Requirement(

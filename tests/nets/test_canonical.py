@@ -146,8 +146,9 @@ JSON = st.recursive(
 def test_any_json_is_a_net_or_a_format_error(key: str, junk: Any) -> None:
     try:
         net_from_json(small(**{key: junk}))
-    except (FormatError, NetError) as error:
-        assert str(error)
+    except (FormatError, NetError):
+        return
+    VALIDATOR.validate(small(**{key: junk}))
 
 
 def test_the_hash_is_the_same_in_every_process() -> None:
@@ -304,8 +305,8 @@ def test_types_that_grow_without_end_are_refused() -> None:
 
     with pytest.raises(FormatError, match="parts in"):
         net_from_json(small(types={f"T{n}": doubled(n) for n in range(30)}))
-    with pytest.raises(FormatError, match="nests deeper|levels"):
-        chain = {f"T{n}": {"fields": [{"name": "a", "type": {"record": f"T{n + 1}"}}]} for n in range(5_000)}
+    chain = {f"T{n}": {"fields": [{"name": "a", "type": {"record": f"T{n + 1}"}}]} for n in range(5_000)}
+    with pytest.raises(FormatError, match="levels"):
         net_from_json(small(types={**chain, "T5000": {"fields": []}}))
 
 

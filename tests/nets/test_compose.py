@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provenet.nets.build import NetBuilder
+from provenet.nets.check import check_net
+from provenet.nets.compose import fuse, prefixed
+from provenet.nets.errors import NetError
+from provenet.nets.formats.canonical import content_hash, dumps, loads
+from provenet.nets.formats.graph import incidence
+from provenet.nets.net import (
+    Choice,
+    ContractInfo,
+    Entry,
+    Net,
+    OnFailure,
+    Perform,
+    Place,
+    Put,
+    Requirement,
+    SagaInfo,
+    Signal,
+    Take,
+    Transition,
+)
+from provenet.nets.schema import INT, UNIT_VALUE
+from tests.nets.net_strategies import coloured_nets, pt_nets
+
+NETS = coloured_nets() | pt_nets()
+
+
+@given(net=NETS)
+@settings(max_examples=40)
+def test_composing_with_an_empty_net_changes_nothing(net: Net) -> None:
+    assert fuse(net, name=net.name) in (net, fuse(net, Net("empty"), name=net.name))
+    whole = fuse(net, Net("empty"), name=net.name)
+    assert whole.places == net.places
+    assert whole.transitions == net.transitions
+    assert set(whole.finals) == set(net.finals)
+    assert whole.entries == net.entries
+    assert dict(whole.initial) == dict(net.initial)
+
+
+@given(
+    net=NETS, prefixes=st.lists(st.sampled_from(("a", "b", "a.b", "")), min_size=2, max_size=2, unique=True)
+)
+@settings(max_examples=60)
+def test_prefixes_tell_nets_apart_and_keep_them_whole(net: Net, prefixes: list[str]) -> None:
+    one, two = (prefixed(net, p) for p in prefixes)
+    assert content_hash(one) != content_hash(two)
+    assert content_hash(prefixed(loads(dumps(net)), prefixes[0])) == content_hash(one)
+    assert not check_net(one)
+    assert not check_net(two)
+
+
+@given(one=NETS, two=NETS, data=st.data())
+@settings(max_examples=60)
+def test_the_skeleton_of_the_whole_is_the_union(one: Net, two: Net, data: st.DataObject) -> None:
+    a, b = prefixed(one, "a"), prefixed(two, "b")
+    pairs = [(p.name, q.name) for p in a.places for q in b.places if p.type == q.type]
+    joined = dict(data.draw(st.lists(st.sampled_from(pairs), max_size=2)) if pairs else [])
+    try:
+        whole = fuse(a, b, name="ab", places=joined)
+    except NetError as error:
+        # Two entries with conditions of their own cannot become one.
+        if {m.code for m in error.mistakes} != {"PN122"}:
+            raise
+        return
+    expected = {}
+    for part in (incidence(a), incidence(b)):
+        for t, weights in part.takes.items():
+            moved: dict[str, int] = {}
+            for p, w in weights.items():
+                moved[joined.get(p, p)] = moved.get(joined.get(p, p), 0) + w
+            expected[t] = moved
+    assert incidence(whole).takes == expected
+    assert len(whole.places) == len(a.places) + len(b.places) - len(joined)
+    assert sum(len(t) for _, t in whole.initial) == sum(len(t) for n in (a, b) for _, t in n.initial)
+
+
+def step(name: str) -> Net:
+    """A net from ``in`` to ``out``."""
+    t = Transition("go", takes=(Take("in", "x"),), puts=(Put("out", None),), contract="c")
+    return Net(
+        name,
+        (Place("in", INT), Place("out")),
+        (t,),
+        entries=(Entry("in"),),
+        finals=((("out", 1),),),
+        contracts=(ContractInfo("c", INT),),
+        requirements=(
+            Requirement("SDB"),
+            Requirement("bound", (("place", "out"), ("n", 1), ("handler", "out"))),
+        ),
+    )
+
+
+def test_one_after_the_other_and_side_by_side() -> None:
+    feed = Net(
+        "feed",
+        (Place("start"), Place("done", INT)),
+        (Transition("t", takes=(Take("start"),)),),
+        entries=(Entry("start"),),
+        finals=((("done", 1),),),
+    )
+    a, b = prefixed(feed, "a"), prefixed(step("s"), "b")
+    line = fuse(a, b, name="line", places={"a.done": "b.in"})
+    assert [e.place for e in line.entries] == ["a.start"]
+    assert line.finals == ((("b.out", 1),),)
+    assert not line.has_place("a.done")
+    both = fuse(a, b, name="both")
+    assert both.finals == ((("a.done", 1), ("b.out", 1)),)
+    assert [e.place for e in both.entries] == ["a.start", "b.in"]
+
+
+def test_what_a_prefix_touches() -> None:
+    net = Net(
+        "n",
+        (Place("p"), Place("q"), Place("r")),
+        (
+            Transition("act", takes=(Take("p"),), contract="c", trigger=Perform("crm.write")),
+            Transition("oops", takes=(Take("p"),), contract="c", trigger=OnFailure("act")),
+            Transition("ask", takes=(Take("q"),), trigger=Choice("review", "yes")),
+            Transition("hear", trigger=Signal("news")),
+        ),
+        contracts=(ContractInfo("c", INT, saga="s"),),
+        sagas=(SagaInfo("s", "p", "q", "r"),),
+        requirements=(Requirement("precedes", (("first", "ask"), ("handler", "act"), ("of", ("c", "x")))),),
+    )
+    moved = prefixed(net, "a")
+    act, oops, ask, hear = moved.transitions
+    assert (act.name, act.contract, act.trigger) == ("a.act", "a.c", Perform("crm.write"))
+    assert oops.trigger == OnFailure("a.act")
+    assert ask.trigger == Choice("a.review", "yes")
+    assert hear.trigger == Signal("news")
+    assert moved.contracts[0].saga == "a.s"
+    assert moved.sagas == (SagaInfo("a.s", "a.p", "a.q", "a.r"),)
+    assert dict(moved.requirements[0].args) == {"first": "a.ask", "handler": "act", "of": ("a.c", "x")}
+
+
+def test_mistakes_of_fusing_come_together() -> None:
+    one, two = step("s"), prefixed(step("s"), "b")
+    with pytest.raises(NetError) as caught:
+        fuse(one, one, two, name="x", places={"in": "b.inn", "out": "b.out", "b.out": "out"})
+    assert {m.code for m in caught.value.mistakes} == {"PN101", "PN104", "PN121"}
+    with pytest.raises(NetError, match="PN120"):
+        fuse(one, two, name="x", places={"in": "b.out"})
+    full = Net("f", (Place("f", capacity=1),), initial=(("f", (UNIT_VALUE,)),))
+    with pytest.raises(NetError, match="PN107"):
+        fuse(prefixed(full, "a"), prefixed(full, "b"), name="x", places={"a.f": "b.f"})
+
+
+def test_a_builder_takes_in_a_finished_net() -> None:
+    outer = NetBuilder("outer")
+    start = outer.entry("start", int)
+    end = outer.final("end")
+    refs = outer.include(step("s"), prefix="sub", fuse={"in": start, "out": end})
+    assert refs == {"in": start, "out": end}
+    net = outer.build()
+    assert [p.name for p in net.places] == ["start", "end"]
+    assert [t.name for t in net.transitions] == ["sub.go"]
+    assert net.contracts[0].id == "sub.c"
+    assert net.requirements[1].arg("place") == "end"
+    assert net.requirements[1].arg("handler") == "out"
+    wrong = NetBuilder("wrong")
+    wrong.include(step("s"), prefix="sub", fuse={"inn": wrong.place("a"), "in": wrong.place("b")})
+    with pytest.raises(NetError) as caught:
+        wrong.build()
+    assert {m.code for m in caught.value.mistakes} >= {"PN104", "PN120"}
