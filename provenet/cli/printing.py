@@ -1,0 +1,222 @@
+"""What people and programs see: text, JSON, progress on the terminal, and errors that mend themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from provenet.nets.errors import NetError, ProvenetError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+ISSUES = "the project's issue tracker"
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for programs in place of text.")]
+
+
+class ExitCode(enum.IntEnum):
+    """What the process ends with."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    UNKNOWN = 3
+
+
+class Failed(ProvenetError):
+    """A command that was understood and did not succeed: exit code 1."""
+
+
+class Unusable(ProvenetError):
+    """Something that the user gave cannot be used: exit code 2."""
+
+
+class Out:
+    """Where a command's output goes: text for people, or one JSON document for programs.
+
+    Args:
+        as_json: Whether programs read it; text for people is then left out.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """The terminal, for text."""
+        if self._console is None:
+            self._console = _console(stderr=False)
+        return self._console
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """A line for people; it is never cut."""
+        if not self.as_json:
+            self.console.print(text, style=style or None, markup=False, soft_wrap=True)
+
+    def show(self, renderable: Any) -> None:
+        """Anything that rich can print, for people."""
+        if not self.as_json:
+            self.console.print(renderable, markup=False)
+
+    def rows(self, rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2) -> None:
+        """A table without lines, for people."""
+        if self.as_json or not rows:
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(head), pad_edge=False)
+        for name in head or rows[0]:
+            table.add_column(Text(name) if head else "", overflow="fold", header_style="dim")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        from rich.padding import Padding
+
+        self.show(Padding(table, (0, 0, 0, indent)))
+
+    def data(self, data: Any) -> None:
+        """The document for programs."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def progress(what: str, *, quiet: bool = False) -> Iterator[Progress | None]:
+    """A progress display on the terminal; ``None`` where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        console=_console(stderr=True),
+        transient=True,
+    ) as shown:
+        shown.add_task(what, total=None, note="")
+        yield shown
+
+
+def explain(error: BaseException, *, as_json: bool) -> int:
+    """Tell the user what went wrong.
+
+    Returns:
+        The exit code.
+    """
+    if os.environ.get("PROVENET_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, ProvenetError):
+        code = _exit_code(error)
+        if as_json:
+            sys.stdout.write(
+                json.dumps({"error": error_data(error), "exit_code": int(code)}, indent=2) + "\n"
+            )
+        else:
+            sys.stderr.write(error_text(error) + "\n")
+        return code
+    if isinstance(error, OSError):
+        return explain(
+            Unusable(
+                f"{error.strerror or error}",
+                where=str(error.filename or ""),
+                hint="check the name, the permissions and the free space",
+            ),
+            as_json=as_json,
+        )
+    said = f"{type(error).__name__}: {error}"
+    if as_json:
+        sys.stdout.write(json.dumps({"error": {"message": said, "code": "BUG"}, "exit_code": 1}) + "\n")
+    sys.stderr.write(
+        f"provenet has a bug: {said}\n"
+        f"  please report it on {ISSUES}, with the command and what it prints under PROVENET_DEBUG=1\n"
+    )
+    return ExitCode.FAILED
+
+
+def error_text(error: ProvenetError) -> str:
+    """An error as people read it."""
+    if not isinstance(error, NetError):
+        return str(error)
+    lines = []
+    for m in error.mistakes:
+        lines.append(f"{m.where}  {m.code}  {m.message}")
+        lines += [f"    {hint}" for hint in m.hint.splitlines() if hint]
+    count = len(error.mistakes)
+    lines.append(f"{count} mistake{'' if count == 1 else 's'}; nothing was verified.")
+    return "\n".join(lines)
+
+
+def error_data(error: ProvenetError) -> dict[str, Any]:
+    """An error as programs read it."""
+    data: dict[str, Any] = {
+        "code": error.code,
+        "message": error.message,
+        "where": error.where,
+        "hint": error.hint,
+    }
+    if isinstance(error, NetError):
+        data["mistakes"] = [
+            {"code": m.code, "where": m.where, "message": m.message, "hint": m.hint} for m in error.mistakes
+        ]
+    reasons = getattr(error, "reasons", None)
+    if reasons is not None:
+        data["reasons"] = list(reasons)
+    return data
+
+
+def stop(code: ExitCode) -> NoReturn:
+    """End the command with a code, when all is printed."""
+    raise typer.Exit(int(code))
+
+
+def short_value(data: Any, limit: int = 100) -> str:
+    """JSON data as people write it: ``{discount_pct: 31, term_months: 12}``."""
+    text = _plain(data)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 case``, ``2,345 cases``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _plain(data: Any) -> str:
+    match data:
+        case Mapping():
+            return "{" + ", ".join(f"{k}: {_plain(v)}" for k, v in data.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_plain, data)) + "]"
+        case _:
+            return json.dumps(data, ensure_ascii=False, default=str)
+
+
+def _exit_code(error: ProvenetError) -> ExitCode:
+    # What a running system refuses, or what fails there, is an answer and no misuse.
+    failed = isinstance(error, Failed) or (error.code.startswith("EN4") and error.code not in _MISUSE)
+    return ExitCode.FAILED if failed else ExitCode.BAD_INPUT
+
+
+_MISUSE = {"EN401", "EN404", "EN405", "EN411", "EN421", "EN422"}
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or 150)
+    return Console(file=stream, highlight=False, emoji=False, width=width)
