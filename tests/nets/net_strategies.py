@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
@@ -146,7 +146,7 @@ def coloured_nets(draw: DrawFn) -> Net:
     where = draw(st.none() | conditions("it", first.type))
     inputs, proposal = draw(PLACE_TYPES), draw(PLACE_TYPES)
     condition = conditions("proposal", proposal) | conditions("inputs", inputs)
-    opaque = draw(st.sampled_from(("no", "function")))
+    opaque: Literal["no", "function"] = draw(st.sampled_from(("no", "function")))
     rules = tuple(
         Rule(
             f"rule {i}",
