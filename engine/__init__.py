@@ -1,5 +1,6 @@
 """Durable execution of proved nets: exactly what was proved, through crashes, on SQLite."""
 
+from provenet.engine.audit import Audit, Problem, audit
 from provenet.engine.clock import Clock, RealClock, VirtualClock
 from provenet.engine.engine import Engine, Progress
 from provenet.engine.store import transaction
@@ -7,6 +8,7 @@ from provenet.engine.views import CaseDetail, CaseView, LogLine, Reader, TaskVie
 from provenet.engine.workers import Decision, People, Task
 
 __all__ = [
+    "Audit",
     "CaseDetail",
     "CaseView",
     "Clock",
@@ -14,11 +16,13 @@ __all__ = [
     "Engine",
     "LogLine",
     "People",
+    "Problem",
     "Progress",
     "Reader",
     "RealClock",
     "Task",
     "TaskView",
     "VirtualClock",
+    "audit",
     "transaction",
 ]

@@ -468,6 +468,7 @@ class Engine:
         self._runner = Runner(
             self._store, self.clock, {"ask": self._limits[0], "perform": self._limits[1]}, work
         )
+        self._store.on_failure = self._runner.fail
         self._workers.runner, self._workers.decide = self._runner, self._decide
         self._resume_clock()
         self._load_nets()

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,9 @@ class Store:
     def __init__(self, url: str | Path) -> None:
         self.path = database_path(url)
         self._lock = None if self.path is None else ProcessLock(self.path)
-        self.failure: StoreError | None = None
+        self.failure: Exception | None = None
+        self.on_failure: Callable[[Exception], None] = lambda error: None
+        """Told when the database refuses; the engine sets it."""
         self.commits = 0
         try:
             self.sa = connect(self.path, write=True)
@@ -203,9 +205,8 @@ class Store:
         if self._rows or self._open:
             try:
                 self._write()
-            except (sqlite3.Error, StoreError) as error:
-                self._fail(error)
-                raise self.failure from None  # type: ignore[misc]  # set by _fail
+            except Exception as error:
+                raise self._fail(error) from None
         waiters, self._waiters = self._waiters, []
         calls, self._calls = self._calls, []
         for future in waiters:
@@ -248,10 +249,8 @@ class Store:
 
     def _flush_soon(self) -> None:
         if self._scheduled and self.failure is None:
-            try:
+            with suppress(Exception):  # everybody who waits has been told
                 self.flush()
-            except StoreError:
-                return  # everybody who waits has been told
 
     def _write(self) -> None:
         execute, many = self.connection.execute, self.connection.executemany
@@ -282,18 +281,20 @@ class Store:
         self.commits += 1
         fault_point("after-commit")
 
-    def _fail(self, error: sqlite3.Error | StoreError) -> None:
-        self.failure = error if isinstance(error, StoreError) else translate(error, self.path)
+    def _fail(self, error: Exception) -> Exception:
+        """Take no more: what memory holds is ahead of the database now."""
+        self.failure = translate(error, self.path) if isinstance(error, sqlite3.Error) else error
         if self._open:
             self._open = False
-            try:
+            # SQLite has rolled back by itself already where, say, the disk is full.
+            with suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                pass  # SQLite has rolled back by itself, as it does when the disk is full
         waiters, self._waiters = self._waiters, []
         for future in waiters:
             if not future.done():
                 future.set_exception(self.failure)
+        self.on_failure(self.failure)
+        return self.failure
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -185,7 +185,7 @@ class Reader:
 
     def __init__(self, source: str | Path | sa.Engine) -> None:
         if isinstance(source, sa.Engine):
-            self._engine, self.path = source, None
+            self.engine, self.path = source, None
         else:
             self.path = database_path(source)
             if self.path is not None and not self.path.exists():
@@ -194,10 +194,10 @@ class Reader:
                     where=str(self.path),
                     hint="check the name, or run some cases first",
                 )
-            self._engine = connect(self.path, write=False)
+            self.engine = connect(self.path, write=False)
         self._nets: dict[str, Net | None] = {}
         try:
-            with self._engine.connect() as c:
+            with self.engine.connect() as c:
                 rows = c.exec_driver_sql("SELECT name, value FROM provenet_meta").fetchall()
         except sa.exc.SQLAlchemyError as error:
             if "no such table" in str(error):
@@ -211,7 +211,7 @@ class Reader:
 
     def nets(self) -> list[dict[str, Any]]:
         """The deployed net versions, latest last."""
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             rows = s.exec(select(NetRow).order_by(col(NetRow.deployed))).all()
             return [
                 {"name": r.name, "hash": r.hash, "deployed": from_micros(r.deployed).isoformat()}
@@ -221,7 +221,7 @@ class Reader:
     def net(self, hash: str) -> Net | None:
         """A deployed net version; ``None`` where it cannot be read."""
         if hash not in self._nets:
-            with Session(self._engine) as s:
+            with Session(self.engine) as s:
                 row = s.get(NetRow, hash)
             try:
                 self._nets[hash] = None if row is None else loads(row.content)
@@ -231,7 +231,7 @@ class Reader:
 
     def report(self, hash: str) -> Any:
         """The verification report of a deployed net version, as JSON data."""
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             row = s.get(NetRow, hash)
             return None if row is None else json.loads(row.report)
 
@@ -245,7 +245,7 @@ class Reader:
             net: Only those of this net, by name or content hash.
             limit: At most so many.
         """
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             names = {r.hash: r.name for r in s.exec(select(NetRow)).all()}
             query = select(CaseRow).order_by(col(CaseRow.no))
             if status is not None:
@@ -259,7 +259,7 @@ class Reader:
 
     def counts(self) -> dict[str, int]:
         """How many cases are in each status."""
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             return dict(s.exec(select(CaseRow.status, func.count()).group_by(CaseRow.status)).all())
 
     def case(self, case: str) -> CaseDetail:
@@ -268,7 +268,7 @@ class Reader:
         Raises:
             NoSuchCase: There is none of that id.
         """
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             row = self._row(s, case)
             names = {r.hash: r.name for r in s.exec(select(NetRow)).all()}
             marking: dict[str, list[Any]] = {}
@@ -305,12 +305,12 @@ class Reader:
         Raises:
             NoSuchCase: There is none of that id.
         """
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             return list(self._log(s, self._row(s, case)))
 
     def tasks(self, *, status: str | None = "open", role: str | None = None) -> list[TaskView]:
         """Tasks, open ones unless said otherwise, by deadline."""
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             query = select(TaskRow, CaseRow.id).join(CaseRow, col(CaseRow.no) == TaskRow.case_no)
             if status is not None:
                 query = query.where(TaskRow.status == status)
@@ -321,12 +321,12 @@ class Reader:
 
     def kills(self) -> list[dict[str, Any]]:
         """Pulls of the kill switch."""
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             return [_plain(r) for r in s.exec(select(KillRow)).all()]
 
     def spent(self) -> dict[str, Any]:
         """What proposals cost: calls, tokens and dollars, as far as known."""
-        with Session(self._engine) as s:
+        with Session(self.engine) as s:
             rows = s.exec(select(ProposalRow.tokens_in, ProposalRow.tokens_out, ProposalRow.cost_usd)).all()
         from decimal import Decimal
 
