@@ -28,7 +28,7 @@ from provenet.nets.expr.ast import (
 )
 from provenet.nets.models import schema_of
 from provenet.nets.net import ContractInfo, Fresh, Net, Perform, Put, Role, Rule, Take, Transition
-from provenet.nets.schema import INT, RecordType, Type, plainest
+from provenet.nets.schema import BOOL, INT, RecordType, Type, plainest
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Mutant:
     Attributes:
         name: Its name.
         broken: What was broken, in one sentence.
-        caught_by: Properties of which at least one must be refuted: ids of the catalogue, or ``never``.
+        caught_by: Properties of which at least one is refuted: ids of the catalogue, or kinds of our own.
         make: The surgery.
     """
 
@@ -405,6 +405,38 @@ def _vacuous(net: Net) -> Net:
 def _unverified(net: Net) -> Net:
     least = Compare("<=", _path("v.proposal.discount_pct"), Const(25, INT))
     return _edit(net, "make offer.commit", requires=least)
+
+
+# properties of our own
+
+
+@_breaks("letter before billing", "the suggested offer is announced before billing has it", "precedes")
+def _early_letter(net: Net) -> Net:
+    deal = _record(net, "priced")
+    early = Build(deal, (_path("p.case"), _path("p.aim"), _path("p.offer"), Const(False, BOOL)))
+    return _add(
+        net,
+        Transition("announce early", takes=(Take("outreach", "p"),), puts=(Put("priced", early),)),
+    )
+
+
+@_breaks("offer to another customer", "nothing checks whom the offer is made to", "always", "DATA-3")
+def _another_customer(net: Net) -> Net:
+    return _repolicy(net, "make offer", lambda rules: tuple(r for r in rules if r.name != "own customer"))
+
+
+@_breaks(
+    "two offers at a time", "an offer stays out while the customer's counter-offer is decided on", "mutex"
+)
+def _two_offers(net: Net) -> Net:
+    made = net.transition("negotiate")
+    return _edit(net, made.name, puts=(*made.puts, Put("offer sent", Var("d"))))
+
+
+@_breaks("a case ends twice", "completing a case leaves two outcomes", "bound")
+def _two_ends(net: Net) -> Net:
+    (put,) = net.transition("case.completed").puts
+    return _edit(net, "case.completed", puts=(put, put))
 
 
 # surgery

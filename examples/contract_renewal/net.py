@@ -595,6 +595,13 @@ CAP = policy(
 BINDING = policy(
     "binding letter v1",
     rule(
+        "no notice given",
+        lambda proposal: ~proposal.case.notice,
+        field="case.notice",
+        hint="a lawyer writes to customers who have given notice: a binding letter may revive the contract",
+        retryable=False,
+    ),
+    rule(
         "binds for three years at most",
         lambda proposal: proposal.offer.term_months <= _P.auto_close.max_term_months,
         field="offer.term_months",
@@ -628,7 +635,37 @@ def user_requirements() -> tuple[Requirement, ...]:
             ),
             name=f"no offer above {_P.discount.escalate_pct}% reaches billing, whoever approves it",
         ),
+        Requirement(
+            "precedes",
+            args=(("first", "billing.apply_offer"), ("then", "email.send_letter")),
+            name="no letter is sent before billing has an offer",
+        ),
+        Requirement(
+            "precedes",
+            args=(("first", APPROVE_OFFER), ("then", "email.send_binding_letter")),
+            name="no binding letter is sent before a person has approved an offer",
+        ),
+        Requirement(
+            "always",
+            args=(("place", "offer sent"), ("where", _own_customer())),
+            name="an offer that is out was made to the customer of its case",
+        ),
+        Requirement(
+            "mutex",
+            args=(("places", ("offer sent", "final sent", "agreed", "review")),),
+            name="one offer at a time",
+        ),
+        Requirement(
+            "bound",
+            args=(("places", ("closed", "called off")), ("k", 1)),
+            name="a case ends once",
+        ),
     )
+
+
+def _own_customer() -> Expr:
+    deal = term("it", schema_of(Deal))
+    return expr_of(deal.offer.customer == deal.case.id)
 
 
 def over_ceiling_payload() -> Expr:
