@@ -143,8 +143,21 @@ def _contract(canvas: Canvas, group: Group) -> str:
     if failing:
         parts.append((Family.REJECT, "FAIL", "fail", _failing(canvas, failing)))
     names = html.tr(*(_part_name(canvas, family, name) for family, name, _, _ in parts))
-    texts = html.tr(*(_part_text(canvas, lines, 21, port) for _, _, port, lines in parts))
-    return _box(canvas, group, tag, len(parts), names, texts)
+    # The verifier's rules are the longest text, and the one that a review is about.
+    widths = [30 if name == "VERIFY" else 21 for _, name, _, _ in parts]
+    heads = html.tr(
+        *(
+            html.td(_headline(canvas, lines, width), align="left", balign="left", valign="top")
+            for (_, _, _, lines), width in zip(parts, widths, strict=True)
+        )
+    )
+    texts = html.tr(
+        *(
+            html.td(_details(canvas, lines, width), port=port, align="left", balign="left", valign="top")
+            for (_, _, port, lines), width in zip(parts, widths, strict=True)
+        )
+    )
+    return _box(canvas, group, tag, len(parts), names, heads, texts)
 
 
 def _propose(group: Group, info: ContractInfo | None) -> list[str]:
@@ -177,7 +190,7 @@ def _verify(group: Group, info: ContractInfo | None) -> list[str]:
         ]
     rules = words.rules(info)
     more = [f"and {len(rules) - _RULES} more rules"] if len(rules) > _RULES else []
-    return [f"*{info.policy}", *rules[:_RULES], *more]
+    return [info.policy or "rules", *(f"· {r}" for r in rules[:_RULES]), *more]
 
 
 def _commit(group: Group, info: ContractInfo | None) -> list[str]:
@@ -188,11 +201,11 @@ def _commit(group: Group, info: ContractInfo | None) -> list[str]:
     for t in commits:
         if isinstance(t.trigger, Perform):
             lines += [
-                f"*{t.trigger.handler}",
+                t.trigger.handler,
                 "outside, with a key" if t.trigger.external else "in the database, once",
             ]
         else:
-            lines.append("passes the token on; no effect")
+            lines += ["no effect", "passes the token on"]
     if info and info.undo:
         lines.append(f"↩ undo {info.undo}")
     if info and info.irreversible:
@@ -210,7 +223,7 @@ def _reject(group: Group, info: ContractInfo | None) -> list[str]:
 
 def _failing(canvas: Canvas, failing: list[Transition]) -> list[str]:
     puts = (p.place for t in failing for p in t.puts if p.place not in canvas.shape.of_place)
-    return ["the effect fails for good", f"→ {', '.join(dict.fromkeys(puts))}"]
+    return ["fails for good", f"→ {', '.join(dict.fromkeys(puts))}"]
 
 
 # scopes and people
@@ -354,17 +367,22 @@ def _part_name(canvas: Canvas, family: Family, name: str) -> str:
     )
 
 
+def _headline(canvas: Canvas, lines: list[str], width: int) -> str:
+    """The first line of a part, in bold."""
+    words_of = html.text(lines[0] or "·", width=width, limit=90, most=3)
+    return html.font(words_of, size=9, weight="bold", colour=canvas.theme.ink)
+
+
+def _details(canvas: Canvas, lines: list[str], width: int) -> str:
+    """The further lines of a part; one font throughout, so that they are evenly spaced."""
+    shown = "<BR/>".join(html.text(line, width=width, limit=160, most=4) for line in lines[1:])
+    return html.font(shown, size=9, colour=canvas.theme.ink) if shown else ""
+
+
 def _part_text(canvas: Canvas, lines: list[str], width: int, port: str) -> str:
-    """Lines of one part; one that starts with a star is in bold."""
-    shown = []
-    for line in lines:
-        bold = "bold" if line.startswith("*") else ""
-        shown.append(
-            html.font(
-                html.text(line.removeprefix("*") or "·", width=width, limit=160, most=4),
-                size=9,
-                weight=bold,
-                colour=canvas.theme.ink,
-            )
-        )
-    return html.td("<BR/>".join(shown), port=port, align="left", balign="left", valign="top")
+    """A part's text in one cell."""
+    rows = [_headline(canvas, lines, width), _details(canvas, lines, width)]
+    inner = html.table(
+        *(html.tr(html.td(row, align="left", balign="left")) for row in rows if row), cellpadding=1
+    )
+    return html.td(inner, port=port, align="left")
