@@ -107,6 +107,7 @@ class Realizer:
         fresh: list[dict[str, SymValue]] = []
         choices: list[list[tuple[str | None, int]]] = []
         counter = 1_000
+        wish: list[Any] = []
         for index, edge in enumerate(path):
             t = self.net.transition(edge.transition)
             env: dict[str, SymValue] = {}
@@ -136,9 +137,13 @@ class Realizer:
             fresh.append(outside)
             choices.append(picked)
             scope = self.net.scope(t)
-            for condition in (t.guard, t.ensures):
+            # The firing rule checks what a step requires; only the end of a path may be about breaking it.
+            last = index == len(path) - 1
+            for condition in (t.guard, t.ensures, None if last else t.requires):
                 if condition is not None:
                     run.constraints.append((index, enc.encode_bool(condition, env, scope)))
+            if last and t.requires is not None:
+                wish = [enc.encode_bool(t.requires, env, scope)]
             for place in t.resets:
                 run.tokens[place] = []
             numbers = iter(edge.puts)
@@ -160,7 +165,9 @@ class Realizer:
             assumptions.append(flag)
         if extra is not None:
             solver.add(*extra(enc, run))
-        answer = solver.check(*assumptions)
+        answer = solver.check(*assumptions, *wish)
+        if wish and answer != z3.sat:
+            answer = solver.check(*assumptions)
         if answer == z3.unknown:
             return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
         if answer == z3.unsat:
