@@ -11,7 +11,6 @@ from provenet.visualize.badges import badge
 from provenet.visualize.canvas import Canvas
 from provenet.visualize.structure import Group
 
-_TINTS = {"contract": "#f7f9fb", "saga": "#faf6f9", "human": "#fdfbee"}
 _KINDS = {"contract": "contract", "saga": "saga scope", "human": "human task"}
 # These run against the flow, so they are laid out backwards: an undo then lies below the step that it undoes.
 _BACKWARD = frozenset((Role.RETRY, Role.UNWIND, Role.COMPENSATE, Role.DISCHARGE))
@@ -50,7 +49,7 @@ def _cluster(canvas: Canvas, box: graphviz.Digraph, group: Group) -> None:
         labelloc="t",
         labeljust="l",
         style="rounded,filled",
-        fillcolor=_TINTS[group.kind],
+        fillcolor=dict(zip(("contract", "saga", "human"), theme.tints, strict=True))[group.kind],
         color=theme.bad if bad else theme.faint,
         penwidth="2.4" if bad else "0.8",
         margin="8",

@@ -64,6 +64,7 @@ class Theme:
         open: Unknown.
         mark: Background of what a reader should look at.
         dot: Tokens in places.
+        tints: Backgrounds of contracts, scopes and human tasks, in this order.
     """
 
     fills: Mapping[Family, str]
@@ -75,6 +76,7 @@ class Theme:
     open: str = "#5b4a8a"
     mark: str = "#fff3a3"
     dot: str = "#111111"
+    tints: tuple[str, str, str] = ("#f7f9fb", "#faf6f9", "#fdfbee")
 
     def text_on(self, fill: str) -> str:
         """Ink or white, whichever reads better on a fill."""
@@ -109,6 +111,7 @@ GREY = Theme(
         Family.KILL: "#161616",
     }),
     faint="#555555", good="#333333", bad="#000000", open="#555555", mark="#dddddd",
+    tints=("#f8f8f8", "#f8f8f8", "#f8f8f8"),
 )  # fmt: skip
 """The theme for black-and-white print."""
 
