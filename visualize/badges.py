@@ -50,7 +50,8 @@ def findings(net: Net, shape: Structure, report: Report | None) -> Findings:
     groups = {g.id for g in shape.groups}
     contracts = [g.id for g in shape.groups if g.kind == "contract"]
     for v in report.verdicts:
-        named = [v.subject] if v.subject else []
+        known = v.subject in groups or net.has_place(v.subject) or net.has_transition(v.subject)
+        named = [v.subject] if known else [name for name in v.subject.split(", ") if name]
         if v.status == "REFUTED" and v.trace is not None and v.trace.steps:
             named.append(v.trace.steps[-1].transition)
         elements: list[str] = []

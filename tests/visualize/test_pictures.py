@@ -296,6 +296,13 @@ def test_verdicts_are_told_apart_by_sign_and_frame() -> None:
     assert "discount_pct <= 99" not in " ".join(texts(render_net(NET, report=said)))
 
 
+def test_a_subject_may_name_several_elements() -> None:
+    said = report(
+        Verdict("CTL-3", "a way out", Status.UNKNOWN, subject="review, publish offer, nothing known")
+    )
+    assert texts(render_net(NET, report=said)).count("? CTL-3") == 2
+
+
 def test_many_verdicts_are_summed_up() -> None:
     proved = [Verdict(f"never-{i}", f"thing {i}", Status.PROVED) for i in range(40)]
     said = report(*proved, Verdict("DATA-1", "guards", Status.REFUTED, reason="gap at 31"))
