@@ -67,9 +67,9 @@ def findings(net: Net, shape: Structure, report: Report | None) -> Findings:
             elements += [f"group:{c}" for c in contracts]
         for element in dict.fromkeys(elements):
             about.setdefault(element, []).append(v)
-        for place, known in v.facts.items():
-            if known and known != "true":
-                facts.setdefault(place, {})[known] = None
+        for place, fact in v.facts.items():
+            if fact and fact != "true":
+                facts.setdefault(place, {})[fact] = None
     return Findings(
         report, {e: tuple(vs) for e, vs in about.items()}, {p: tuple(known) for p, known in facts.items()}
     )
