@@ -282,7 +282,13 @@ class Context:
                 for edge, _ in edges:
                     question = wanted.get(edge.transition)
                     if question is not None:
-                        yield Candidate([*graph.path(state), edge], last_step(question.condition, ghost))
+                        path = [*graph.path(state), edge]
+                        asked = last_step(question.condition, ghost)
+                        # A way to the same end that sets no ghost leaves the question the most open.
+                        unset = graph.detour(path, frozenset(ghost.sets)) if ghost is not None else None
+                        if unset is not None:
+                            yield Candidate(unset, asked)
+                        yield Candidate(path, asked)
 
         answer = context.search(find, candidates=candidates)
         if isinstance(answer, Proved) and net is not self.net:
