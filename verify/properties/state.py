@@ -8,6 +8,7 @@ completion), and every transition fires in some run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 import z3
 
@@ -53,7 +54,8 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         return
     certainty = Certainty(ctx, graph)
     finals = [is_final_state(graph, s) for s in range(len(graph.states))]
-    hope = promise(ctx, graph, lambda s: finals[s], certainty=certainty)
+    # The kill switch ends every case: what can end by it alone is stuck all the same.
+    hope = promise(ctx, graph, lambda s: finals[s], lambda t: t.role is not Role.KILL, certainty)
     if not all(hope.promising):
         yield _incomplete(ctx, graph, hope, finals)
         return
@@ -166,7 +168,7 @@ def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> V
     """What to say of states that do not surely reach a final one."""
     net = ctx.net
     unsure = [s for s in range(len(graph.states)) if not hope.promising[s]]
-    reach = _can_reach(graph, finals)
+    reach = _can_reach(graph, finals, {t.name for t in net.by_role(Role.KILL)})
     lost = [s for s in unsure if s not in reach]
     if lost:
         found = searched(
@@ -259,11 +261,12 @@ def _improper(graph: Graph, net: Net) -> Iterator[Candidate]:
                 break
 
 
-def _can_reach(graph: Graph, wanted: list[bool]) -> set[int]:
+def _can_reach(graph: Graph, wanted: list[bool], avoided: AbstractSet[str] = frozenset()) -> set[int]:
     back: list[list[int]] = [[] for _ in graph.states]
     for state, edges in enumerate(graph.edges):
-        for _, target in edges:
-            back[target].append(state)
+        for edge, target in edges:
+            if edge.transition not in avoided:
+                back[target].append(state)
     work = [s for s, w in enumerate(wanted) if w]
     seen = set(work)
     while work:
