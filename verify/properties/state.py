@@ -108,11 +108,18 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
                 reason=f"at most {most} tokens in any place",
             )
             return
-    graph = ctx.graph()
     if k is None:
-        pump = _pump(graph)
-        if pump is not None:
-            answer = ctx.search(lambda g: iter([Candidate(pump, matters="whole")]) if g is graph else iter(()))
+        # What grows for ever mostly does so near the start: look there before exploring far.
+        for at in (Context(net, deadline=ctx.deadline, most_states=2_000), ctx):
+            graph = at.graph()
+            pump = _pump(graph)
+            if pump is None:
+                continue
+            answer = at.search(
+                lambda g, graph=graph, pump=pump: iter(  # type: ignore[misc]
+                    [Candidate(pump, matters="whole")] if g is graph else []
+                )
+            )
             if isinstance(answer, Refuted):
                 yield verdict(
                     "STATE-2",
@@ -123,6 +130,7 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
                     mend="consume the token that piles up, or declare a capacity",
                 )
                 return
+        graph = ctx.graph()
         answer = Proved(graph_certificate(graph), "state graph") if graph.complete else Open(graph.reason)
         yield verdict("STATE-2", title, answer, net=net)
         return
@@ -286,7 +294,9 @@ def _pump(graph: Graph) -> list[Edge] | None:
     resets = {t.name for t in graph.space.net.transitions if t.resets}
     capped = {p.name for p in graph.space.net.places if p.capacity is not None}
     limited = {t.name for t in graph.space.net.transitions if any(p.place in capped for p in t.puts)}
-    for state in range(0, len(graph.states), max(1, len(graph.states) // 200)):
+    near = range(min(len(graph.states), 2_000))
+    far = range(len(near), len(graph.states), max(1, len(graph.states) // 200))
+    for state in (*near, *far):
         mine = Counter(graph.states[state])
         at = graph.parent[state]
         while at is not None and at[1].transition not in resets | limited:
