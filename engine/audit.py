@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from provenet.engine.case import GENESIS, LIVE, LiveCase, chain
 from provenet.engine.clock import to_micros
-from provenet.engine.codec import encoder, plain, text_hash
+from provenet.engine.codec import Encoder, encoder, plain, text_hash
 from provenet.engine.program import Program, Step
 from provenet.engine.store import translate
 from provenet.engine.views import Reader
@@ -131,17 +131,17 @@ def audit(source: str | Path | sa.Engine, *, progress: Callable[[int, int], None
 class _Replayed:
     """Where a replay writes: the token table that it leads to, and the entry just made."""
 
-    tokens: dict[int, tuple[str, str, int]] = field(default_factory=dict)
+    tokens: dict[int, tuple[str, Value, Encoder, int]] = field(default_factory=dict)
     last: tuple[Any, ...] = ()
 
     def append(self, table: str, row: tuple[Any, ...]) -> None:  # noqa: ARG002  the log is the only such table here
         self.last = row
 
-    def put(self, table: str, key: object, row: tuple[Any, ...]) -> None:  # noqa: ARG002
-        self.tokens[row[1]] = row[2], row[3], row[4]
+    def put_token(self, case: int, token: int, place: str, value: Value, encode: Encoder, at: int) -> None:  # noqa: ARG002
+        self.tokens[token] = place, value, encode, at
 
-    def drop(self, table: str, key: tuple[Any, ...]) -> None:  # noqa: ARG002
-        self.tokens.pop(key[1], None)
+    def drop_token(self, case: int, token: int) -> None:  # noqa: ARG002
+        self.tokens.pop(token, None)
 
     def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
         raise AssertionError("a replay does not save cases")
@@ -419,7 +419,7 @@ class _CaseAudit:
                 self.problem(case.seq, f"token {token} lies in the table, but the log does not lead to it")
             elif there is None:
                 self.problem(case.seq, f"token {token} in {here[0]!r} is missing from the table")
-            elif here != there:
+            elif (here[0], here[2](here[1]), here[3]) != there:
                 self.problem(case.seq, f"token {token} in {here[0]!r} differs from what the log leads to")
         final = is_final(case.program.net, case.marking)
         if status == "done" and not final:

@@ -34,12 +34,12 @@ class Book(Protocol):
         """Add a row that is never touched again."""
         ...
 
-    def put(self, table: str, key: object, row: tuple[object, ...]) -> None:
-        """Add or replace the row with that primary key."""
+    def put_token(self, case: int, token: int, place: str, value: Value, encode: Encoder, at: int) -> None:
+        """Add a token; its text is made only if it is still there at the next commit."""
         ...
 
-    def drop(self, table: str, key: tuple[object, ...]) -> None:
-        """Remove the row with that primary key."""
+    def drop_token(self, case: int, token: int) -> None:
+        """Remove a token."""
         ...
 
     def move_case(self, no: int, expected: int, row: tuple[object, ...]) -> None:
@@ -120,7 +120,7 @@ class LiveCase:
         for place, tokens in sorted(marking.items()):
             encode = self.program.encoders[place]
             for value in tokens:
-                put.append(self._new(book, place, encode(value), at))
+                put.append(f"[{self._new(book, place, value, at)},{quote(place)},{encode(value)}]")
         self.log(book, "start", "", at, f'{{"net":{quote(self.program.hash)},"put":[{",".join(put)}]}}')
 
     def fire(
@@ -196,19 +196,19 @@ class LiveCase:
         made: list[tuple[int, str]] = []
         at_place: dict[str, int] = {}
         for place, weight in step.puts:
-            encode = self.program.encoders[place]
             tokens = after[place]
             first = at_place.get(place, len(ids.get(place, ())))
             for value in tokens[first : first + weight]:
-                made.append((self.next_token, place))
-                put.append(self._new(book, place, encode(value), at))
+                token = self._new(book, place, value, at)
+                made.append((token, place))
+                put.append(f"[{token},{quote(place)}]")
             at_place[place] = first + weight
         for token in gone:
             del self.arrived[token]
-            book.drop("provenet_token", (self.no, token))
+            book.drop_token(self.no, token)
         for token in reset:
             del self.arrived[token]
-            book.drop("provenet_token", (self.no, token))
+            book.drop_token(self.no, token)
         parts = [f'{{"bind":{{{",".join(bound)}}},"took":[{",".join(map(str, gone))}]']
         if reset:
             parts.append(f'"reset":[{",".join(map(str, reset))}]')
@@ -254,13 +254,13 @@ class LiveCase:
         """Whether a token is still in its place."""
         return token in self.arrived and token in self.ids.get(place, ())
 
-    def _new(self, book: Book, place: str, text: str, at: int) -> str:
+    def _new(self, book: Book, place: str, value: Value, at: int) -> int:
         token = self.next_token
         self.next_token = token + 1
         self.ids.setdefault(place, []).append(token)
         self.arrived[token] = at
-        book.put("provenet_token", (self.no, token), (self.no, token, place, text, at))
-        return f"[{token},{quote(place)},{text}]"
+        book.put_token(self.no, token, place, value, self.program.encoders[place], at)
+        return token
 
 
 def chain(prev: bytes, case: str, seq: int, kind: str, transition: str, at: int, data: str) -> bytes:
@@ -271,7 +271,8 @@ def chain(prev: bytes, case: str, seq: int, kind: str, transition: str, at: int,
 
 def note(**parts: object) -> str:
     """What a firing's log entry says besides the firing itself."""
-    return plain({k: v for k, v in parts.items() if v not in (None, "")})
+    said = {k: v for k, v in parts.items() if v not in (None, "")}
+    return plain(said) if said else ""
 
 
 def brought(step: Step, value: Value) -> dict[str, Value]:

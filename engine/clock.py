@@ -12,6 +12,7 @@ import contextlib
 import heapq
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Protocol, TypeVar, runtime_checkable
@@ -75,6 +76,16 @@ in_job: ContextVar[object] = ContextVar("provenet job", default=None)
 """Set while a handler of the engine runs, so that a virtual clock knows whether a sleeper keeps the engine busy."""
 
 
+@dataclass(slots=True, order=True)
+class _Sleeper:
+    """Somebody to wake at a point in virtual time; ``wake`` is ``None`` where that is no longer wanted."""
+
+    due: datetime
+    order: int
+    wake: Callable[[], None] | None = field(compare=False)
+    job: object = field(compare=False)
+
+
 class VirtualClock:
     """A clock that jumps.
 
@@ -87,7 +98,7 @@ class VirtualClock:
             raise ValueError("a virtual clock starts at an aware datetime: add tzinfo=UTC")
         self._now = start.astimezone(UTC)
         self._order = count()
-        self._sleepers: list[tuple[datetime, int, asyncio.Future[None], object]] = []
+        self._sleepers: list[_Sleeper] = []
         self._asleep: dict[object, int] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called when a job falls asleep; the engine sets it."""
@@ -102,49 +113,64 @@ class VirtualClock:
             return
         job = in_job.get()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now + span, next(self._order), future, job))
+
+        def wake() -> None:
+            if not future.done():
+                self._woken(job)
+                future.set_result(None)
+
+        sleeper = _Sleeper(self._now + span, next(self._order), wake, job)
+        heapq.heappush(self._sleepers, sleeper)
         if job is not None:
             self._asleep[job] = self._asleep.get(job, 0) + 1
             self.on_change()
         try:
             await future
         finally:
-            if not future.done() or future.cancelled():
+            if future.cancelled():
                 self._woken(job)
+            sleeper.wake = None
 
     async def limit(self, work: Awaitable[T], span: timedelta) -> T:
         """The result of ``work``; it may take ``span`` of virtual time and as much of real time."""
-        due = self._now + span
-        async with asyncio.timeout(span.total_seconds()) as real:
-            task = asyncio.ensure_future(work)
-            alarm: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            # An alarm is no sleeper of its own: it must not let time pass while the work is busy in the real world.
-            heapq.heappush(self._sleepers, (due, next(self._order), alarm, None))
-            alarm.add_done_callback(lambda f: None if f.cancelled() else task.cancel())
-            try:
-                return await task
-            except asyncio.CancelledError:
-                if alarm.done() and not alarm.cancelled() and not real.expired():
-                    raise TimeoutError from None
+        task = asyncio.current_task()
+        assert task is not None
+        expired = False
+
+        def expire() -> None:
+            nonlocal expired
+            if not expired:
+                expired = True
                 task.cancel()
-                raise
-            finally:
-                alarm.cancel()
+
+        real = asyncio.get_running_loop().call_later(span.total_seconds(), expire)
+        # An alarm is no sleeper: it must not let time pass while the work is busy in the real world.
+        alarm = _Sleeper(self._now + span, next(self._order), expire, None)
+        heapq.heappush(self._sleepers, alarm)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if expired and task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            expired = True
+            real.cancel()
+            alarm.wake = None
 
     def next_due(self) -> datetime | None:
         """When the next sleeper wakes."""
-        while self._sleepers and self._sleepers[0][2].done():
+        while self._sleepers and self._sleepers[0].wake is None:
             heapq.heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else None
+        return self._sleepers[0].due if self._sleepers else None
 
     def jump(self, to: datetime) -> None:
         """Move to a later point in time and wake who was waiting for it."""
         self._now = max(self._now, to)
-        while self._sleepers and self._sleepers[0][0] <= self._now:
-            _, _, future, job = heapq.heappop(self._sleepers)
-            if not future.done():
-                self._woken(job)
-                future.set_result(None)
+        while self._sleepers and self._sleepers[0].due <= self._now:
+            wake = heapq.heappop(self._sleepers).wake
+            if wake is not None:
+                wake()
 
     def asleep(self) -> int:
         """How many jobs do nothing but wait for this clock."""

@@ -67,9 +67,10 @@ def text_hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def plain(data: object) -> str:
-    """Any JSON data as canonical text, keys sorted."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+plain: Callable[[object], str] = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), sort_keys=True
+).encode
+"""Any JSON data as canonical text, keys sorted."""
 
 
 def _record(fields: tuple[schema.Field, ...]) -> Encoder:

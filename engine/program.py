@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from provenet.engine.codec import Decoder, Encoder, decoder, encoder
+from provenet.engine.codec import Decoder, Encoder, decoder, encoder, quote
 from provenet.nets.expr.ast import Expr
 from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.typing import type_of
@@ -30,7 +30,7 @@ from provenet.nets.net import (
     Transition,
 )
 from provenet.nets.schema import UNIT, RecordType, Type, Value
-from provenet.sdb.handlers import Agent, Effect
+from provenet.sdb.handlers import Agent, Effect, Proposer
 from provenet.sdb.policy import explain
 from provenet.sdb.reject import Reject
 
@@ -63,6 +63,7 @@ class Step:
     payload: Compiled | None
     payload_type: Type
     due: Compiled | None
+    text: str
 
     @property
     def name(self) -> str:
@@ -116,6 +117,7 @@ class Program:
             e.place: None if e.where is None else compile_expr(e.where, {"it": self.types[e.place]})
             for e in self.net.entries
         }
+        self._handlers: dict[str, Any] = {}
         self._reasons: dict[str, Callable[[Mapping[str, Value]], tuple[Value, Value]]] = {}
 
     def is_immediate(self, transition: Transition) -> bool:
@@ -129,8 +131,19 @@ class Program:
 
     def effect(self, step: Step) -> Effect:
         """The effect behind a ``Perform``."""
-        assert isinstance(step.transition.trigger, Perform)
-        return self.agent.effect(step.transition.trigger.handler)
+        found = self._handlers.get(step.name)
+        if found is None:
+            assert isinstance(step.transition.trigger, Perform)
+            found = self._handlers[step.name] = self.agent.effect(step.transition.trigger.handler)
+        return found  # type: ignore[no-any-return]  # kept as the kind that the step asks for
+
+    def proposer(self, step: Step) -> Proposer:
+        """The proposer behind an ``Ask``."""
+        found = self._handlers.get(step.name)
+        if found is None:
+            assert isinstance(step.transition.trigger, Ask)
+            found = self._handlers[step.name] = self.agent.proposer(step.transition.trigger.handler)
+        return found  # type: ignore[no-any-return]
 
     def explain(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
         """Why the policy of a contract refuses what an ``Explain`` transition takes; ``None`` where it does not."""
@@ -225,6 +238,7 @@ class Program:
             payload=None if expr is None else compile_expr(expr, bound),
             payload_type=UNIT if expr is None else type_of(expr, bound),
             due=compile_expr(t.trigger.delay, bound) if isinstance(t.trigger, After) else None,
+            text=quote(t.name),
         )
 
     def _watch(self, indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from provenet.engine.case import LIVE, Fired, LiveCase, OpenTask, brought, note
 from provenet.engine.clock import Clock, VirtualClock, to_micros
-from provenet.engine.codec import encoder, plain, text_hash
+from provenet.engine.codec import encoder, plain, quote, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.program import Program, Step
@@ -316,8 +316,8 @@ class Runner:
 
     def key(self, case: LiveCase, step: Step, token: int) -> str:
         """The idempotency key of a piece of work: the same after any restart, different for any other."""
-        text = plain([self.store.uid, case.id, step.name, token])
-        return sha256(text.encode()).hexdigest()
+        text = f"[{quote(self.store.uid)},{quote(case.id)},{step.text},{token}]"
+        return sha256(text.encode()).hexdigest()[:40]
 
     # inside
 

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlmodel import SQLModel
 
+from provenet.engine.codec import Encoder
 from provenet.engine.errors import (
     EngineError,
     StoreCorrupt,
@@ -32,6 +33,7 @@ from provenet.engine.errors import (
 from provenet.engine.faults import fault_point
 from provenet.engine.lock import ProcessLock
 from provenet.engine.tables import SCHEMA_VERSION, TABLES
+from provenet.nets.schema import Value
 
 _FLUSH_ROWS = 4_000
 """Rows that may wait for the next commit while nobody asks for durability."""
@@ -120,6 +122,8 @@ class Store:
         self._inserts: dict[str, dict[Any, tuple[Any, ...]]] = {str(t.__tablename__): {} for t in TABLES}
         self._deletes: dict[str, list[tuple[Any, ...]]] = {str(t.__tablename__): [] for t in TABLES}
         self._known_cases: dict[int, tuple[Any, ...]] = {}
+        self._tokens: dict[tuple[int, int], tuple[str, Value, Encoder, int]] = {}
+        self._gone: list[tuple[int, int]] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._calls: list[Any] = []
         self._rows = 0
@@ -143,6 +147,16 @@ class Store:
         if self._inserts[table].pop(key, None) is None:
             self._deletes[table].append(key)
             self._rows += 1
+
+    def put_token(self, case: int, token: int, place: str, value: Value, encode: Encoder, at: int) -> None:
+        """Add a token; its text is made only if it is still there at the next commit."""
+        self._tokens[case, token] = (place, value, encode, at)
+        self._rows += 1
+
+    def drop_token(self, case: int, token: int) -> None:
+        """Remove a token."""
+        if self._tokens.pop((case, token), None) is None:
+            self._gone.append((case, token))
 
     def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
         """Change a case's row if it still has the expected version; the write fails otherwise."""
@@ -265,6 +279,19 @@ class Store:
             if inserts:
                 many(statements.upsert, inserts.values())
                 self._inserts[table] = {}
+        tokens = self._statements["provenet_token"]
+        if self._gone:
+            many(tokens.delete, self._gone)
+            self._gone = []
+        if self._tokens:
+            many(
+                tokens.upsert,
+                [
+                    (*key, place, encode(value), at)
+                    for key, (place, value, encode, at) in self._tokens.items()
+                ],
+            )
+            self._tokens = {}
         if self._known_cases:
             changed = many(_MOVE_CASE, self._known_cases.values()).rowcount
             if changed != len(self._known_cases):

@@ -125,11 +125,10 @@ class Workers:
         why: Reject
         spent: Proposal | None = None
         try:
-            proposer = case.program.agent.proposer(trigger.handler)
+            proposer = case.program.proposer(step)
             answer = await self._clock.limit(proposer.propose(request), trigger.timeout)
             fault_point("after-answer")
             if isinstance(answer, Proposal):
-                check(answer.value, of, step.fresh[0][0])
                 self._answered(job, answer)
                 return
             why = Reject(rule="fault", expected="a Proposal", got=type(answer).__name__)
@@ -166,6 +165,8 @@ class Workers:
             runner.finished(job)
             self._journal(job, answer, "late")
         except Breach as error:
+            # A value that does not belong to its type is the proposer's failure, as a broken promise about it is.
+            check(answer.value, job.step.fresh[0][1], job.step.fresh[0][0])
             if job.step.transition.ensures is not None and "breaks ensures" in error.message:
                 self._journal(job, answer, "failed", reason=error.message)
                 why = Reject(rule="ensures", expected="what the net promises", got=error.message)
@@ -176,7 +177,9 @@ class Workers:
             runner.park(case, str(error), job.step.name)
 
     def _journal(self, job: Job, answer: Proposal, state: str, *, reason: str | None = None) -> None:
-        """Keep what was paid for. A used answer's value is in the event that used it."""
+        """Keep what was paid for; the value of a used answer is in the event that used it."""
+        if state == "used" and not (answer.model or answer.tokens_in or answer.tokens_out or answer.cost_usd):
+            return
         text = None
         if state in {"kept", "late"}:
             text = encoder(job.step.fresh[0][1])(answer.value)

@@ -20,7 +20,6 @@ from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.reject import Reject
 from provenet.sdb.saga import Saga
-from provenet.verify.check import verify
 from provenet.verify.verdict import Report
 from tests.support.ledger import Ledger
 
@@ -149,6 +148,8 @@ _PROOFS: dict[str, Report] = {}
 
 def proofs(net: Net) -> Report:
     """What the checker says of a net; asked once per content."""
+    from provenet.verify.check import verify  # heavy, and most processes of the crash tests never need it
+
     found = content_hash(net)
     if found not in _PROOFS:
         _PROOFS[found] = verify(net)

@@ -29,12 +29,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ) as engine:
             engine.deploy(agent, proofs(agent.net))
             await engine.start_cases(
-                "orders", [(f"o-{i}", {"order": Order(id=f"o-{i}", amount=i)}) for i in range(20)]
+                "orders", [(f"o-{i}", {"order": Order(id=f"o-{i}", amount=i)}) for i in range(10)]
             )
             await engine.run_until_idle()
         async with Engine.open(folder / "made.db", agents=[agent], clock=clock) as engine:
             await engine.start_cases(
-                "orders", [(f"w-{i}", {"order": Order(id=f"o-{i}", amount=i)}) for i in range(20)]
+                "orders", [(f"w-{i}", {"order": Order(id=f"o-{i}", amount=i)}) for i in range(10)]
             )
             await engine.run_until_idle(until=clock.now())
             assert engine.read.counts()["waiting"] > 0
@@ -140,7 +140,7 @@ def test_a_rewritten_chain_is_caught_by_the_firing_rule(made: Path, tmp_path: Pa
             (no,),
         ).fetchall()
         for id, seq, kind, transition, at, data in rows:
-            data = data.replace('"amount":0', '"amount":5') if seq > 1 else data
+            data = data.replace('"took":[', '"took":[7,') if seq == 3 else data
             digest = chain(head, case, seq, kind, transition, at, data)
             db.execute(
                 "UPDATE provenet_event SET data = ?, prev = ?, hash = ? WHERE id = ?",
@@ -157,8 +157,8 @@ def test_the_audit_reports_progress_and_counts(made: Path) -> None:
     seen: list[tuple[int, int]] = []
     tell: Callable[[int, int], None] = lambda done, of: seen.append((done, of))  # noqa: E731
     result = audit(made, progress=tell)
-    assert seen[-1] == (40, 40)
-    assert (result.cases, result.nets) == (40, 1)
-    assert result.events > 300
-    assert result.effects > 20
+    assert seen[-1] == (20, 20)
+    assert (result.cases, result.nets) == (20, 1)
+    assert result.events > 150
+    assert result.effects > 10
     assert result.to_json()["clean"] is True
