@@ -113,7 +113,7 @@ def _loose_policy(net: Net) -> Net:
     return _reprice(net, "make offer", _MAX, 40)
 
 
-@_breaks("hard cap loosened to 60", "a person may approve up to 60%", "never", "DATA-3")
+@_breaks("hard cap loosened to 60", "a person may approve up to 60%", "DATA-3")
 def _loose_cap(net: Net) -> Net:
     return _reprice(net, "publish approved offer", POLICY_V7.discount.escalate_pct, 60)
 
@@ -420,8 +420,9 @@ def _early_letter(net: Net) -> Net:
     )
 
 
-@_breaks("offer to another customer", "nothing checks whom the offer is made to", "always", "DATA-3")
+@_breaks("offer to another customer", "neither policy nor billing asks whom the offer is made to", "always")
 def _another_customer(net: Net) -> Net:
+    net = _edit(net, "make offer.commit", requires=None)
     return _repolicy(net, "make offer", lambda rules: tuple(r for r in rules if r.name != "own customer"))
 
 
