@@ -38,7 +38,8 @@ from provenet.nets.expr.ast import (
 )
 from provenet.nets.expr.evaluate import evaluate
 from provenet.nets.net import Net, Put, Transition
-from provenet.nets.schema import BOOL, Type, plainest
+from provenet.nets.expr.typing import type_of
+from provenet.nets.schema import BOOL, OptionalType, Type, plainest
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier
 from provenet.verify.smt import Encoding, Opaque, SymValue
 
@@ -66,16 +67,16 @@ def infer(
     facts = PlaceFacts()
     work: list[tuple[str, Expr]] = []
 
-    def demand(t: Transition, primary: str | None, wanted: Expr) -> bool:
+    def demand(t: Transition, primary: str | None, wanted: Expr, *, requires: bool = True) -> bool:
         """Ask of a transition's input tokens whatever makes a condition true when it fires."""
-        for part in _conjuncts(simplify(wanted)):
+        for part in _conjuncts(simplify(wanted, net.scope(t) | rules.ghost_scope())):
             if part == _TRUE:
                 continue
             free = free_variables(part) - {GHOST_SET, GHOST_VALUE}
             ghostly = bool(free_variables(part) & {GHOST_SET, GHOST_VALUE})
             owners = free | ({primary} if ghostly and primary is not None else set())
             arcs = {a.var: a.place for a in (*t.takes, *t.reads) if a.var is not None}
-            if rules.implied(t, part):
+            if rules.implied(t, part, requires=requires):
                 continue
             if len(owners) != 1 or (owner := next(iter(owners))) not in arcs:
                 return False
@@ -91,7 +92,7 @@ def infer(
     try:
         for q in questions:
             t = net.transition(q.transition)
-            if not demand(t, carrier(t, None), Not(q.condition)):
+            if not demand(t, carrier(t, None), Not(q.condition), requires=q.assumes_requires):
                 return None
         while work:
             place, fact = work.pop()
@@ -128,7 +129,8 @@ def holds(
                     return False
         for q in questions:
             t = net.transition(q.transition)
-            if not rules.implied(t, Not(q.condition), facts=facts, primary=carrier(t, None)):
+            primary, requires = carrier(t, None), q.assumes_requires
+            if not rules.implied(t, Not(q.condition), facts=facts, primary=primary, requires=requires):
                 return False
     except Opaque:
         return False
@@ -144,7 +146,7 @@ class _Rules:
         for t in net.transitions:
             for put in t.puts:
                 self.producers.setdefault(put.place, []).append((t, put))
-        self._solvers: dict[str, tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]] = {}
+        self._solvers: dict[tuple[str, bool], tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]] = {}
 
     def before(self, t: Transition, put: Put, fact: Expr) -> tuple[str | None, Expr]:
         """What must hold when a transition fires for a fact to hold of the token that it puts; and whose ghost it speaks of."""
@@ -156,12 +158,12 @@ class _Rules:
                 by |= {GHOST_SET: _TRUE, GHOST_VALUE: self.ghost.sets[t.name]}
             elif primary is None:
                 by |= self._unset()
-        return primary, simplify(substitute(fact, by))
+        return primary, simplify(substitute(fact, by), self.net.scope(t) | self.ghost_scope())
 
     def starts_with(self, place: str, fact: Expr) -> bool:
         """Whether a fact holds of every token that a case starts with in a place."""
         of = self.net.place(place).type
-        scope = {IT: of} | self._ghost_scope()
+        scope = {IT: of} | self.ghost_scope()
         for where, tokens in self.net.initial:
             if where == place:
                 env = {GHOST_SET: False}
@@ -177,7 +179,7 @@ class _Rules:
                 solver.add(enc.inhabits(it, of))
                 if entry.where is not None:
                     solver.add(enc.encode_bool(entry.where, {IT: it}, {IT: of}))
-                wanted = simplify(substitute(fact, self._unset()))
+                wanted = simplify(substitute(fact, self._unset()), {IT: of} | self.ghost_scope())
                 if wanted == _TRUE:
                     continue
                 solver.add(z3.Not(enc.encode_bool(wanted, {IT: it}, {IT: of})))
@@ -186,17 +188,23 @@ class _Rules:
         return True
 
     def implied(
-        self, t: Transition, wanted: Expr, *, facts: PlaceFacts | None = None, primary: str | None = None
+        self,
+        t: Transition,
+        wanted: Expr,
+        *,
+        facts: PlaceFacts | None = None,
+        primary: str | None = None,
+        requires: bool = True,
     ) -> bool:
         """Whether a condition follows from a transition's guard and promises, and from facts about its inputs."""
-        wanted = simplify(wanted)
+        wanted = simplify(wanted, self.net.scope(t) | self.ghost_scope())
         if wanted in (_TRUE, _FALSE):
             return wanted == _TRUE
-        if facts is None and t.guard is None and t.ensures is None:
+        if facts is None and t.guard is None and t.ensures is None and t.requires is None:
             outside = {f.var for f in t.fresh}
             if not free_variables(wanted) & outside and not _may_be_valid(wanted):
                 return False
-        solver, env, scope = self._firing(t)
+        solver, env, scope = self._firing(t, requires=requires)
         if wanted == t.guard or (isinstance(t.guard, And) and wanted in t.guard.parts):
             return True
         solver.push()
@@ -218,26 +226,29 @@ class _Rules:
         finally:
             solver.pop()
 
-    def _firing(self, t: Transition) -> tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]:
-        if t.name not in self._solvers:
+    def _firing(
+        self, t: Transition, *, requires: bool
+    ) -> tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]:
+        key = (t.name, requires)
+        if key not in self._solvers:
             enc = self.encoding
             scope = dict(self.net.scope(t))
             env: dict[str, SymValue] = {v: enc.fresh(f"{t.name}.{v}", of) for v, of in scope.items()}
             solver = self._solver()
             for f in t.fresh:
                 solver.add(enc.inhabits(env[f.var], f.type))
-            for condition in (t.guard, t.ensures):
+            for condition in (t.guard, t.ensures, t.requires if requires else None):
                 if condition is not None:
                     try:
                         solver.add(enc.encode_bool(condition, env, scope))
                     except Opaque:
                         continue  # what the prover cannot look into is not assumed
-            scope |= self._ghost_scope()
+            scope |= self.ghost_scope()
             if self.ghost is not None:
                 env[GHOST_SET] = z3.Bool(f"{t.name}.{GHOST_SET}")
                 env[GHOST_VALUE] = enc.fresh(f"{t.name}.{GHOST_VALUE}", self.ghost.type)
-            self._solvers[t.name] = (solver, env, scope)
-        return self._solvers[t.name]
+            self._solvers[key] = (solver, env, scope)
+        return self._solvers[key]
 
     def _solver(self) -> z3.Solver:
         solver = z3.SimpleSolver()
@@ -245,7 +256,8 @@ class _Rules:
         solver.set("random_seed", 1)
         return solver
 
-    def _ghost_scope(self) -> dict[str, Type]:
+    def ghost_scope(self) -> dict[str, Type]:
+        """Types of the ghost's variables; none where there is no ghost."""
         return {} if self.ghost is None else {GHOST_SET: BOOL, GHOST_VALUE: self.ghost.type}
 
     def _unset(self) -> dict[str, Expr]:
@@ -254,14 +266,18 @@ class _Rules:
         return {GHOST_SET: _FALSE, GHOST_VALUE: Const(plainest(self.ghost.type), self.ghost.type)}
 
 
-def simplify(expr: Expr) -> Expr:
-    """An equivalent expression, with constants folded and fields of built records taken directly."""
+def simplify(expr: Expr, scope: Mapping[str, Type]) -> Expr:
+    """An equivalent expression, with constants folded and fields of built records taken directly.
+
+    Taking a field out of a built record may put a value where an optional was; ``scope`` tells, so that asking whether it is null
+    is answered here.
+    """
     match expr:
         case Const() | Var():
             return expr
-        case Each(quantifier, of, var, body):
-            return Each(quantifier, simplify(of), var, simplify(body))
-    parts = tuple(simplify(c) for c in children(expr))
+        case Each():
+            return expr
+    parts = tuple(simplify(c, scope) for c in children(expr))
     match with_children(expr, parts):
         case Get(Build(of, built), name):
             index = of.index(name)
@@ -270,7 +286,7 @@ def simplify(expr: Expr) -> Expr:
             index = of.index(name)
             return Const(value[index], of.fields[index].type)
         case Get(If(condition, then, otherwise), name):
-            return simplify(If(condition, Get(then, name), Get(otherwise, name)))
+            return simplify(If(condition, Get(then, name), Get(otherwise, name)), scope)
         case Build(of, built) if built and (whole := _unbuilt(built, [f.name for f in of.fields])) is not None:
             return whole
         case Not(Const(value, _)):
@@ -278,9 +294,9 @@ def simplify(expr: Expr) -> Expr:
         case Not(Not(of)):
             return of
         case Not(And(inner)):
-            return simplify(Or(tuple(Not(p) for p in inner)))
+            return simplify(Or(tuple(Not(p) for p in inner)), scope)
         case Not(Or(inner)):
-            return simplify(And(tuple(Not(p) for p in inner)))
+            return simplify(And(tuple(Not(p) for p in inner)), scope)
         case And(inner):
             return _join(And, inner, neutral=_TRUE, absorbing=_FALSE)
         case Or(inner):
@@ -295,6 +311,10 @@ def simplify(expr: Expr) -> Expr:
             return _FALSE
         case OrElse(Const(None, _), default):
             return default
+        case OrElse(of, _) if not isinstance(type_of(of, scope), OptionalType):
+            return of
+        case IsNull(of) if not isinstance(type_of(of, scope), OptionalType):
+            return _FALSE
         case Compare("==", left, right) if left == right:
             return _TRUE
         case Compare("!=", left, right) if left == right:
@@ -335,10 +355,3 @@ def _may_be_valid(expr: Expr) -> bool:
 
 def _nodes(expr: Expr) -> list[Expr]:
     return [expr, *(n for c in children(expr) for n in _nodes(c))]
-
-
-def as_data(facts: PlaceFacts, types: Mapping[str, Type]) -> dict[str, list[str]]:
-    """Place name to its conditions as text of the expression language."""
-    from provenet.nets.expr.show import show
-
-    return {place: [show(e) for e in known] for place, known in sorted(facts.places.items()) if known}

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import z3
@@ -25,6 +26,7 @@ from provenet.verify.abstraction import Masks, Path, control_fields, small_field
 from provenet.verify.backward import PlaceFacts, holds, infer
 from provenet.verify.facts import Facts, HornSystem, broken_clause, parse_facts, solve
 from provenet.verify.graph import Edge, Graph, Space
+from provenet.verify.lineage import Storyteller, embed
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question
 from provenet.verify.readable import readable_facts, readable_text
 from provenet.verify.smt import Encoding, Opaque, SymValue
@@ -134,7 +136,7 @@ class Context:
         """Whether a transition's ``requires`` holds wherever it fires."""
         assert t.requires is not None
         if t.name not in self._requires:
-            self._requires[t.name] = self.never_fires([Question(t.name, Not(t.requires))])
+            self._requires[t.name] = self.never_fires([Question(t.name, Not(t.requires), assumes_requires=False)])
         return self._requires[t.name]
 
     def remaining_ms(self, most: int = 10_000) -> int:
@@ -202,7 +204,7 @@ class Context:
                 return found
             clash = tried.note(path, found)
             if candidate.matters == "end":
-                for name in clash:
+                for name in reversed(clash):  # what clashed last is closest to the end, and most telling
                     longer = avoided | {name}
                     if longer not in seen:
                         seen.add(longer)
@@ -253,7 +255,7 @@ class Context:
         solution: Facts | None = None
         if self.hints is None:
             # A witness is often near, and Spacer is slow to refute: look first, briefly.
-            quick = self._witness(questions, ghost, net, candidates=3)
+            quick = self._witness(questions, ghost, net, candidates=6)
             if isinstance(quick, Refuted):
                 return quick
             solution = solve(system, timeout_ms=self.remaining_ms())
@@ -275,20 +277,28 @@ class Context:
         context = (
             self if net is self.net else Context(net, deadline=self.deadline, most_states=self.most_states)
         )
-        wanted = {q.transition: q for q in questions}
+        wanted = {q.transition: q for q in questions if q.assumes_requires}
+        if len(wanted) < len(questions):
+            # No run fires a transition whose requires is false: whoever asks looks for what comes just before.
+            return Open("what a firing requires is broken only by markings just before it")
 
         def find(graph: Graph) -> Iterator[Candidate]:
+            told_out = set()
+            for question in wanted.values():
+                teller = Storyteller(net, self.encoding)
+                told = 0
+                for story in islice(teller.stories(question, ghost), 6):
+                    told += 1
+                    path = embed(graph, story)
+                    if path is not None:
+                        yield Candidate(path, last_step(question.condition, ghost))
+                if told == 0 and teller.exhausted:
+                    told_out.add(question.transition)
             for state, edges in enumerate(graph.edges):
                 for edge, _ in edges:
                     question = wanted.get(edge.transition)
-                    if question is not None:
-                        path = [*graph.path(state), edge]
-                        asked = last_step(question.condition, ghost)
-                        # A way to the same end that sets no ghost leaves the question the most open.
-                        unset = graph.detour(path, frozenset(ghost.sets)) if ghost is not None else None
-                        if unset is not None:
-                            yield Candidate(unset, asked)
-                        yield Candidate(path, asked)
+                    if question is not None and edge.transition not in told_out:
+                        yield Candidate([*graph.path(state), edge], last_step(question.condition, ghost))
 
         answer = context.search(find, candidates=candidates)
         if isinstance(answer, Proved) and net is not self.net:

@@ -93,7 +93,7 @@ class HornSystem:
         }
         reads: list[tuple[str, Expr]] = [(q.transition, q.condition) for q in self.questions]
         for t in (*inside, *asked.values()):
-            reads += [(t.name, e) for e in (t.guard, t.ensures) if e is not None]
+            reads += [(t.name, e) for e in (t.guard, t.ensures, t.requires) if e is not None]
         if self.ghost is not None:
             reads += [(name, e) for name, e in self.ghost.sets.items() if name in arcs]
         for name, expr in reads:
@@ -157,7 +157,7 @@ class HornSystem:
         enc = self.encoding
         for q in self.questions:
             t = self.net.transition(q.transition)
-            env, inputs, body, ghosts = self._firing(t)
+            env, inputs, body, ghosts = self._firing(t, requires=q.assumes_requires)
             ghost = ghosts.get(carrier(t, None), self._no_ghost())
             scope: dict[str, Type] = dict(self.net.scope(t))
             if self.ghost is not None:
@@ -167,7 +167,7 @@ class HornSystem:
             yield Clause(inputs, z3.And(body, bad), None, q.transition)
 
     def _firing(
-        self, t: Transition
+        self, t: Transition, *, requires: bool = True
     ) -> tuple[
         dict[str, SymValue],
         tuple[tuple[str, tuple[z3.ExprRef, ...]], ...],
@@ -196,7 +196,7 @@ class HornSystem:
                 env[fresh.var], fresh.type, self.masks.fresh.get((t.name, fresh.var), set())
             )
         scope = net.scope(t)
-        for condition in (t.guard, t.ensures):
+        for condition in (t.guard, t.ensures, t.requires if requires else None):
             if condition is not None:
                 try:
                     body.append(enc.encode_bool(condition, env, scope))

@@ -23,10 +23,13 @@ class Question:
     Attributes:
         transition: Name of the transition.
         condition: Over the transition's variables, and ``ghost_set`` and ``ghost_value`` of its carrier.
+        assumes_requires: Whether the transition's ``requires`` holds when it fires. The firing rule sees to that, so it does, but for the question
+            whether ``requires`` itself could be broken.
     """
 
     transition: str
     condition: Expr
+    assumes_requires: bool = True
 
 
 @dataclass(frozen=True, slots=True)
