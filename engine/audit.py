@@ -113,7 +113,8 @@ def audit(source: str | Path | sa.Engine, *, progress: Callable[[int, int], None
     connection = raw.driver_connection
     assert isinstance(connection, sqlite3.Connection)
     try:
-        shared = connection.in_transaction
+        # A database in memory has one connection for all: it is quiet while this runs, and needs no snapshot.
+        shared = reader.path is None
         if not shared:
             connection.execute("BEGIN")
         try:

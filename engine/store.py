@@ -49,25 +49,35 @@ class Transaction:
         """Run one SQL statement in the transaction of the marking.
 
         Raises:
-            EngineError: The statement would begin or end a transaction.
+            EngineError: The statement would end the transaction, or touch the engine's own tables.
         """
-        first = statement.split(None, 1)[0].upper() if statement.strip() else ""
-        if first in {
-            "BEGIN",
-            "COMMIT",
-            "END",
-            "ROLLBACK",
-            "SAVEPOINT",
-            "RELEASE",
-            "ATTACH",
-            "DETACH",
-            "PRAGMA",
-        }:
+        try:
+            return self._connection.execute(statement, parameters)
+        except sqlite3.DatabaseError as error:
+            if "not authorized" not in str(error) and "prohibited" not in str(error):
+                raise
             raise EngineError(
-                f"a transactional effect may not run {first}",
-                hint="it shares the marking's transaction; the engine begins and commits it",
-            )
-        return self._connection.execute(statement, parameters)
+                f"a transactional effect may not do this: {error}",
+                hint="it shares the marking's transaction: read and write tables of your own, and nothing else",
+            ) from None
+
+
+_WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE}
+_NEVER = {
+    sqlite3.SQLITE_TRANSACTION,
+    sqlite3.SQLITE_SAVEPOINT,
+    sqlite3.SQLITE_ATTACH,
+    sqlite3.SQLITE_DETACH,
+    sqlite3.SQLITE_PRAGMA,
+}
+
+
+def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """What a transactional effect may do to the database."""
+    altered = second if action == sqlite3.SQLITE_ALTER_TABLE else first if action in _WRITES else None
+    if action in _NEVER or (altered or "").lower().startswith("provenet_"):
+        return sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_OK
 
 
 _transaction: ContextVar[Transaction] = ContextVar("provenet transaction")
@@ -197,13 +207,16 @@ class Store:
         self.begin()
         self.connection.execute("SAVEPOINT provenet_effect")
         token = _transaction.set(Transaction(self.connection))
+        self.connection.set_authorizer(_authorize)
+        undo = True
         try:
             yield
-        except BaseException:
-            self.connection.execute("ROLLBACK TO provenet_effect")
-            raise
+            undo = False
         finally:
+            self.connection.set_authorizer(None)
             _transaction.reset(token)
+            if undo:
+                self.connection.execute("ROLLBACK TO provenet_effect")
             self.connection.execute("RELEASE provenet_effect")
         self._rows += 1
 

@@ -160,7 +160,9 @@ def person(clock: VirtualClock) -> People:
     """Decides after some days, some orders too late."""
 
     async def decide(task: Task) -> Decision | None:
-        await clock.sleep(timedelta(hours=dice(task.about["order"], "slow") * 2))
+        # Counted from when the task was opened, so that a restart in between changes nothing.
+        at = task.opened + timedelta(hours=dice(task.about["order"], "slow") * 2)
+        await clock.sleep(at - clock.now())
         yes = dice(task.about["order"], "mood") < 70
         return Decision("approve" if yes else "deny", "dana@pricing")
 
