@@ -17,6 +17,7 @@ import z3
 
 from provenet.nets.net import Net, Put, Transition
 from provenet.nets.schema import BOOL, Type
+from provenet.verify.abstraction import Path, sources
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier
 from provenet.verify.smt import Encoding, SymValue
@@ -46,6 +47,7 @@ class _Partial:
     token: SymValue
     steps: tuple[tuple[str, str, str], ...]
     conditions: tuple[z3.BoolRef, ...]
+    matters: frozenset[Path]
 
 
 class Storyteller:
@@ -110,9 +112,8 @@ class Storyteller:
         passes: dict[str, set[str]] = {}
         for place, producers in self._producers.items():
             for t, put in producers:
-                arc = _carried(t, put)
-                if arc is not None:
-                    passes.setdefault(arc, set()).add(place)
+                for arc in (*t.takes, *t.reads):
+                    passes.setdefault(arc.place, set()).add(place)
         out = dict.fromkeys([*self._entries, *self._initial], 0)
         queue = deque(out)
         while queue:
@@ -140,7 +141,8 @@ class Storyteller:
         if var is None or not self._possible(conditions):
             return None
         place = next(a.place for a in (*t.takes, *t.reads) if a.var == var)
-        return _Partial(place, env[var], ((place, t.name, ""),), tuple(conditions))
+        matters = frozenset(path for v, path in sources(question.condition, ()) if v == var)
+        return _Partial(place, env[var], ((place, t.name, ""),), tuple(conditions), matters)
 
     def _back(
         self,
@@ -165,12 +167,28 @@ class Storyteller:
         conditions = [*here.conditions, *conditions]
         if not self._possible(conditions):
             return None
-        var, place = carrier(t, put), _carried(t, put)
+        var, matters = self._source(t, put, here.matters)
+        place = next((a.place for a in (*t.takes, *t.reads) if var is None or a.var == var), None)
         if place is None:
             return None
         token: SymValue = env[var] if var is not None else ()
-        # A ghost that this firing did not set came with the token, so nothing is known of it yet; one that it set is settled.
-        return _Partial(place, token, ((place, t.name, put.place), *here.steps), tuple(conditions))
+        return _Partial(
+            place, token, ((place, t.name, put.place), *here.steps), tuple(conditions), matters
+        )
+
+    def _source(self, t: Transition, put: Put, matters: frozenset[Path]) -> tuple[str | None, frozenset[Path]]:
+        """The input token that most of what matters of a put token comes from, and what of that token matters."""
+        wanted: dict[str, set[Path]] = {}
+        inputs = {a.var for a in (*t.takes, *t.reads)}
+        if put.expr is not None:
+            for path in matters:
+                for var, source in sources(put.expr, path):
+                    if var in inputs:
+                        wanted.setdefault(var, set()).add(source)
+        if not wanted:
+            return carrier(t, put), frozenset()
+        var = max(wanted, key=lambda v: (len(wanted[v]), v == carrier(t, put)))
+        return var, frozenset(wanted[var])
 
     def _starts(self, here: _Partial, was_set: z3.BoolRef) -> Story | None:
         """The story, where its token may have been there from the start."""
@@ -240,13 +258,6 @@ def embed(graph: Graph, story: Story) -> list[Edge] | None:
                 came[key] = (here, edge)
                 queue.append(key)
     return None
-
-
-def _carried(t: Transition, put: Put) -> str | None:
-    """The place that a put token's story comes from."""
-    var = carrier(t, put)
-    arcs = (*t.takes, *t.reads)
-    return next((a.place for a in arcs if var is None or a.var == var), None)
 
 
 def _touches(t: Transition, place: str) -> bool:
