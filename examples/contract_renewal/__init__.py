@@ -3,11 +3,17 @@
 The parts that know nothing of Petri nets live here too: the customers it reads (``customers``), the policy
 it obeys (``policy_data``), and the outside world that it acts on (``services``, ``client``, ``ledger``).
 ``agent`` is the target of the command line: ``provenet verify provenet.examples.contract_renewal:agent``.
+Each mutant is one too, under its name with underscores: ``...contract_renewal:verifier_bypassed``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from provenet.nets.net import Net
 
 __all__ = ["agent"]
 
@@ -18,4 +24,17 @@ def __getattr__(name: str) -> Any:
         from provenet.examples.contract_renewal.net import agent
 
         return agent
+    if not name.startswith("_"):
+        found = _mutant(name)
+        if found is not None:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _mutant(name: str) -> Callable[[], Net] | None:
+    """A function that returns the broken net of that name; ``None`` where there is no such mutant."""
+    from provenet.examples.contract_renewal.mutants import MUTANTS
+    from provenet.examples.contract_renewal.net import agent
+
+    found = next((m for m in MUTANTS if re.sub(r"[^a-z0-9]+", "_", m.name.lower()) == name), None)
+    return None if found is None else lambda: found(agent().net)

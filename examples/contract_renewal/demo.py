@@ -1,8 +1,8 @@
 """The demo: every customer's renewal through 90 virtual days, beside an outside world that misbehaves.
 
-``run`` does one whole demo and tells its stages; who calls it decides what people see. Everything follows from
-the customer file and the seed. A folder that holds an unfinished run is gone on with: nothing is lost, and
-nothing is done twice.
+``run`` does one whole demo and tells its stages; who calls it decides what people see. Everything follows
+from the customer file and the seed. A folder that holds an unfinished run is gone on with: nothing is lost,
+and nothing is done twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from provenet.engine import Decision, Engine, Progress, Task, VirtualClock
 from provenet.engine.errors import EngineError
 from provenet.examples.contract_renewal.client import OutsideClient
-from provenet.examples.contract_renewal.customers import SAMPLE, CustomerFile, load_customers
+from provenet.examples.contract_renewal.customers import SAMPLE, load_customers
 from provenet.examples.contract_renewal.demo_report import DemoReport, examine
 from provenet.examples.contract_renewal.effects import Effects
 from provenet.examples.contract_renewal.faults import Faults
@@ -103,18 +103,16 @@ def run(demo: Demo, tell: Tell = lambda _stage, _what: None, *, report: Report |
     """
     customers = load_customers(demo.customers, limit=demo.limit)
     tell("customers", customers)
-    _claim(demo)
+    claim(demo)
     plans = {p.case_id: p for p in (plan(c, demo.seed) for c in customers.customers)}
     with OutsideProcess(demo.ledger, faults=demo.faults) as world:
-        effects = Effects(OutsideClient(world.url, timeout=demo.patience), timeout=timedelta(seconds=30))
+        effects = Effects(OutsideClient(world.url, timeout=demo.patience))
         proposers = Proposers.models(demo.model) if demo.model else Proposers.stand_in(seed=demo.seed)
         made = agent(proposers=proposers, effects=effects)
         if report is None:
             report = verify(made.net)
             tell("verified", report)
-        began = time.perf_counter()
-        last, refused = asyncio.run(_run(demo, made, effects, report, plans, tell))
-        seconds = time.perf_counter() - began
+        last, refused = asyncio.run(_run(demo, made, report, plans, tell))
     found = examine(
         demo.database,
         demo.ledger,
@@ -123,10 +121,10 @@ def run(demo: Demo, tell: Tell = lambda _stage, _what: None, *, report: Report |
         progress=lambda done, total: tell("auditing", (done, total)),
     )
     found.run = {
-        "seconds": round(seconds, 2),
+        "seconds": round(last.seconds, 2),
         "firings": last.firings,
         "commits": last.commits,
-        "firings_per_second": round(last.firings / seconds) if seconds else 0,
+        "firings_per_second": round(last.firings / last.seconds) if last.seconds else 0,
         "events_refused": refused,
         "seed": demo.seed,
         "customers": str(demo.customers.name),
@@ -137,8 +135,12 @@ def run(demo: Demo, tell: Tell = lambda _stage, _what: None, *, report: Report |
     return found
 
 
-def _claim(demo: Demo) -> None:
-    """Make the folder this demo's, or find that it is."""
+def claim(demo: Demo) -> None:
+    """Make the folder this demo's, or find that it is.
+
+    Raises:
+        DemoFolderError: It holds another demo.
+    """
     demo.folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "seed": demo.seed,
@@ -162,7 +164,7 @@ def _claim(demo: Demo) -> None:
 
 
 async def _run(
-    demo: Demo, made: Agent, effects: Effects, report: Report, plans: dict[str, CasePlan], tell: Tell
+    demo: Demo, made: Agent, report: Report, plans: dict[str, CasePlan], tell: Tell
 ) -> tuple[Progress, int]:
     clock = VirtualClock(DAY_0 - timedelta(days=91))
 
@@ -174,15 +176,13 @@ async def _run(
         await clock.sleep(task.opened + chosen.after - clock.now())
         return Decision(chosen.choice, f"{chosen.who}@{task.role}")
 
-    try:
-        async with Engine.open(demo.database, agents=[made], clock=clock, people=people) as engine:
-            engine.deploy(made, report)
-            cases = ((p.case_id, {"waiting": p.case}) for p in plans.values())
-            await engine.start_cases(NET, cases, existing="skip")
-            refused = await _outside(engine, tuple(plans.values()), tell)
-            return engine.progress(), refused
-    finally:
-        await effects.close()
+    async with Engine.open(demo.database, agents=[made], clock=clock, people=people) as engine:
+        engine.deploy(made, report)
+        began = time.perf_counter()
+        cases = ((p.case_id, {"waiting": p.case}) for p in plans.values())
+        await engine.start_cases(NET, cases, existing="skip")
+        refused = await _outside(engine, tuple(plans.values()), tell)
+        return engine.progress(time.perf_counter() - began), refused
 
 
 def _shown(task: Task) -> Deal | Plan:
@@ -236,9 +236,4 @@ def _by_time(plans: Sequence[CasePlan]) -> Iterator[tuple[Any, str, str, TimedEv
     return iter(every)
 
 
-__all__ = ["Demo", "DemoFolderError", "DemoReport", "Stage", "run"]
-
-
-def customers_of(path: Path, limit: int | None = None) -> CustomerFile:
-    """The customers that a demo would run; see ``load_customers``."""
-    return load_customers(path, limit=limit)
+__all__ = ["Demo", "DemoFolderError", "DemoReport", "Stage", "claim", "run"]

@@ -67,7 +67,7 @@ class DemoReport:
     @property
     def clean(self) -> bool:
         """Every case ended, every effect counted once, nothing left standing, and the audit found nothing."""
-        ended = set(self.statuses) <= {"done"}
+        ended = set(self.statuses) <= {"done", "killed"}
         return ended and self.ledger.clean and self.audit.clean and not self.left_standing
 
     @property
@@ -185,20 +185,22 @@ def markdown(report: DemoReport) -> str:
         lines += ["", f"## {title}", "", "| | |", "|---|---:|"]
         lines += [f"| {name} | {count:,} |" for name, count in counts.items()]
     lines += ["", "## Decisions by people", "", "| task | | |", "|---|---|---:|"]
-    lines += [f"| {task} | {ended} | {n:,} |" for task, ends in report.tasks.items() for ended, n in ends.items()]
+    lines += [
+        f"| {task} | {ended} | {n:,} |" for task, ends in report.tasks.items() for ended, n in ends.items()
+    ]
     lines += ["", "## Told from outside", ""]
     lines.append(
         f"{ledger.matched:,} effects that the log claims were done exactly once; {len(ledger.lost)} lost, "
         f"{len(ledger.doubled)} doubled, {len(ledger.unexpected)} that nobody claims. "
         f"{report.left_standing} effects of called-off cases were left standing."
     )
-    found = report.audit
+    audited = report.audit
     lines += ["", "## Audit", ""]
     lines.append(
-        f"{found.events:,} log entries of {found.cases:,} cases replayed through the firing rule: "
-        + ("nothing is wrong." if found.clean else f"{len(found.problems)} problems.")
+        f"{audited.events:,} log entries of {audited.cases:,} cases replayed through the firing rule: "
+        + ("nothing is wrong." if audited.clean else f"{len(audited.problems)} problems.")
     )
-    lines += [f"- {p}" for p in found.problems[:50]]
+    lines += [f"- {p}" for p in audited.problems[:50]]
     return "\n".join(lines) + "\n"
 
 
@@ -255,5 +257,12 @@ def _spent(db: sqlite3.Connection) -> dict[str, Any]:
     tokens_in, tokens_out = db.execute(
         "SELECT coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0) FROM provenet_proposal"
     ).fetchone()
-    dollars = db.execute("SELECT coalesce(sum(CAST(cost_usd AS REAL)), 0) FROM provenet_proposal").fetchone()[0]
-    return {"proposals": states, "tokens_in": tokens_in, "tokens_out": tokens_out, "dollars": round(dollars, 4)}
+    dollars = db.execute("SELECT coalesce(sum(CAST(cost_usd AS REAL)), 0) FROM provenet_proposal").fetchone()[
+        0
+    ]
+    return {
+        "proposals": states,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "dollars": round(dollars, 4),
+    }

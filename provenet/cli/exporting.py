@@ -39,7 +39,10 @@ def export_command(
     ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a net as JSON or PNML, or a database's cases as JSON lines."""
+    """Write a net, or a database's cases.
+
+    A net becomes JSON or PNML, the cases of a database JSON lines.
+    """
     out = Out(as_json=as_json)
     if (target is None) == (database is None):
         raise Unusable(

@@ -40,7 +40,7 @@ def simulate_command(
     save_to: Annotated[Path | None, typer.Option("--out", help="Write the run as a trace file.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Play a trace or a random run, showing what changes."""
+    """Play a trace or a random run."""
     out = Out(as_json=as_json)
     loaded = load(target)
     if trace_file is not None:

@@ -46,7 +46,10 @@ def verify_command(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Prove or refute what a net requires, for every output a model could give."""
+    """Prove or refute what a net requires.
+
+    Whatever a model could answer: a verdict holds for every value of the type that it may answer with.
+    """
     out = Out(as_json=as_json)
     loaded = load(target)
     report = checked(loaded, only=only, timeout=timeout, quiet=as_json)
@@ -135,17 +138,24 @@ def show_report(
     out.line(head_line(net, report), "bold")
     out.line()
     _table(out, net, report)
-    names = {id(v): name for name, v in traced(net, report)}
-    for v in report.verdicts:
-        if str(v.status) != "PROVED":
-            out.line()
-            _explain(out, loaded, v, names.get(id(v), ""), written or {})
+    show_refuted(out, loaded, report, written)
     if facts:
         _facts(out, net, report)
     out.line()
     out.line(footer(report), "bold")
     if written and "report" in written:
         out.line(f"Report, pictures and traces are in {written['report'].parent}")
+
+
+def show_refuted(out: Out, loaded: Loaded, report: Report, written: dict[str, Path] | None = None) -> None:
+    """What is refuted or unknown, each with its reason, its trace and its mend."""
+    if out.as_json:
+        return
+    names = {id(v): name for name, v in traced(loaded.net, report)}
+    for v in report.verdicts:
+        if str(v.status) != "PROVED":
+            out.line()
+            _explain(out, loaded, v, names.get(id(v), ""), written or {})
 
 
 def head_line(net: Net, report: Report) -> str:

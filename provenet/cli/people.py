@@ -1,0 +1,235 @@
+"""`provenet approve`, `reject`, `signal`, `kill` and `resume`: what people and the outside say to cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenet.cli.printing import Failed, JsonFlag, Out, Unusable, short_value
+from provenet.cli.reading import CaseId, Database
+
+if TYPE_CHECKING:
+    from provenet.engine import TaskView
+
+Who = Annotated[str, typer.Option("--as", help="Who decides, with role: dana@pricing.", show_default=False)]
+TaskName = Annotated[str | None, typer.Option("--task", help="Which task, where several are open.")]
+AboutHash = Annotated[
+    str | None,
+    typer.Option(
+        "--about", help="Hash of what you were shown: refused if it is about something else by now."
+    ),
+]
+Note = Annotated[str | None, typer.Option(help="JSON that goes with the choice, where the net asks for it.")]
+AgentTarget = Annotated[
+    str | None,
+    typer.Option("--agent", metavar="TARGET", help="The agent, where no engine runs and its code is needed."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("approve")(approve_command)
+    app.command("reject")(reject_command)
+    app.command("signal")(signal_command)
+    app.command("kill")(kill_command)
+    app.command("resume")(resume_command)
+
+
+def approve_command(
+    *,
+    case: CaseId,
+    who: Who,
+    database: Database,
+    task: TaskName = None,
+    about: AboutHash = None,
+    choice: Annotated[str, typer.Option(help="Another choice than approve.")] = "approve",
+    note: Note = None,
+    agent: AgentTarget = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Decide an open task: approve."""
+    _decide(
+        Out(as_json=as_json),
+        case,
+        who,
+        database,
+        task=task,
+        about=about,
+        choice=choice,
+        note=note,
+        agent=agent,
+    )
+
+
+def reject_command(
+    *,
+    case: CaseId,
+    who: Who,
+    database: Database,
+    task: TaskName = None,
+    about: AboutHash = None,
+    note: Note = None,
+    agent: AgentTarget = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Decide an open task: deny."""
+    _decide(
+        Out(as_json=as_json),
+        case,
+        who,
+        database,
+        task=task,
+        about=about,
+        choice="deny",
+        note=note,
+        agent=agent,
+    )
+
+
+def signal_command(
+    *,
+    case: CaseId,
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Name of the event.", show_default=False)],
+    payload: Annotated[
+        str | None, typer.Argument(metavar="[JSON]", help="What it brings.", show_default=False)
+    ] = None,
+    database: Database,
+    key: Annotated[str | None, typer.Option(help="What tells this event from others; taken once.")] = None,
+    agent: AgentTarget = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell a case that something happened outside."""
+    command = {"do": "signal", "case": case, "event": event, "payload": _json(payload, "JSON"), "key": key}
+    _ask(Out(as_json=as_json), database, command, agent)
+
+
+def kill_command(
+    *,
+    case: Annotated[
+        str | None, typer.Argument(metavar="[CASE]", help="One case.", show_default=False)
+    ] = None,
+    net: Annotated[
+        str | None, typer.Option("--net", help="All cases of this net; no new one starts.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything; nothing new starts.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Let --net or --all start new cases again.")
+    ] = False,
+    who: Annotated[str, typer.Option("--as", help="Who pulls the switch.")] = "",
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    database: Database,
+    agent: AgentTarget = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pull the kill switch.
+
+    No commit begins any more, and what was committed is taken back.
+    """
+    asked = [("case", case), ("net", net), ("all", "" if everything else None)]
+    chosen = [(scope, target) for scope, target in asked if target is not None]
+    if len(chosen) != 1:
+        raise Unusable(
+            "say what to kill: one of CASE, --net NAME, --all", hint="provenet kill r-8f3a --db FILE"
+        )
+    scope, target = chosen[0]
+    if release and scope == "case":
+        raise Unusable("a killed case stays killed", hint="--release goes with --net NAME or --all")
+    command = {
+        "do": "release" if release else "kill",
+        "scope": scope,
+        "target": target,
+        "who": who,
+        "reason": reason,
+    }
+    _ask(Out(as_json=as_json), database, command, agent)
+
+
+def resume_command(
+    *, case: CaseId, database: Database, agent: AgentTarget = None, as_json: JsonFlag = False
+) -> None:
+    """Let a parked case go on."""
+    _ask(Out(as_json=as_json), database, {"do": "resume", "case": case}, agent)
+
+
+def _decide(
+    out: Out,
+    case: str,
+    who: str,
+    database: Path,
+    *,
+    task: str | None,
+    about: str | None,
+    choice: str,
+    note: str | None,
+    agent: str | None,
+) -> None:
+    from provenet.engine.views import Reader
+
+    found = _task_of(Reader(database).case(case).tasks, case, task)
+    if about is not None and not found.about_hash.startswith(about):
+        raise Failed(
+            f"task {found.task!r} is about something else by now: {found.about_hash[:12]}, not {about[:12]}",
+            where=f"case {case!r}",
+            hint="look at the task again and decide on what it says now",
+        )
+    if choice == "deny" and "deny" not in found.choices and "reject" in found.choices:
+        choice = "reject"
+    command = {
+        "do": "decide",
+        "case": case,
+        "task": found.task,
+        "choice": choice,
+        "who": who,
+        # The decision binds to what the database says now, and is refused should that change on the way.
+        "about_hash": found.about_hash,
+        "note": _json(note, "--note"),
+    }
+    out.line(f"{found.task}: {short_value(found.about, 160)}", "dim")
+    _ask(out, database, command, agent)
+
+
+def _task_of(tasks: tuple[TaskView, ...], case: str, wanted: str | None) -> TaskView:
+    from provenet.nets.errors import did_you_mean
+
+    open_ones = [t for t in tasks if t.status == "open"]
+    found = [t for t in open_ones if wanted is None or t.task == wanted]
+    if not found:
+        what = f"no open task {wanted!r}" if wanted is not None else "no open task"
+        hint = (
+            did_you_mean(wanted or "", [t.task for t in open_ones])
+            if open_ones
+            else f"see `provenet case {case}`"
+        )
+        raise Failed(f"there is {what}", where=f"case {case!r}", hint=hint)
+    if len({t.task for t in found}) > 1:
+        names = ", ".join(f'--task "{t.task}"' for t in found)
+        raise Unusable("several tasks are open", where=f"case {case!r}", hint=f"say which: {names}")
+    return found[0]
+
+
+def _ask(out: Out, database: Path, command: dict[str, Any], agent: str | None) -> None:
+    from provenet.cli.loading import load
+    from provenet.cli.mailbox import ask
+
+    agents = [] if agent is None else [load(agent).agent]
+    answer = ask(database, command, agents)
+    out.line(str(answer["done"]), "bold")
+    if "note" in answer:
+        out.line(f"  {answer['note']}", "dim")
+    out.data(answer)
+
+
+def _json(text: str | None, where: str) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Unusable(
+            f"this is no JSON: {error}",
+            where=where,
+            hint="""quote it for the shell: '{"discount_pct": 20}'""",
+        ) from error

@@ -1,0 +1,208 @@
+"""`provenet cases`, `case`, `log`, `tasks` and `audit`: reading, also while an engine runs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from provenet.cli.printing import ExitCode, JsonFlag, Out, counted, progress, short_value, stop
+
+if TYPE_CHECKING:
+    from provenet.engine import CaseDetail, CaseView, LogLine, Reader, TaskView
+
+Database = Annotated[
+    Path,
+    typer.Option(
+        "--db", envvar="PROVENET_DB", help="The database, as `provenet run --db` made it.", show_default=False
+    ),
+]
+CaseId = Annotated[str, typer.Argument(metavar="CASE", help="Id of the case.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("cases")(cases_command)
+    app.command("case")(case_command)
+    app.command("log")(log_command)
+    app.command("tasks")(tasks_command)
+    app.command("audit")(audit_command)
+
+
+def cases_command(
+    *,
+    database: Database,
+    status: Annotated[
+        str | None, typer.Option(help="Only those: running, waiting, done, parked, killed, failed.")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="Only those of this net, by name or hash.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """List cases."""
+    out = Out(as_json=as_json)
+    reader = reader_of(database)
+    found = reader.cases(status=status, net=net, limit=limit)
+    counts = reader.counts()
+    out.rows(
+        [(c.id, c.status, str(c.firings), _day(c.created), _ended(c)) for c in found],
+        head=("case", "status", "log", "started", "outcome"),
+    )
+    total = sum(counts.values())
+    said = ", ".join(f"{n:,} {s}" for s, n in sorted(counts.items()))
+    shown = "" if len(found) == total else f"   ({len(found)} shown)"
+    out.line(f"{counted(total, 'case')}: {said}{shown}" if total else "no cases", "bold")
+    out.data({"counts": counts, "cases": [c.to_json() for c in found]})
+
+
+def case_command(*, case: CaseId, database: Database, as_json: JsonFlag = False) -> None:
+    """Show where a case stands and what happened."""
+    out = Out(as_json=as_json)
+    detail = reader_of(database).case(case)
+    view = detail.case
+    out.line(f"{view.id}   {_stands(detail)}", "bold")
+    out.line(f"  net {view.net} {view.net_hash[:8]}, started {_day(view.created)}", "dim")
+    _log(out, detail.log, view.created)
+    open_tasks = [t for t in detail.tasks if t.status == "open"]
+    for t in open_tasks:
+        out.line(f"  waits for a person: {_task_line(t)}")
+    for transition, due in detail.timers:
+        out.line(f"  timer: {transition} at {due:%Y-%m-%d %H:%M}", "dim")
+    if view.status not in {"done", "killed"}:
+        for place, tokens in detail.marking.items():
+            for token in tokens:
+                out.line(
+                    f"  token: {place} {short_value(token) if token is not None else ''}".rstrip(), "dim"
+                )
+    for e in detail.inbox:
+        if e["status"] != "accepted":
+            out.line(f"  event {e['event']}: {e['status']}, {e['reason']}", "yellow")
+    out.data(detail.to_json())
+
+
+def log_command(*, case: CaseId, database: Database, as_json: JsonFlag = False) -> None:
+    """Show a case's log with its hashes."""
+    out = Out(as_json=as_json)
+    lines = reader_of(database).log(case)
+    out.rows(
+        [
+            (str(x.seq), f"{x.at:%Y-%m-%d %H:%M:%S}", x.transition or x.kind, x.text, x.hash[:12])
+            for x in lines
+        ],
+        head=("", "at", "fired", "what happened", "hash"),
+    )
+    out.data([x.to_json() for x in lines])
+
+
+def tasks_command(
+    *,
+    database: Database,
+    role: Annotated[str | None, typer.Option(help="Only those for this role.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Those decided, expired and withdrawn too.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what people are asked to decide."""
+    out = Out(as_json=as_json)
+    found = reader_of(database).tasks(status=None if every else "open", role=role)
+    for t in found:
+        out.line(f"  {t.case}  {_task_line(t)}", "" if t.status == "open" else "dim")
+        out.line(f"      about {short_value(t.about, 160)}   {t.about_hash[:12]}", "dim")
+    out.line(f"{counted(len(found), 'task')}" if found else "no tasks", "bold")
+    if any(t.status == "open" for t in found):
+        out.line("Decide: provenet approve CASE --as NAME@ROLE --db FILE   (or reject)", "dim")
+    out.data([t.to_json() for t in found])
+
+
+def audit_command(*, database: Database, as_json: JsonFlag = False) -> None:
+    """Replay every log and compare.
+
+    Every log is replayed through the firing rule, its hash chain recomputed, and what it leads to compared
+    with everything that the database says.
+    """
+    from provenet.engine import audit
+
+    out = Out(as_json=as_json)
+    with progress("auditing", quiet=as_json) as shown:
+
+        def tell(done: int, total: int) -> None:
+            if shown is not None:
+                shown.update(
+                    shown.task_ids[0], completed=done, total=total, note=f"{done:,} of {total:,} cases"
+                )
+
+        found = audit(database, progress=tell)
+    show_audit(out, found)
+    out.data(found.to_json())
+    stop(ExitCode.DONE if found.clean else ExitCode.FAILED)
+
+
+def show_audit(out: Out, found: Any) -> None:
+    """An audit's result for people."""
+    for problem in found.problems[:50]:
+        out.line(f"  {problem}", "red")
+    if len(found.problems) > 50:
+        out.line(f"  … and {len(found.problems) - 50:,} more", "red")
+    said = "clean" if found.clean else counted(len(found.problems), "problem")
+    out.line(
+        f"audit {said}: {counted(found.cases, 'case')}, {found.events:,} log entries replayed, "
+        f"{found.effects:,} effects, {counted(found.nets, 'net version')}, in {found.seconds:.1f} s",
+        "bold green" if found.clean else "bold red",
+    )
+
+
+def reader_of(database: Path) -> Reader:
+    """The read side of a database."""
+    from provenet.engine.views import Reader
+
+    return Reader(database)
+
+
+def duration_text(span: timedelta) -> str:
+    """A time span for people: ``6 days``, ``3 hours``."""
+    seconds = abs(span.total_seconds())
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return counted(int(seconds // size), unit)
+    return counted(int(seconds), "second")
+
+
+def _stands(detail: CaseDetail) -> str:
+    view = detail.case
+    open_tasks = [t for t in detail.tasks if t.status == "open"]
+    if view.status in {"done", "killed"} and view.outcome_place:
+        return f"{view.status}: {_ended(view)}"
+    if view.reason:
+        return f"{view.status}: {view.reason}"
+    if open_tasks:
+        return f"waiting for a person: {_task_line(open_tasks[0])}"
+    return view.status
+
+
+def _log(out: Out, lines: tuple[LogLine, ...], start: datetime) -> None:
+    rows = []
+    last = ""
+    for x in lines:
+        day = f"day {(x.at - start).days}"
+        rows.append((day if day != last else "", x.text))
+        last = day
+    out.rows(rows)
+
+
+def _task_line(t: TaskView) -> str:
+    who = f" ({t.role})" if t.role else ""
+    if t.status != "open":
+        return f'"{t.task}"{who}: {t.choice or t.status}' + (f" by {t.who}" if t.who else "")
+    until = f", until {t.deadline:%Y-%m-%d %H:%M} UTC" if t.deadline else ""
+    return f'"{t.task}"{who}, {" or ".join(t.choices)}{until}'
+
+
+def _ended(c: CaseView) -> str:
+    if c.outcome_place:
+        return f"{c.outcome_place} {short_value(c.outcome, 90) if c.outcome is not None else ''}".rstrip()
+    return c.reason or ""
+
+
+def _day(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"
