@@ -68,6 +68,10 @@ def verify(
     return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
 
 
+prove = verify
+"""The same under the name that the front door has for it: ``provenet.verify`` is the package."""
+
+
 def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[Property, Requirement]]:
     """The properties to check, families spelled out.
 
