@@ -30,7 +30,11 @@ def built(make: Callable[[NetBuilder], None], name: str = "small") -> Agent:
 
 
 def opened(
-    agents: Agent | Iterable[Agent], database: str | Path = ":memory:", *, people: People | None = None, **options: Any
+    agents: Agent | Iterable[Agent],
+    database: str | Path = ":memory:",
+    *,
+    people: People | None = None,
+    **options: Any,
 ) -> Engine:
     """An engine on a virtual clock."""
     given = [agents] if isinstance(agents, Agent) else list(agents)

@@ -19,7 +19,9 @@ from provenet.sdb.reject import REJECT, Reject
 from tests.engine.kit import START, Answers, Item, built, deployed, opened
 
 
-def asking(proposer: Any, *, failure: bool = True, timeout: timedelta = timedelta(seconds=60), ensures: Any = None) -> Agent:
+def asking(
+    proposer: Any, *, failure: bool = True, timeout: timedelta = timedelta(seconds=60), ensures: Any = None
+) -> Agent:
     """``start -[ask]-> done``, with a failure transition to ``lost`` or none."""
 
     def make(net: NetBuilder) -> None:
@@ -33,9 +35,17 @@ def asking(proposer: Any, *, failure: bool = True, timeout: timedelta = timedelt
             trigger=Ask(net.handle("proposer", proposer), timeout=timeout),
         )
         if failure:
-            net.transition("fault", takes={"s": start}, brings={"why": REJECT}, puts={lost: "why"}, trigger=OnFailure("ask"))
+            net.transition(
+                "fault",
+                takes={"s": start},
+                brings={"why": REJECT},
+                puts={lost: "why"},
+                trigger=OnFailure("ask"),
+            )
         else:
-            net.transition("never", takes={"s": start}, when=lambda s: s.n > 99, puts={lost: lambda s: _reject()})
+            net.transition(
+                "never", takes={"s": start}, when=lambda s: s.n > 99, puts={lost: lambda s: _reject()}
+            )
 
     return built(make)
 
@@ -59,12 +69,18 @@ def performing(effect: Effect, *, failure: bool = True) -> Agent:
             takes={"c": committing},
             brings={"receipt": effect.receipt_type},
             puts={done: "c"},
-            trigger=Perform(net.handle(effect.name, effect), None, effect.external, effect.timeout, effect.tries),
+            trigger=Perform(
+                net.handle(effect.name, effect), None, effect.external, effect.timeout, effect.tries
+            ),
         )
         if failure:
             lost = net.final("lost", REJECT)
             net.transition(
-                "fail", takes={"c": committing}, brings={"why": REJECT}, puts={lost: "why"}, trigger=OnFailure("commit")
+                "fail",
+                takes={"c": committing},
+                brings={"why": REJECT},
+                puts={lost: "why"},
+                trigger=OnFailure("commit"),
             )
 
     return built(make)
@@ -140,7 +156,17 @@ async def _raise(error: Exception) -> Any:
         (lambda r: None, "schema"),
         (lambda r: ("a", -1), "ensures"),
     ],
-    ids=["raises", "refuses", "late", "wrong type", "too short", "a list", "a mapping", "nothing", "breaks ensures"],
+    ids=[
+        "raises",
+        "refuses",
+        "late",
+        "wrong type",
+        "too short",
+        "a list",
+        "a mapping",
+        "nothing",
+        "breaks ensures",
+    ],
 )
 async def test_a_bad_answer_is_a_typed_reject(answer: Any, rule: str) -> None:
     place, why = await outcome(asking(Answers(answer), ensures=lambda answer: answer.n >= 0))
@@ -158,7 +184,9 @@ async def test_something_else_than_a_proposal_is_a_fault() -> None:
 
 async def test_a_proposal_that_hangs_times_out_in_real_time() -> None:
     began = time.monotonic()
-    place, why = await outcome(asking(Answers(lambda r: asyncio.sleep(3600)), timeout=timedelta(milliseconds=50)))
+    place, why = await outcome(
+        asking(Answers(lambda r: asyncio.sleep(3600)), timeout=timedelta(milliseconds=50))
+    )
     assert (place, why["rule"]) == ("lost", "timeout")
     assert time.monotonic() - began < 20
 
@@ -179,18 +207,26 @@ async def test_without_a_failure_transition_a_proposal_is_tried_again_then_parke
     assert len({r.key for r in proposer.requests}) == 1
 
 
-async def test_a_paid_answer_that_could_not_be_used_is_kept_over_a_restart_and_not_asked_for_again(tmp_path: Path) -> None:
+async def test_a_paid_answer_that_could_not_be_used_is_kept_over_a_restart_and_not_asked_for_again(
+    tmp_path: Path,
+) -> None:
     def make(net: NetBuilder) -> None:
         start, full = net.entry("start", Item), net.place("full", Item, capacity=1)
         other, done = net.place("other", Item, initial=[Item(id="x", n=0)]), net.final("done")
         net.route("fill", takes={"o": other}, puts={full: "o"})
         net.transition(
-            "ask", takes={"s": start}, brings={"a": Item}, puts={full: "a"}, trigger=Ask(net.handle("p", proposer))
+            "ask",
+            takes={"s": start},
+            brings={"a": Item},
+            puts={full: "a"},
+            trigger=Ask(net.handle("p", proposer)),
         )
         net.event("drain", event="drain", takes={"f": full}, puts={done: None})
 
     proposer = Answers(
-        lambda r: Proposal(("a", 7), model="m-1", prompt_hash="p", tokens_in=11, tokens_out=5, cost_usd=Decimal("0.02"))
+        lambda r: Proposal(
+            ("a", 7), model="m-1", prompt_hash="p", tokens_in=11, tokens_out=5, cost_usd=Decimal("0.02")
+        )
     )
     agent = built(make)
     async with opened(agent, tmp_path / "x.db") as engine:
@@ -228,10 +264,13 @@ async def test_a_flaky_effect_is_repeated_with_one_key_and_backs_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "tries", "calls"), [(EffectRefused("no"), 5, 1), (ConnectionError("away"), 3, 3), (ConnectionError("away"), 1, 1)],
+    ("error", "tries", "calls"),
+    [(EffectRefused("no"), 5, 1), (ConnectionError("away"), 3, 3), (ConnectionError("away"), 1, 1)],
     ids=["refused", "three tries", "one try"],
 )
-async def test_an_effect_that_fails_for_good_fires_its_failure_transition(error: Exception, tries: int, calls: int) -> None:
+async def test_an_effect_that_fails_for_good_fires_its_failure_transition(
+    error: Exception, tries: int, calls: int
+) -> None:
     seen: list[str] = []
 
     async def run(request: Request) -> None:
@@ -260,7 +299,9 @@ async def test_an_effect_that_hangs_is_repeated_with_the_same_key() -> None:
         if len(keys) == 1:
             await asyncio.sleep(3600)
 
-    assert (await outcome(performing(Effect("e", run, payload=Item, timeout=timedelta(milliseconds=30)))))[0] == "done"
+    assert (await outcome(performing(Effect("e", run, payload=Item, timeout=timedelta(milliseconds=30)))))[
+        0
+    ] == "done"
     assert len(keys) == 2
     assert len(set(keys)) == 1
 
@@ -321,7 +362,9 @@ async def test_a_transactional_effect_that_raises_leaves_nothing_behind(tmp_path
         transaction().execute("CREATE TABLE sold (id TEXT)")
         raise EffectRefused("sold out")
 
-    place, why = await outcome(performing(Effect("sell", run, payload=Item, receipt=int, external=False)), tmp_path / "x.db")
+    place, why = await outcome(
+        performing(Effect("sell", run, payload=Item, receipt=int, external=False)), tmp_path / "x.db"
+    )
     assert (place, why["got"]) == ("lost", "sold out")
     import sqlite3
 
@@ -330,7 +373,17 @@ async def test_a_transactional_effect_that_raises_leaves_nothing_behind(tmp_path
     db.close()
 
 
-@pytest.mark.parametrize("statement", ["COMMIT", "rollback", " begin", "PRAGMA synchronous = OFF", "-- x\ncommit", "DELETE FROM provenet_event"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMIT",
+        "rollback",
+        " begin",
+        "PRAGMA synchronous = OFF",
+        "-- x\ncommit",
+        "DELETE FROM provenet_event",
+    ],
+)
 async def test_a_transactional_effect_may_not_end_the_transaction(statement: str) -> None:
     def run(request: Request) -> int:
         transaction().execute(statement)
@@ -353,7 +406,11 @@ def judged(verify: Any) -> Agent:
         name = net.handle("verify", verify)
         net.transition("accept", takes={"p": start}, puts={good: "p"}, trigger=Judge(name, accepts=True))
         net.transition(
-            "reject", takes={"p": start}, brings={"why": REJECT}, puts={bad: "why"}, trigger=Judge(name, accepts=False)
+            "reject",
+            takes={"p": start},
+            brings={"why": REJECT},
+            puts={bad: "why"},
+            trigger=Judge(name, accepts=False),
         )
 
     return built(make)

@@ -1,0 +1,205 @@
+"""The database in trouble: damaged, of another version, read-only, full, held by another process. Clear errors, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from provenet.engine import Reader, audit
+from provenet.engine.codec import decoder, encoder
+from provenet.engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreVersion
+from provenet.nets.errors import ProvenetError
+from provenet.nets.schema import to_json
+from tests.engine.kit import deployed, opened
+from tests.engine.orders import Order, orders, run
+from tests.engine.test_control import started, waiting
+from tests.nets.strategies import types, values
+from tests.support.ledger import Ledger
+
+
+@given(types().flatmap(lambda t: st.tuples(st.just(t), values(t))))
+def test_the_text_of_a_value_is_its_json_and_comes_back(pair) -> None:  # type: ignore[no-untyped-def]
+    import json
+
+    of, value = pair
+    text = encoder(of)(value)
+    assert json.loads(text) == to_json(value, of)
+    assert decoder(of)(text) == value
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A database with one waiting case."""
+
+    async def make() -> None:
+        agent = waiting()
+        async with opened(agent, tmp_path / "x.db") as engine:
+            await started(engine, agent)
+
+    asyncio.run(make())
+    return tmp_path / "x.db"
+
+
+async def _open(path: Path) -> None:
+    async with opened(waiting(), path):
+        pass
+
+
+def refused(path: Path, kind: type[ProvenetError]) -> ProvenetError:
+    """The error that opening, reading and auditing a database gives."""
+    found = None
+    for use in (lambda: Reader(path), lambda: audit(path), lambda: asyncio.run(_open(path))):
+        with pytest.raises(kind) as error:
+            use()
+        found = error.value
+        assert found.hint, "an error names the next step"
+        assert found.where
+    assert found is not None
+    return found
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("customer,monthly\n" * 100)
+    refused(tmp_path / "x.db", StoreCorrupt)
+    assert (tmp_path / "x.db").read_text().startswith("customer")
+
+
+def test_a_damaged_file_is_refused_or_the_damage_named(database: Path) -> None:
+    size = database.stat().st_size
+    with database.open("r+b") as file:
+        for at in range(4096, size, 4096):
+            file.seek(at)
+            file.write(os.urandom(2048))
+    with pytest.raises(StoreError) as error:
+        asyncio.run(_open(database))
+    assert error.value.hint
+    try:
+        assert not audit(database).clean
+    except StoreError as error:
+        assert error.hint
+
+
+def test_another_schema_version_is_refused(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as db:
+        db.execute("UPDATE provenet_meta SET value = '99' WHERE name = 'schema'")
+        db.commit()
+    assert "99" in refused(database, StoreVersion).message
+
+
+def test_a_net_that_was_changed_in_the_database_is_not_run(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as db:
+        db.execute("UPDATE provenet_net SET content = replace(content, 'pricing', 'anybody')")
+        db.commit()
+    with pytest.raises(StoreCorrupt, match="not the one that was deployed"):
+        asyncio.run(_open(database))
+
+
+def test_a_token_that_was_changed_in_the_database_is_not_run(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as db:
+        db.execute("UPDATE provenet_token SET value = '{\"id\": 5}'")
+        db.commit()
+    with pytest.raises(StoreCorrupt, match="does not fit place"):
+        asyncio.run(_open(database))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("", "folder"), ("nowhere/x.db", "no such folder"), ("postgresql://host/db", "not supported")],
+)
+def test_a_name_that_is_no_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    target = name if "://" in name else str(tmp_path / name)
+    with pytest.raises(StoreError, match=message):
+        asyncio.run(_open(target))  # type: ignore[arg-type]  # a name, as the command line has it
+
+
+def test_reading_what_is_not_there_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no such database"):
+        Reader(tmp_path / "x.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write to anything")
+def test_a_read_only_database_is_refused(database: Path) -> None:
+    database.chmod(0o444)
+    with pytest.raises(StoreError, match="cannot be written"):
+        asyncio.run(_open(database))
+
+
+async def test_a_second_engine_is_refused_and_readers_are_not(database: Path) -> None:
+    async with opened(waiting(), database) as engine:
+        with pytest.raises(StoreLocked, match="another process runs cases"):
+            await _open(database)
+        other = [sys.executable, "-c", _SECOND, str(database)]
+        said = subprocess.run(
+            other, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+        )
+        assert "EN403" in said.stdout
+        assert Reader(database).counts() == {"waiting": 1}
+        await engine.approve("c", "look", "dana@pricing")
+        assert audit(database).clean
+    await _open(database)
+
+
+_SECOND = """
+import asyncio, sys
+from provenet.engine import Engine
+from provenet.engine.errors import StoreLocked
+async def main():
+    async with Engine.open(sys.argv[1]):
+        print("opened")
+try:
+    asyncio.run(main())
+except StoreLocked as error:
+    print(error)
+"""
+
+
+async def test_a_full_disk_stops_the_engine_and_loses_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    agent = orders(ledger)
+    database = tmp_path / "x.db"
+    cases = [(f"o-{i}", {"order": Order(id=f"o-{i}", amount=i)}) for i in range(40)]
+    async with opened(agent, database) as engine:
+        deployed(engine, agent)
+        await engine.start_cases("orders", cases)
+        pages = engine._store.rows("PRAGMA page_count")[0][0]
+        engine._store.rows(f"PRAGMA max_page_count = {pages + 4}")
+        with pytest.raises(StoreFull) as full:
+            await engine.run_until_idle()
+        assert "free some space" in full.value.hint
+        with pytest.raises(StoreFull):
+            await engine.start_case("orders", inputs=cases[0][1], case_id="one more")
+    assert audit(database).clean
+    # With room again, everything goes on, and the outside has seen every effect once.
+    await run(str(database), ledger, 40)
+    undisturbed = Ledger(tmp_path / "undisturbed.db")
+    await run(":memory:", undisturbed, 40)
+    assert ledger.effects() == undisturbed.effects()
+    assert audit(database).clean
+
+
+async def test_a_case_that_was_changed_behind_the_engines_back_stops_it(database: Path) -> None:
+    async with opened(waiting(), database) as engine:
+        with closing(sqlite3.connect(database)) as db:
+            db.execute("UPDATE provenet_case SET version = version + 1")
+            db.commit()
+        with pytest.raises(StoreError, match="behind the engine's back"):
+            await engine.approve("c", "look", "dana@pricing")
+    assert Reader(database).tasks()[0].status == "open"
+
+
+async def test_exports_are_json_lines(database: Path) -> None:
+    import json
+
+    lines = [json.loads(line) for line in Reader(database).export()]
+    assert [line["case"]["id"] for line in lines] == ["c"]
+    assert lines[0]["marking"] == {"start": [{"id": "a", "n": 1}]}
+    assert lines[0]["log"][0]["kind"] == "start"
