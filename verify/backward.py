@@ -37,8 +37,8 @@ from provenet.nets.expr.ast import (
     with_children,
 )
 from provenet.nets.expr.evaluate import evaluate
-from provenet.nets.net import Net, Put, Transition
 from provenet.nets.expr.typing import type_of
+from provenet.nets.net import Net, Put, Transition
 from provenet.nets.schema import BOOL, OptionalType, Type, plainest
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier
 from provenet.verify.smt import Encoding, Opaque, SymValue

@@ -124,6 +124,8 @@ class Context:
         self.encoding = Encoding.for_exprs(_expressions(net))
         self.realizer = Realizer(net, self.encoding)
         self.control = tuple(control_fields(net))
+        self.memo: dict[Any, Any] = {}
+        """Results that several properties share, by whatever key their makers choose."""
         self._requires: dict[str, Answer] = {}
         self._graphs: dict[tuple[tuple[str, Path], ...], Graph] = {}
 

@@ -23,7 +23,7 @@ from provenet.verify.context import Context, Proved, Refuted, transition_express
 from provenet.verify.graph import Graph
 from provenet.verify.questions import Question
 
-_WALKS = 60
+_IDLE_WALKS = 12
 _STEPS = 120
 
 
@@ -38,29 +38,34 @@ def fire_everything(ctx: Context, graph: Graph) -> tuple[int, list[str], list[st
         How many runs it took; the transitions that no run fires; those for which neither is known.
     """
     net = ctx.net
-    left = {t.name for t in net.transitions}
-    possible = {edge.transition for edges in graph.edges for edge, _ in edges}
-    dead = [t.name for t in net.transitions if t.name not in possible]
-    left -= set(dead)
+    first: dict[str, int] = {}
+    for state, edges in enumerate(graph.edges):
+        for edge, _ in edges:
+            first.setdefault(edge.transition, state)
+    dead = [t.name for t in net.transitions if t.name not in first]
+    left = {t.name for t in net.transitions} - set(dead)
     runs = 0
     rng = random.Random(1)  # noqa: S311  seeded on purpose: the same net gives the same runs
     pool = Pool(net)
-    for _ in range(_WALKS):
-        if not left:
-            break
+    idle = 0
+    while left and idle < _IDLE_WALKS:
         new = left & set(walk_once(net, ctx.rule, pool, rng, left))
-        if new:
+        idle = 0 if new else idle + 1
+        runs += bool(new)
+        left -= new
+    # The deepest first: a run that gets there fires many others on its way.
+    for name in sorted(left, key=lambda n: (-first[n], n)):
+        if name not in left:
+            continue
+        answer = ctx.fires(name)
+        if isinstance(answer, Refuted):
             runs += 1
-            left -= new
-    for t in net.transitions:
-        if t.name in left:
-            answer = ctx.fires(t.name)
-            if isinstance(answer, Refuted):
-                runs += 1
-                left -= {s.transition for s in answer.trace.steps}
-            elif t.guard is not None and isinstance(ctx.never_fires([Question(t.name, t.guard)]), Proved):
-                dead.append(t.name)
-                left.discard(t.name)
+            left -= {s.transition for s in answer.trace.steps}
+            continue
+        guard = net.transition(name).guard
+        if guard is not None and isinstance(ctx.never_fires([Question(name, guard)]), Proved):
+            dead.append(name)
+            left.discard(name)
     return runs, dead, [t.name for t in net.transitions if t.name in left]
 
 

@@ -7,15 +7,15 @@ enabled, all of them promising. Values from outside are chosen kindly (a run exi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import z3
 
 from provenet.nets.errors import TypeMismatch
 from provenet.nets.expr.ast import Build, Const, Expr, Get, If, OrElse, Var
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Transition
+from provenet.nets.net import Choice, Signal, Transition
 from provenet.nets.schema import BoolType, IntType, OptionalType, RecordType, Type, UnitType, check
 from provenet.verify.context import Context, Proved
 from provenet.verify.graph import Edge, Graph, State
@@ -28,42 +28,83 @@ class Hope:
     """Which states of a graph keep a promise.
 
     Attributes:
-        promising: For each state, whether its promise is kept.
-        certain: For each state, whether some firing is certain to be enabled.
+        promising: For each state, whether it surely reaches one that keeps the promise.
+        certain: For each state, whether it keeps the promise or some usable firing is certain to be possible.
     """
 
     promising: list[bool]
     certain: list[bool]
 
 
-@dataclass(slots=True)
-class Certainty:
-    """Decides, with a cache, which firings and sets of firings are certain."""
+Firing = tuple[Edge, tuple[int, ...]]
+"""A firing, with the states that the outside may choose to reach by it."""
 
-    ctx: Context
-    graph: Graph
-    _cover: dict[tuple[tuple[str, State, State], ...], bool] = field(default_factory=dict)
-    _fits: dict[str, bool] = field(default_factory=dict)
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What can happen in a state.
+
+    Attributes:
+        certain: Firings whose guard is known to hold.
+        clusters: Sets of firings that need the same tokens and of which none is certain.
+    """
+
+    certain: tuple[Firing, ...]
+    clusters: tuple[tuple[Firing, ...], ...]
+
+
+class Certainty:
+    """Decides, with caches, which firings and clusters of one graph are certain.
+
+    Args:
+        ctx: The net.
+        graph: A complete graph of it.
+    """
+
+    def __init__(self, ctx: Context, graph: Graph) -> None:
+        self.ctx, self.graph = ctx, graph
+        self.moves = [_moves(edges) for edges in graph.edges]
+        self.back: list[set[int]] = [set() for _ in graph.states]
+        for state, edges in enumerate(graph.edges):
+            for _, target in edges:
+                self.back[target].add(state)
+        self._cover: dict[tuple[tuple[str, State, State], ...], bool] = {}
+        self._fits: dict[str, bool] = {}
 
     def fits(self, name: str) -> bool:
         """Whether a transition, its guard true, can always fire: outside values exist, promises hold, tokens have their types."""
-        if name not in self._fits:
-            self._fits[name] = _fits(self.ctx, self.ctx.net.transition(name))
-        return self._fits[name]
+        found = self._fits.get(name)
+        if found is None:
+            found = self._fits[name] = _fits(self.ctx, self.ctx.net.transition(name))
+        return found
 
-    def reaches(self, edge: Edge, targets: tuple[int, ...], good: Callable[[int], bool]) -> bool:
+    def can(self, state: int, good: Sequence[bool], usable: frozenset[str]) -> bool:
+        """Whether some usable firing is certain to be possible in a state and can be made to lead to a good one."""
+        moves = self.moves[state]
+        return any(self._reaches(f, good, usable) for f in moves.certain) or any(
+            all(self._reaches(f, good, usable) for f in cluster) and self._covers(tuple(e for e, _ in cluster))
+            for cluster in moves.clusters
+        )
+
+    def _reaches(self, firing: Firing, good: Sequence[bool], usable: frozenset[str]) -> bool:
         """Whether a firing, its guard true, can be made to lead to a good state by a choice of outside values."""
+        edge, targets = firing
+        if edge.transition not in usable:
+            return False
+        if len(targets) == 1:
+            return good[targets[0]] and self.fits(edge.transition)
         t = self.ctx.net.transition(edge.transition)
         # Which of the outside's choices meet a condition is not known, so all of them must be good.
         free = t.ensures is None and t.requires is None
-        return (any if free else all)(map(good, targets)) and self.fits(edge.transition)
+        return (any if free else all)(good[s] for s in targets) and self.fits(edge.transition)
 
-    def covers(self, firings: tuple[Edge, ...]) -> bool:
+    def _covers(self, firings: tuple[Edge, ...]) -> bool:
         """Whether, whatever was forgotten of the tokens at hand, one of the guards holds."""
         key = tuple((e.transition, e.takes, e.reads) for e in firings)
-        if key not in self._cover:
-            self._cover[key] = self._solve(firings)
-        return self._cover[key]
+        found = self._cover.get(key)
+        if found is None:
+            found = self._cover[key] = self._solve(firings)
+        return found
 
     def _solve(self, firings: tuple[Edge, ...]) -> bool:
         ctx, space = self.ctx, self.graph.space
@@ -79,15 +120,16 @@ class Certainty:
                 slots = [(a.place, a.var) for a in t.takes for _ in range(a.weight)]
                 slots += [(a.place, a.var) for a in t.reads for _ in range(a.weight)]
                 env: dict[str, SymValue] = {}
-                for (place, var), number in zip(slots, (*edge.takes, *edge.reads), strict=True):
+                # Tokens are told apart by their slot: two tokens of one number may differ in what was forgotten.
+                for slot, ((place, var), number) in enumerate(zip(slots, (*edge.takes, *edge.reads), strict=True)):
                     if var is None:
                         continue
                     of = ctx.net.place(place).type
-                    if number not in tokens:
-                        tokens[number] = enc.fresh(f"t{number}", of)
-                        solver.add(enc.inhabits(tokens[number], of))
-                        solver.add(*agree(enc, tokens[number], space.value_of[number], of))
-                    env[var] = tokens[number]
+                    if slot not in tokens:
+                        tokens[slot] = enc.fresh(f"t{slot}", of)
+                        solver.add(enc.inhabits(tokens[slot], of))
+                        solver.add(*agree(enc, tokens[slot], space.value_of[number], of))
+                    env[var] = tokens[slot]
                 scope = {n: o for n, o in ctx.net.scope(t).items() if n in env}
                 solver.add(z3.Not(enc.encode_bool(t.guard, env, scope)))
         except Opaque:
@@ -96,46 +138,52 @@ class Certainty:
 
 
 def promise(
-    ctx: Context,
-    graph: Graph,
-    kept: Callable[[int], bool],
+    certainty: Certainty,
+    kept: Sequence[bool],
     allowed: Callable[[Transition], bool] = lambda t: True,
-    certainty: Certainty | None = None,
 ) -> Hope:
-    """Which states can surely reach a state where the promise is kept.
+    """Which states can surely reach a state where a promise is kept.
 
     Args:
-        ctx: The net.
-        graph: A complete graph.
-        kept: Whether a state keeps the promise by itself.
+        certainty: The graph, with what is certain in it.
+        kept: For each state, whether it keeps the promise by itself.
         allowed: Which transitions may be used.
-        certainty: A cache to share between calls on one graph.
     """
-    certainty = certainty or Certainty(ctx, graph)
-    usable = {t.name for t in ctx.net.transitions if allowed(t)}
-    groups = [_groups(edges, usable) for edges in graph.edges]
-    promising = [kept(s) for s in range(len(graph.states))]
-    back: list[set[int]] = [set() for _ in graph.states]
-    for state, edges in enumerate(graph.edges):
-        for _, target in edges:
-            back[target].add(state)
-    work = list(range(len(graph.states) - 1, -1, -1))
-    queued = [True] * len(graph.states)
+    usable = frozenset(t.name for t in certainty.ctx.net.transitions if allowed(t))
+    promising = list(kept)
+    work = [s for s, k in enumerate(kept) if k]
     while work:
-        state = work.pop()
-        queued[state] = False
-        if promising[state] and not kept(state):
-            continue
-        if not promising[state]:
-            if not _can(certainty, groups[state], lambda target: promising[target]):
-                continue
-            promising[state] = True
-        for before in back[state]:
-            if not promising[before] and not queued[before]:
-                queued[before] = True
+        for before in certainty.back[work.pop()]:
+            if not promising[before] and certainty.can(before, promising, usable):
+                promising[before] = True
                 work.append(before)
-    certain = [_can(certainty, g, lambda target: True) for g in groups]
+    anywhere = [True] * len(promising)
+    certain = [p or certainty.can(s, anywhere, usable) for s, p in enumerate(promising)]
     return Hope(promising, certain)
+
+
+def certainty_of(ctx: Context, graph: Graph) -> Certainty:
+    """What is certain in a graph; computed once for each graph."""
+    key = ("certainty", id(graph))
+    if key not in ctx.memo:
+        ctx.memo[key] = Certainty(ctx, graph)
+    found: Certainty = ctx.memo[key]
+    return found
+
+
+def unaided(ctx: Context, graph: Graph) -> Hope:
+    """Which states surely reach a final one without any person, event or kill switch; computed once for each graph."""
+    key = ("unaided", id(graph))
+    if key not in ctx.memo:
+        finals = [is_final_state(graph, s) for s in range(len(graph.states))]
+        ctx.memo[key] = promise(certainty_of(ctx, graph), finals, lambda t: not from_outside(t))
+    found: Hope = ctx.memo[key]
+    return found
+
+
+def from_outside(t: Transition) -> bool:
+    """Whether a person or the outside must act for a transition to fire."""
+    return isinstance(t.trigger, Choice | Signal)
 
 
 def is_final_state(graph: Graph, state: int) -> bool:
@@ -155,40 +203,24 @@ def ordinary_tokens(graph: Graph, state: int) -> dict[str, int]:
     return out
 
 
-Group = tuple[Edge, tuple[int, ...]]
-"""A firing, with the states that the outside may choose to reach by it."""
-
-
-def _groups(edges: list[tuple[Edge, int]], usable: set[str]) -> dict[tuple[State, State], list[Group]]:
-    """The firings of a state by the tokens that they need; firings that differ in outside values are one."""
-    groups: dict[tuple[State, State], list[Group]] = {}
+def _moves(edges: list[tuple[Edge, int]]) -> Moves:
+    """The firings of a state; firings that differ only in outside values are one."""
+    merged: dict[tuple[str, State, State], tuple[Edge, list[int]]] = {}
     for edge, target in edges:
-        if edge.transition not in usable:
-            continue
-        here = groups.setdefault((edge.takes, edge.reads), [])
-        if edge.outside and here and here[-1][0].transition == edge.transition:
-            here[-1] = (here[-1][0], (*here[-1][1], target))
+        key = (edge.transition, edge.takes, edge.reads)
+        found = merged.get(key)
+        if found is None:
+            merged[key] = (edge, [target])
         else:
-            here.append((edge, (target,)))
-    return groups
-
-
-def _can(
-    certainty: Certainty, groups: dict[tuple[State, State], list[Group]], good: Callable[[int], bool]
-) -> bool:
-    for firings in groups.values():
-        for edge, targets in firings:
-            if edge.certain and certainty.reaches(edge, targets, good):
-                return True
-    for firings in groups.values():
-        undecided = [(e, t) for e, t in firings if not e.certain]
-        if (
-            len(undecided) > 0
-            and all(certainty.reaches(e, t, good) for e, t in undecided)
-            and certainty.covers(tuple(e for e, _ in undecided))
-        ):
-            return True
-    return False
+            found[1].append(target)
+    certain: list[Firing] = []
+    clusters: dict[tuple[State, State], list[Firing]] = {}
+    for edge, targets in merged.values():
+        if edge.certain:
+            certain.append((edge, tuple(targets)))
+        else:
+            clusters.setdefault((edge.takes, edge.reads), []).append((edge, tuple(targets)))
+    return Moves(tuple(certain), tuple(tuple(c) for c in clusters.values()))
 
 
 def _fits(ctx: Context, t: Transition) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Choice, Net, Perform, Requirement, Role, Signal, Transition
+from provenet.nets.net import Choice, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import Type
 from provenet.verify.abstraction import type_at
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, graph_certificate
 from provenet.verify.graph import Graph
-from provenet.verify.hope import is_final_state, promise
+from provenet.verify.hope import certainty_of, from_outside, promise, unaided
 from provenet.verify.properties.common import (
     Property,
     carried,
@@ -62,7 +62,7 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     net = ctx.net
     waits = list(
         dict.fromkeys(
-            a.place for t in net.transitions if _outside(t) and t.role is not Role.KILL for a in t.takes
+            a.place for t in net.transitions if from_outside(t) and t.role is not Role.KILL for a in t.takes
         )
     )
     if not waits:
@@ -72,17 +72,16 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not graph.complete:
         yield verdict("CTL-3", _WAY_OUT, Open(graph.reason), net=net)
         return
-    finals = [is_final_state(graph, s) for s in range(len(graph.states))]
-    without = promise(ctx, graph, lambda s: finals[s], lambda t: not _outside(t))
-    if all(without.promising) and not any(p in net.resting for p in waits):
+    if all(unaided(ctx, graph).promising) and not any(p in net.resting for p in waits):
         yield proved(
             "CTL-3", _WAY_OUT, "state graph, certain steps", graph_certificate(graph), subject=", ".join(waits)
         )
         return
+    certainty = certainty_of(ctx, graph)
     doubtful = []
     for place in waits:
         marked = [graph.count(s, place) > 0 for s in range(len(graph.states))]
-        hope = promise(ctx, graph, lambda s, m=marked: not m[s], lambda t: not _outside(t))
+        hope = promise(certainty, [not m for m in marked], lambda t: not from_outside(t))
         if all(hope.promising):
             continue
         hopeless = _hopeless(graph, net, marked)
@@ -172,16 +171,12 @@ def shown_to(net: Net, t: Transition) -> tuple[Expr, Type] | None:
     return first_token(net, t)
 
 
-def _outside(t: Transition) -> bool:
-    return isinstance(t.trigger, Choice | Signal)
-
-
 def _hopeless(graph: Graph, net: Net, marked: list[bool]) -> list[int]:
     """States from which not even the abstraction has a path, without the outside, to a state where the place is empty."""
     back: list[list[int]] = [[] for _ in graph.states]
     for state, edges in enumerate(graph.edges):
         for edge, target in edges:
-            if not _outside(net.transition(edge.transition)):
+            if not from_outside(net.transition(edge.transition)):
                 back[target].append(state)
     good = [s for s, m in enumerate(marked) if not m]
     seen = set(good)

@@ -76,7 +76,8 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
         def find(
             graph: Graph, observe: Observer = observe, saga: SagaInfo = saga
         ) -> Iterator[Candidate]:
-            yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id)
+            if not _never_broken(ctx, graph, observe):
+                yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id)
             if id == "SAGA-1":
                 yield from _stuck(graph, net, saga)
 
@@ -89,6 +90,15 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
             broken=_BROKEN[id].format(scope=saga.id),
             mend=mend,
         )
+
+
+def _never_broken(ctx: Context, graph: Graph, observe: Observer) -> bool:
+    """Whether no path of the graph breaks any of the three properties; one pass answers for all of them."""
+    key = ("saga", observe.saga.id, id(graph))
+    if key not in ctx.memo:
+        broken = monitor(graph, Observed(), observe.step, lambda o: o.broken != "")
+        ctx.memo[key] = next(broken, None) is None
+    return bool(ctx.memo[key])
 
 
 _BROKEN = {

@@ -12,19 +12,18 @@ from collections.abc import Set as AbstractSet
 
 import z3
 
-from provenet.nets.expr.ast import Not
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import is_final
 from provenet.nets.net import Net, Requirement, Role
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.coverage import fire_everything
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import Certainty, Hope, is_final_state, ordinary_tokens, promise
+from provenet.verify.hope import Hope, certainty_of, is_final_state, ordinary_tokens, promise, unaided
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, SymToken
-from provenet.verify.verdict import Certificate, Status, Trace, Verdict
+from provenet.verify.verdict import Certificate, Status, Verdict
 
 _SOUND = "workflow soundness: option to complete, proper completion, no dead transition"
 _DEFENSIVE = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL)
@@ -52,13 +51,13 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if improper.status is not Status.PROVED:
         yield improper
         return
-    certainty = Certainty(ctx, graph)
-    finals = [is_final_state(graph, s) for s in range(len(graph.states))]
-    # The kill switch ends every case: what can end by it alone is stuck all the same.
-    hope = promise(ctx, graph, lambda s: finals[s], lambda t: t.role is not Role.KILL, certainty)
-    if not all(hope.promising):
-        yield _incomplete(ctx, graph, hope, finals)
-        return
+    if not all(unaided(ctx, graph).promising):
+        finals = [is_final_state(graph, s) for s in range(len(graph.states))]
+        # The kill switch ends every case: what can end by it alone is stuck all the same.
+        hope = promise(certainty_of(ctx, graph), finals, lambda t: t.role is not Role.KILL)
+        if not all(hope.promising):
+            yield _incomplete(ctx, graph, hope, finals)
+            return
     fired, never, unknown = fire_everything(ctx, graph)
     # A reject that can never be needed is a verifier that double-checks, not a mistake of the flow.
     dead = [name for name in never if net.transition(name).role not in _DEFENSIVE]
@@ -150,9 +149,11 @@ def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not graph.complete:
         yield verdict("STATE-3", _LIVE, Open(graph.reason), net=net)
         return
-    finals = [is_final_state(graph, s) for s in range(len(graph.states))]
-    hope = promise(ctx, graph, lambda s: True)
-    stuck = [s for s in range(len(graph.states)) if not finals[s] and not hope.certain[s]]
+    stuck: list[int] = []
+    if not all(unaided(ctx, graph).promising):
+        finals = [is_final_state(graph, s) for s in range(len(graph.states))]
+        hope = promise(certainty_of(ctx, graph), finals)
+        stuck = [s for s in range(len(graph.states)) if not hope.certain[s]]
     if not stuck:
         yield proved(
             "STATE-3",
@@ -305,6 +306,3 @@ def _pump(graph: Graph) -> list[Edge] | None:
                 return graph.path(state)
             at = graph.parent[at[0]]
     return None
-
-
-__all__ = ["CATALOGUE", "Not", "Trace", "bounded", "deadlock_free", "sound"]
