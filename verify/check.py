@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -52,8 +54,18 @@ def verify(
     mistakes = check_net(net)
     if mistakes:
         raise NetError(net.name, mistakes)
+    with _collector_paused():
+        return _verify(net, requirements_of(net, only), timeout, progress, hints)
+
+
+def _verify(
+    net: Net,
+    asked: list[tuple[Property, Requirement]],
+    timeout: float,
+    progress: Progress | None,
+    hints: Sequence[Certificate] | None,
+) -> Report:
     began = time.perf_counter()
-    asked = requirements_of(net, only)
     ctx = Context(net, deadline=time.monotonic() + timeout, hints=hints)
     verdicts: list[Verdict] = []
     for number, (prop, requirement) in enumerate(asked):
@@ -70,6 +82,18 @@ def verify(
 
 prove = verify
 """The same under the name that the front door has for it: ``provenet.verify`` is the package."""
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No cyclic garbage collection meanwhile: nothing here makes cycles, and walking the live state graph costs a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[Property, Requirement]]:

@@ -181,10 +181,8 @@ class Context:
         """Whether some run fires a transition."""
 
         def find(graph: Graph) -> Iterator[Candidate]:
-            for state, edges in enumerate(graph.edges):
-                edge = next((e for e, _ in edges if e.transition == transition), None)
-                if edge is not None:
-                    yield Candidate([*graph.path(state), edge])
+            for state, edge in graph.firings(transition):
+                yield Candidate([*graph.path(state), edge])
 
         return self.search(find, candidates=candidates)
 

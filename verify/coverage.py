@@ -7,7 +7,7 @@ graph with its data solved for.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,13 +17,14 @@ from provenet.nets.errors import ProvenetError, TypeMismatch
 from provenet.nets.expr.ast import Const, OneOf, walk
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import initial_marking
-from provenet.nets.net import Net
+from provenet.nets.net import Net, Role
 from provenet.nets.schema import Type, Value
 from provenet.verify.context import Context, Proved, Refuted, transition_expressions
 from provenet.verify.graph import Graph
 from provenet.verify.questions import Question
 
-_IDLE_WALKS = 12
+_IDLE_WALKS = 25
+_ECHO = 0.7
 _STEPS = 120
 
 
@@ -38,10 +39,7 @@ def fire_everything(ctx: Context, graph: Graph) -> tuple[int, list[str], list[st
         How many runs it took; the transitions that no run fires; those for which neither is known.
     """
     net = ctx.net
-    first: dict[str, int] = {}
-    for state, edges in enumerate(graph.edges):
-        for edge, _ in edges:
-            first.setdefault(edge.transition, state)
+    first = {t.name: found[0][0] for t in net.transitions if (found := graph.firings(t.name))}
     dead = [t.name for t in net.transitions if t.name not in first]
     left = {t.name for t in net.transitions} - set(dead)
     runs = 0
@@ -90,10 +88,13 @@ def walk_once(net: Net, rule: NetRule, pool: Pool, rng: random.Random, wanted: s
         if not firings:
             return
         eager = [f for f in firings if f.transition in wanted]
-        chosen = rng.choice(eager if eager and rng.random() < 0.5 else firings)
+        # The kill switch is enabled everywhere and would cut most walks short.
+        calm = [f for f in firings if net.transition(f.transition).role is not Role.KILL]
+        chosen = rng.choice(eager if eager and rng.random() < 0.5 else calm or firings)
         t = net.transition(chosen.transition)
         try:
-            binding = {**chosen.binding, **{f.var: pool.draw(f.type, rng) for f in t.fresh}}
+            near = list(_scalars(tuple(chosen.binding.values())))
+            binding = {**chosen.binding, **{f.var: pool.draw(f.type, rng, near) for f in t.fresh}}
             marking = rule.fire(marking, t.name, binding)
         except ProvenetError:
             continue
@@ -112,20 +113,21 @@ class Pool:
                         if isinstance(const, Const) and const.value is not None:
                             self._add(const.value)
 
-    def draw(self, of: Type, rng: random.Random) -> Value:
-        """A value of a type."""
+    def draw(self, of: Type, rng: random.Random, near: Sequence[Value] = ()) -> Value:
+        """A value of a type; often one of the scalars at hand, since policies compare proposals with inputs."""
         match of:
             case schema.BoolType():
                 return rng.random() < 0.5
             case schema.EnumType(_, values):
-                return rng.choice(values)
+                same = [v for v in near if v in values and isinstance(v, str)]
+                return rng.choice(same) if same and rng.random() < _ECHO else rng.choice(values)
             case schema.OptionalType(item):
-                return None if rng.random() < 0.3 else self.draw(item, rng)
+                return None if rng.random() < 0.3 else self.draw(item, rng, near)
             case schema.RecordType(_, fields):
-                return tuple(self.draw(f.type, rng) for f in fields)
+                return tuple(self.draw(f.type, rng, near) for f in fields)
             case schema.ListType(item, most):
                 return tuple(
-                    self.draw(item, rng) for _ in range(rng.randint(0, min(3, 3 if most is None else most)))
+                    self.draw(item, rng, near) for _ in range(rng.randint(0, min(3, 3 if most is None else most)))
                 )
             case schema.UnitType():
                 return ()
@@ -137,7 +139,12 @@ class Pool:
             schema.DateTimeType: datetime,
             schema.DurationType: timedelta,
         }[type(of)]
-        for candidate in rng.sample(known := self._constants.get(kind, []), min(4, len(known))):
+        known = self._constants.get(kind, [])
+        tried = rng.sample(known, min(4, len(known)))
+        same = [v for v in near if type(v) is kind]
+        if same and rng.random() < _ECHO:
+            tried.insert(0, rng.choice(same))
+        for candidate in tried:
             try:
                 schema.check(candidate, of)
             except TypeMismatch:
@@ -153,6 +160,15 @@ class Pool:
         for v in near:
             if v not in found:
                 found.append(v)
+
+
+def _scalars(value: Value) -> Iterator[Value]:
+    """The scalars that a value is made of."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _scalars(part)
+    elif value is not None:
+        yield value
 
 
 def _holds(where: Any, value: Value, of: Type) -> bool:

@@ -23,6 +23,8 @@ from provenet.verify.abstraction import ANY, Masks, Partial, compile_partial
 
 State: TypeAlias = tuple[int, ...]
 
+_FEW = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -66,6 +68,18 @@ class Graph:
     parent: list[tuple[int, Edge] | None] = field(default_factory=list)
     complete: bool = True
     reason: str = ""
+    _firings: dict[str, list[tuple[int, Edge]]] | None = None
+
+    def firings(self, transition: str) -> list[tuple[int, Edge]]:
+        """The first few states, in the order found, in which a transition fires, with one of its edges there."""
+        if self._firings is None:
+            self._firings = {}
+            for state, edges in enumerate(self.edges):
+                for edge, _ in edges:
+                    here = self._firings.setdefault(edge.transition, [])
+                    if len(here) < _FEW and (not here or here[-1][0] != state):
+                        here.append((state, edge))
+        return self._firings.get(transition, [])
 
     def path(self, state: int) -> list[Edge]:
         """A shortest path from an initial state."""

@@ -110,7 +110,7 @@ class Certainty:
         ctx, space = self.ctx, self.graph.space
         enc = ctx.encoding
         tokens: dict[int, SymValue] = {}
-        solver = z3.Solver()
+        solver = z3.SimpleSolver()
         solver.set("timeout", ctx.remaining_ms())
         try:
             for edge in firings:

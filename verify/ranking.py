@@ -6,7 +6,8 @@ changes it (Floyd, "Assigning meanings to programs", 1967). Each obligation is o
 
 from __future__ import annotations
 
-import networkx as nx
+from graphlib import CycleError, TopologicalSorter
+
 import z3
 
 from provenet.nets.expr.ast import Const, Expr, Get, Var
@@ -54,11 +55,14 @@ def ranks(ctx: Context, contract: str, field: str, bound: int) -> bool:
     loop = list(net.by_role(*_LOOP, contract=contract))
     into = {p.place for t in loop for p in t.puts} & {a.place for t in loop for a in t.takes}
     begins = [t for t in net.by_role(Role.BEGIN, contract=contract) if any(p.place in into for p in t.puts)]
-    flow = nx.DiGraph()
+    flow: TopologicalSorter[str] = TopologicalSorter()
     for t in loop:
         if t.role is not Role.RETRY:
-            flow.add_edges_from((a.place, p.place) for a in t.takes for p in t.puts)
-    if not nx.is_directed_acyclic_graph(flow):
+            for p in t.puts:
+                flow.add(p.place, *(a.place for a in t.takes))
+    try:
+        flow.prepare()
+    except CycleError:
         return False
     return all(_starts(ctx, t, field, into) for t in begins) and all(
         _keeps(ctx, t, field, into, bound) for t in loop
@@ -116,7 +120,7 @@ def _valid(ctx: Context, t: Transition, claim, field: str, place: str) -> bool: 
                 taken = Get(Var(arc.var), field)
                 break
         before = enc.encode(taken, env, scope)
-        solver = z3.Solver()
+        solver = z3.SimpleSolver()
         solver.set("timeout", ctx.remaining_ms())
         if t.guard is not None:
             solver.add(enc.encode_bool(t.guard, env, scope))

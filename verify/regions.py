@@ -69,7 +69,7 @@ def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
     enc, of = ctx.encoding, ctx.net.place(place).type
     try:
         it: SymValue = enc.fresh("it", of)
-        solver = z3.Solver()
+        solver = z3.SimpleSolver()
         solver.set("timeout", ctx.remaining_ms())
         solver.add(enc.inhabits(it, of), enc.encode_bool(condition, {"it": it}, {"it": of}))
     except Opaque:

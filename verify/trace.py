@@ -137,13 +137,10 @@ class Realizer:
             fresh.append(outside)
             choices.append(picked)
             scope = self.net.scope(t)
-            # The firing rule checks what a step requires; only the end of a path may be about breaking it.
-            last = index == len(path) - 1
-            for condition in (t.guard, t.ensures, None if last else t.requires):
+            # The firing rule checks what a step requires, so every step of a run meets it.
+            for condition in (t.guard, t.ensures, t.requires):
                 if condition is not None:
                     run.constraints.append((index, enc.encode_bool(condition, env, scope)))
-            if last and t.requires is not None:
-                wish = [enc.encode_bool(t.requires, env, scope)]
             for place in t.resets:
                 run.tokens[place] = []
             numbers = iter(edge.puts)
@@ -153,26 +150,14 @@ class Realizer:
                     counter += 1
                     run.tokens.setdefault(put.place, []).append(SymToken(next(numbers), value, counter))
             run.steps.append(SymStep(t, env, scope))
-        solver = z3.Solver()
-        solver.set("timeout", max(1, timeout_ms))
-        solver.set("random_seed", 1)
-        marks: dict[int, list[int]] = {}
-        assumptions = []
-        for number, (index, constraint) in enumerate(run.constraints):
-            flag = z3.Bool(f"holds!{number}")
-            solver.add(z3.Implies(flag, constraint))
-            marks.setdefault(flag.get_id(), []).append(index)
-            assumptions.append(flag)
-        if extra is not None:
-            solver.add(*extra(enc, run))
-        answer = solver.check(*assumptions, *wish)
-        if wish and answer != z3.sat:
-            answer = solver.check(*assumptions)
+        wanted = [] if extra is None else extra(enc, run)
+        solver = _solver(timeout_ms)
+        solver.add(*(c for _, c in run.constraints), *wanted)
+        answer = solver.check()
         if answer == z3.unknown:
             return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
         if answer == z3.unsat:
-            clash = {i for flag in solver.unsat_core() for i in marks.get(flag.get_id(), ())}
-            return Spurious(tuple(sorted(clash)) or (len(path) - 1,), "no data fits this path")
+            return Spurious(_clash(run, wanted, timeout_ms) or (len(path) - 1,), "no data fits this path")
         return self._concrete(solver.model(), run, entries, fresh, choices)
 
     def _start(self, space: Space) -> tuple[SymRun, dict[str, SymValue]]:
@@ -236,6 +221,27 @@ class Realizer:
         except ProvenetError as error:
             return Spurious((), f"the data found does not replay: {error.message}")
         return Trace(start, tuple(steps))
+
+
+def _clash(run: SymRun, wanted: list[z3.BoolRef], timeout_ms: int) -> tuple[int, ...]:
+    """The steps whose conditions cannot hold together, by the solver's unsatisfiable core."""
+    solver = _solver(timeout_ms)
+    solver.add(*wanted)
+    step_of: dict[str, int] = {}
+    for number, (index, constraint) in enumerate(run.constraints):
+        flag = z3.Bool(f"holds!{number}")
+        step_of[f"holds!{number}"] = index
+        solver.add(z3.Implies(flag, constraint))
+    if solver.check(*(z3.Bool(name) for name in step_of)) != z3.unsat:
+        return ()
+    return tuple(sorted({step_of[str(flag)] for flag in solver.unsat_core()}))
+
+
+def _solver(timeout_ms: int) -> z3.Solver:
+    solver = z3.SimpleSolver()
+    solver.set("timeout", max(1, timeout_ms))
+    solver.set("random_seed", 1)
+    return solver
 
 
 def agree(enc: Encoding, value: SymValue, partial: Any, of: Type) -> list[z3.BoolRef]:

@@ -178,7 +178,7 @@ def _together(ctx: Context, cluster: list[Transition], conditions: dict[str, Exp
     enc = ctx.encoding
     try:
         tokens: dict[str, SymValue] = {}
-        solver = z3.Solver()
+        solver = z3.SimpleSolver()
         solver.set("timeout", ctx.remaining_ms())
         for arc in (*cluster[0].takes, *cluster[0].reads):
             of = ctx.net.place(arc.place).type
@@ -254,7 +254,7 @@ def _broken_policy(subject: str, reason: str) -> Verdict:
 
 def _model(ctx: Context, constraints: list[z3.BoolRef]) -> bool | None:
     """True for satisfiable or not known, ``None`` for unsatisfiable."""
-    solver = z3.Solver()
+    solver = z3.SimpleSolver()
     solver.set("timeout", ctx.remaining_ms())
     solver.add(*constraints)
     return None if solver.check() == z3.unsat else True

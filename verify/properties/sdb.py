@@ -290,7 +290,7 @@ def _says_committed(ctx: Context, contract: str, give_up: Transition) -> bool:
                     ]
                 except Opaque:
                     return True
-                solver = z3.Solver()
+                solver = z3.SimpleSolver()
                 solver.set("timeout", ctx.remaining_ms())
                 solver.add(enc.equal(tokens[0], tokens[1]))
                 if solver.check() != z3.unsat:
