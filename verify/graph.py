@@ -154,9 +154,14 @@ class Space:
         self._steps = [_Step(self, t) for t in net.transitions]
         self._by_place: dict[str, list[_Step]] = {}
         self._sources: list[_Step] = []
+        # Most transitions need one token: what they can do with it does not depend on the rest of the state.
+        self._lone: dict[str, list[_Step]] = {}
+        self._lone_edges: dict[int, list[tuple[_Step, Edge]]] = {}
         for step in self._steps:
             if step.first is None:
                 self._sources.append(step)
+            elif len(step.takes) + len(step.reads) == 1:
+                self._lone.setdefault(step.first, []).append(step)
             else:
                 self._by_place.setdefault(step.first, []).append(step)
 
@@ -186,13 +191,29 @@ class Space:
     def successors(self, state: State) -> Iterator[tuple[Edge, State]]:
         """All abstract firings in a state, with the states that they lead to."""
         by_place: dict[str, list[int]] = {}
+        last = -1
         for token in state:
             by_place.setdefault(self.place_of[token], []).append(token)
+            if token != last:  # the state is sorted: alike tokens stand together
+                last = token
+                for step, edge in self._lone_edges.get(token) or self._alone(token):
+                    target = step.apply(state, edge)
+                    if target is not None:
+                        yield edge, target
         for step in self._sources:
             yield from step.fire(state, by_place)
         for place in by_place:
             for step in self._by_place.get(place, ()):
                 yield from step.fire(state, by_place)
+
+    def _alone(self, token: int) -> list[tuple[_Step, Edge]]:
+        """What transitions that need one token can do with this one."""
+        found = self._lone_edges[token] = [
+            (step, edge)
+            for step in self._lone.get(self.place_of[token], ())
+            for edge in (step.edges((token,), ()) if step.takes else step.edges((), (token,)))
+        ]
+        return found
 
     def explore(self, *, most: int = 200_000, deadline: float | None = None) -> Graph:
         """Explore breadth first.
@@ -265,9 +286,9 @@ class _Step:
             key = (taken, read)
             edges = self._cache.get(key)
             if edges is None:
-                edges = self._cache[key] = tuple(self._edges(taken, read))
+                edges = self._cache[key] = tuple(self.edges(taken, read))
             for edge in edges:
-                target = self._apply(state, edge)
+                target = self.apply(state, edge)
                 if target is not None:
                     yield edge, target
 
@@ -304,7 +325,8 @@ class _Step:
 
         return extend(0, ())
 
-    def _edges(self, taken: State, read: State) -> Iterator[Edge]:
+    def edges(self, taken: State, read: State) -> Iterator[Edge]:
+        """The abstract firings with these tokens, one for each choice of outside values."""
         space = self.space
         binding = {
             var: space.value_of[token]
@@ -332,16 +354,18 @@ class _Step:
             return space.number(place, ANY)
         return space.number(place, space.masks.project(place, value))
 
-    def _apply(self, state: State, edge: Edge) -> State | None:
+    def apply(self, state: State, edge: Edge) -> State | None:
+        """The state after a firing; ``None`` where a capacity forbids it."""
         rest = list(state)
         for token in edge.takes:
             rest.remove(token)
         if self.resets:
-            place_of = self.space.place_of
-            rest = [token for token in rest if place_of[token] not in self.resets]
+            place_of, resets = self.space.place_of, self.resets
+            rest = [token for token in rest if place_of[token] not in resets]
         rest += edge.puts
-        for place, limit in self.limits.items():
-            if sum(1 for token in rest if self.space.place_of[token] == place) > limit:
+        if self.limits:
+            places = [self.space.place_of[token] for token in rest]
+            if any(places.count(place) > limit for place, limit in self.limits.items()):
                 return None
         rest.sort()
         return tuple(rest)

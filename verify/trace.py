@@ -107,7 +107,6 @@ class Realizer:
         fresh: list[dict[str, SymValue]] = []
         choices: list[list[tuple[str | None, int]]] = []
         counter = 1_000
-        wish: list[Any] = []
         for index, edge in enumerate(path):
             t = self.net.transition(edge.transition)
             env: dict[str, SymValue] = {}
