@@ -1,10 +1,13 @@
-"""Firings per second: in memory beside SNAKES, durable beside raw ``sqlite3`` and LangGraph's SqliteSaver. Prints ratios.
+"""Firings per second beside SNAKES, raw ``sqlite3`` and LangGraph's SqliteSaver; prints ratios.
 
     python benchmarks/engine_throughput.py [--steps 10] [--cases 400] [--dir FOLDER]
 
-A case is a chain of sequential steps over one token with 1 KB of state. Each durable step is one proposal answered by plain code: the
-token that runs is committed, the code runs, its answer is committed; that is what a node of LangGraph with synchronous durability does. The raw
-floor writes the same bytes in as many transactions through ``sqlite3`` alone, WAL and synchronous=FULL as well. LangGraph is measured where it
+A case is a chain of sequential steps over one token with 1 KB of state. Each durable step is one proposal
+answered by plain code: the
+token that runs is committed, the code runs, its answer is committed; that is what a node of LangGraph with
+synchronous durability does. The raw
+floor writes the same bytes in as many transactions through ``sqlite3`` alone, WAL and synchronous=FULL as
+well. LangGraph is measured where it
 is installed (extra ``bench``).
 """
 
@@ -85,7 +88,7 @@ async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> t
 
 
 def floor_run(source: Path, database: Path, commits: int) -> float:
-    """Seconds to write the rows of a finished run again, in as many transactions, through ``sqlite3`` alone."""
+    """Seconds to write a finished run's rows again, in as many transactions, through ``sqlite3``."""
     with closing(sqlite3.connect(source)) as db:
         events = db.execute(
             "SELECT case_no, seq, kind, transition, at, data, prev, hash FROM provenet_event ORDER BY id"
@@ -95,7 +98,8 @@ def floor_run(source: Path, database: Path, commits: int) -> float:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(
-            "CREATE TABLE event (id INTEGER PRIMARY KEY, case_no, seq, kind, transition, at, data, prev, hash, UNIQUE (case_no, seq))"
+            "CREATE TABLE event (id INTEGER PRIMARY KEY, case_no, seq, kind, transition, at, data, prev,"
+            " hash, UNIQUE (case_no, seq))"
         )
         began = time.perf_counter()
         for first in range(0, len(events), share):
@@ -143,7 +147,7 @@ def snakes_run(steps: int, firings: int) -> float:
 
 
 def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
-    """Node executions per second of LangGraph with SqliteSaver and synchronous durability; ``None`` where it is not installed."""
+    """Nodes per second of LangGraph with SqliteSaver, sync durability; ``None`` where it is not installed."""
     try:
         from langgraph.checkpoint.sqlite import SqliteSaver
         from langgraph.graph import END, START, StateGraph
@@ -218,7 +222,8 @@ def main() -> None:
     for what, rate, other, its in rows:
         print(f"{what:32}{rate:12,.0f}   {other:30}{its:12,.0f}{rate / its:9.2f}")
     print(
-        f"storage: {size:,.0f} bytes a firing; commits: {one_commits} one at a time, {many_commits} with 64 in flight"
+        f"storage: {size:,.0f} bytes a firing; "
+        f"commits: {one_commits} one at a time, {many_commits} with 64 in flight"
     )
     if graph is None:
         print("LangGraph is not installed: pip install 'provenet[bench]'")

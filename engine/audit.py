@@ -1,8 +1,11 @@
-"""The audit: replays every log from its start through the firing rule, and compares everything that the database says.
+"""The audit: replays every log through the firing rule, and compares all that the database says.
 
-Nothing in the database is believed for being there. Nets are re-hashed and their evidence re-checked; each log's hash chain is recomputed; each
-firing is fired again by the code that fired it first, and must give the same text; what the log leads to must be the token
-table, the timers, the open tasks, the effects and the case's own row. Somebody who can rewrite a whole chain consistently and within
+Nothing in the database is believed for being there. Nets are re-hashed and their evidence re-checked; each
+log's hash chain is recomputed; each
+firing is fired again by the code that fired it first, and must give the same text; what the log leads to
+must be the token
+table, the timers, the open tasks, the effects and the case's own row. Somebody who can rewrite a whole chain
+consistently and within
 the net's rules is not found out; export heads elsewhere where that matters.
 """
 
@@ -138,14 +141,14 @@ class _Replayed:
     def append(self, table: str, row: tuple[Any, ...]) -> None:  # noqa: ARG002  the log is the only such table here
         self.last = row
 
-    def put_token(self, case: int, token: int, place: str, value: Value, encode: Encoder, at: int) -> None:  # noqa: ARG002
-        self.tokens[token] = place, value, encode, at
+    def put_token(self, key: tuple[int, int], place: str, value: Value, encode: Encoder, at: int) -> None:
+        self.tokens[key[1]] = place, value, encode, at
 
-    def drop_token(self, case: int, token: int) -> None:  # noqa: ARG002
-        self.tokens.pop(token, None)
+    def drop_token(self, key: tuple[int, int]) -> None:
+        self.tokens.pop(key[1], None)
 
     def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
-        raise AssertionError("a replay does not save cases")
+        raise AssertionError(f"a replay saves no case: {no}, {expected}, {row}")
 
 
 class _Auditor:
@@ -174,7 +177,8 @@ class _Auditor:
                 progress(i + 1, len(cases))
         for table in ("event", "token", "timer", "task", "effect"):
             for (no,) in self._rows(
-                f"SELECT DISTINCT case_no FROM provenet_{table} WHERE case_no NOT IN (SELECT no FROM provenet_case)"  # noqa: S608
+                f"SELECT DISTINCT case_no FROM provenet_{table}"  # noqa: S608  names of our own tables
+                " WHERE case_no NOT IN (SELECT no FROM provenet_case)"
             ):
                 self.problem("", 0, f"table {table} has rows of case number {no}, which does not exist")
         return Audit(
@@ -189,8 +193,8 @@ class _Auditor:
     def problem(self, case: str, seq: int, what: str) -> None:
         self._problems.append(Problem(case, seq, what))
 
-    def program(self, hash: str) -> Program | None:
-        return self._programs.get(hash)
+    def program(self, found: str) -> Program | None:
+        return self._programs.get(found)
 
     def count(self, events: int, effects: int) -> None:
         self._events += events
@@ -259,34 +263,37 @@ class _CaseAudit:
             self.problem(0, f"its net {net[:12]} is not among the deployed ones")
             return
         self.effects = {
-            (token, transition): rest
+            (token, transition): tuple(rest)
             for token, transition, *rest in self.auditor.rows(
                 "SELECT token, transition, state, receipt, tries FROM provenet_effect WHERE case_no = ?", no
             )
         }
         self.tasks = {
-            (token, task): rest
+            (token, task): tuple(rest)
             for token, task, *rest in self.auditor.rows(
-                "SELECT token, task, status, choice, who, about, about_hash, deadline FROM provenet_task WHERE case_no = ?",
+                "SELECT token, task, status, choice, who, about, about_hash, deadline FROM provenet_task"
+                " WHERE case_no = ?",
                 no,
             )
         }
         case = LiveCase(no, case_id, program, created)
         events = self.auditor.rows(
-            "SELECT seq, kind, transition, at, data, prev, hash FROM provenet_event WHERE case_no = ? ORDER BY seq",
+            "SELECT seq, kind, transition, at, data, prev, hash FROM provenet_event"
+            " WHERE case_no = ? ORDER BY seq",
             no,
         )
         self.auditor.count(len(events), len(self.effects))
         whole = self.chained(events)
         for event in events:
-            if not self.replay(case, *event):
+            if not self.replay(case, event):
                 return
         if not events:
             self.problem(0, "its log is empty")
         if (version, head) != (case.seq, case.head) and whole:
             self.problem(
                 case.seq,
-                f"the case's row says version {version}, its log ends with {case.seq}: entries are missing or the row was changed",
+                f"the case's row says version {version}, its log ends with {case.seq}: "
+                "entries are missing or the row was changed",
             )
         self.compare(case, status)
 
@@ -299,23 +306,16 @@ class _CaseAudit:
             if seq != i + 1:
                 self.problem(seq, f"entry {i + 1} of the log is missing")
                 return False
-            if prev != head or digest != chain(prev, self.id, seq, kind, transition, at, data):
+            if prev != head or digest != chain(
+                prev, self.id, seq, kind, transition=transition, at=at, data=data
+            ):
                 self.problem(seq, "the hash chain is broken here: the entry, or one before it, was changed")
                 whole = False
             head = digest
         return whole
 
-    def replay(
-        self,
-        case: LiveCase,
-        seq: int,
-        kind: str,
-        transition: str,
-        at: int,
-        data: str,
-        prev: bytes,
-        digest: bytes,
-    ) -> bool:
+    def replay(self, case: LiveCase, event: tuple[Any, ...]) -> bool:
+        seq, kind, transition, at, data, _, digest = event
         said = json.loads(data)
         try:
             if kind == "start":
@@ -355,7 +355,7 @@ class _CaseAudit:
         binding = {var: case.value(places[var], token) for var, token in said["bind"].items()}
         types = dict(step.fresh)
         binding |= {var: from_json(value, types[var], var) for var, value in said.get("bring", {}).items()}
-        self.reasons(case, step, binding, said, at, seq)
+        self.reasons(case, step, binding, said, at=at, seq=seq)
         took = set(said["took"])
         self.committed.update((token, transition) for token in took)
         case.fire(
@@ -369,7 +369,14 @@ class _CaseAudit:
         )
 
     def reasons(
-        self, case: LiveCase, step: Step, binding: dict[str, Value], said: dict[str, Any], at: int, seq: int
+        self,
+        case: LiveCase,
+        step: Step,
+        binding: dict[str, Value],
+        said: dict[str, Any],
+        *,
+        at: int,
+        seq: int,
     ) -> None:
         """Whether what makes the transition fire was there: its effect, its deadline, its decision."""
         anchor = said["took"][0] if said["took"] else 0

@@ -1,7 +1,9 @@
 """A case in memory: its marking with the tokens' ids, and the one place where a firing changes it.
 
-The marking is the firing rule's own; beside each place's tokens lie their ids, in the same order. ``fire`` asks the rule for the next marking, works out
-which tokens came and went, and writes event, tokens and head to the store's next commit. Replaying a log (``provenet.engine.audit``) runs
+The marking is the firing rule's own; beside each place's tokens lie their ids, in the same order. ``fire``
+asks the rule for the next marking, works out
+which tokens came and went, and writes event, tokens and head to the store's next commit. Replaying a log
+(``provenet.engine.audit``) runs
 this very code and compares its texts.
 """
 
@@ -18,7 +20,7 @@ from provenet.nets.marking import Marking
 from provenet.nets.schema import Value
 
 Status: TypeAlias = Literal["running", "waiting", "done", "killed", "parked", "failed"]
-"""``running`` has work in flight, ``waiting`` waits for time, a person or an event; the other four do not move by themselves."""
+"""``running`` has work in flight, ``waiting`` waits for time, a person or an event; others do not move."""
 
 LIVE: tuple[Status, ...] = ("running", "waiting")
 """The statuses of a case that moves by itself."""
@@ -34,11 +36,11 @@ class Book(Protocol):
         """Add a row that is never touched again."""
         ...
 
-    def put_token(self, case: int, token: int, place: str, value: Value, encode: Encoder, at: int) -> None:
+    def put_token(self, key: tuple[int, int], place: str, value: Value, encode: Encoder, at: int) -> None:
         """Add a token; its text is made only if it is still there at the next commit."""
         ...
 
-    def drop_token(self, case: int, token: int) -> None:
+    def drop_token(self, key: tuple[int, int]) -> None:
         """Remove a token."""
         ...
 
@@ -119,8 +121,7 @@ class LiveCase:
         put = []
         for place, tokens in sorted(marking.items()):
             encode = self.program.encoders[place]
-            for value in tokens:
-                put.append(f"[{self._new(book, place, value, at)},{quote(place)},{encode(value)}]")
+            put += [f"[{self._new(book, place, v, at)},{quote(place)},{encode(v)}]" for v in tokens]
         self.log(book, "start", "", at, f'{{"net":{quote(self.program.hash)},"put":[{",".join(put)}]}}')
 
     def fire(
@@ -180,12 +181,10 @@ class LiveCase:
             ids[place] = rest
         for place, variables in step.looks:
             values, here = list(after[place]) if place in before else [], ids.get(place, [])
-            for var in variables:
-                bound.append(
-                    f"{quote(var)}:{here[values.index(binding[var])]}"
-                    if binding[var] in values
-                    else f"{quote(var)}:0"
-                )
+            bound += [
+                f"{quote(var)}:{here[values.index(binding[var])] if binding[var] in values else 0}"
+                for var in variables
+            ]
         reset: list[int] = []
         for place in step.transition.resets:
             if ids.get(place):
@@ -205,10 +204,10 @@ class LiveCase:
             at_place[place] = first + weight
         for token in gone:
             del self.arrived[token]
-            book.drop_token(self.no, token)
+            book.drop_token((self.no, token))
         for token in reset:
             del self.arrived[token]
-            book.drop_token(self.no, token)
+            book.drop_token((self.no, token))
         parts = [f'{{"bind":{{{",".join(bound)}}},"took":[{",".join(map(str, gone))}]']
         if reset:
             parts.append(f'"reset":[{",".join(map(str, reset))}]')
@@ -224,7 +223,7 @@ class LiveCase:
     def log(self, book: Book, kind: str, transition: str, at: int, data: str) -> None:
         """Append an entry to the log, chained to the one before."""
         seq, prev = self.seq + 1, self.head
-        digest = chain(prev, self.id, seq, kind, transition, at, data)
+        digest = chain(prev, self.id, seq, kind, transition=transition, at=at, data=data)
         book.append("provenet_event", (self.no, seq, kind, transition, at, data, prev, digest))
         self.seq, self.head = seq, digest
 
@@ -259,11 +258,11 @@ class LiveCase:
         self.next_token = token + 1
         self.ids.setdefault(place, []).append(token)
         self.arrived[token] = at
-        book.put_token(self.no, token, place, value, self.program.encoders[place], at)
+        book.put_token((self.no, token), place, value, self.program.encoders[place], at)
         return token
 
 
-def chain(prev: bytes, case: str, seq: int, kind: str, transition: str, at: int, data: str) -> bytes:
+def chain(prev: bytes, case: str, seq: int, kind: str, *, transition: str, at: int, data: str) -> bytes:
     """The hash of a log entry: SHA-256 over the previous hash and the entry's canonical text."""
     head = f"[{quote(case)},{seq},{quote(kind)},{quote(transition)},{at},{data}]"
     return sha256(prev + head.encode()).digest()

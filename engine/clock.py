@@ -1,7 +1,9 @@
 """Time as the engine sees it: the wall clock, or a virtual one that jumps.
 
-A ``VirtualClock`` stands still while anything can happen and jumps to the next due time when nothing can. Ninety days of waiting take
-as long as the firings in them. Handlers that wait for a simulated delay call ``clock.sleep``; a handler that waits for the
+A ``VirtualClock`` stands still while anything can happen and jumps to the next due time when nothing can.
+Ninety days of waiting take
+as long as the firings in them. Handlers that wait for a simulated delay call ``clock.sleep``; a handler that
+waits for the
 real world (a socket) keeps the clock still until it is done or its timeout passes in real seconds.
 """
 
@@ -73,7 +75,7 @@ class RealClock:
 
 
 in_job: ContextVar[object] = ContextVar("provenet job", default=None)
-"""Set while a handler of the engine runs, so that a virtual clock knows whether a sleeper keeps the engine busy."""
+"""Set while a handler runs, so that a virtual clock knows whose sleep keeps the engine busy."""
 
 
 @dataclass(slots=True, order=True)

@@ -1,7 +1,9 @@
 """Token values as canonical JSON text, compiled per type.
 
-The text of a value is: no spaces, a record's fields in the order of its type, strings as UTF-8 with only what JSON must escape. Equal values of one type have
-equal texts (but for decimals that differ in trailing zeros only), so texts can be hashed. The data is that of ``provenet.nets.schema.to_json``; a test holds the two equal.
+The text of a value is: no spaces, a record's fields in the order of its type, strings as UTF-8 with only
+what JSON must escape. Equal values of one type have
+equal texts (but for decimals that differ in trailing zeros only), so texts can be hashed. The data is that
+of ``provenet.nets.schema.to_json``; a test holds the two equal.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ def encoder(of: Type) -> Encoder:
     """A function from values of a type to their canonical JSON text."""
     match of:
         case schema.UnitType():
-            return lambda value: "null"
+            return lambda _: "null"
         case schema.BoolType():
             return lambda value: "true" if value else "false"
         case schema.IntType():
@@ -75,7 +77,7 @@ plain: Callable[[object], str] = json.JSONEncoder(
 
 def _record(fields: tuple[schema.Field, ...]) -> Encoder:
     if not fields:
-        return lambda value: "{}"
+        return lambda _: "{}"
     # One format string per record type: the text is put together by one C call.
     pattern = (
         "{{" + ",".join(quote(f.name).replace("{", "{{").replace("}", "}}") + ":{}" for f in fields) + "}}"

@@ -1,4 +1,4 @@
-"""The deploy gate: a net version starts cases only if its required properties are proved for that very content."""
+"""The deploy gate: a net version starts cases only if what it requires is proved for that very content."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ def gate(agent: Agent, report: Report) -> str:
         The net's content hash.
 
     Raises:
-        DeployRefused: The report is of another net, leaves a requirement open, or does not re-check; or a handler is missing.
+        DeployRefused: The report is of another net, leaves a requirement open, or does not re-check; or a
+        handler is missing.
     """
     found = content_hash(agent.net)
     reasons: list[str] = []
     if report.net_hash != found:
         reasons.append(
-            f"the report is about another content: it says {report.net_hash[:12]}, this net is {found[:12]}; verify this very net"
+            f"the report is about another content: it says {report.net_hash[:12]}, this net is {found[:12]}; "
+            "verify this very net"
         )
         raise DeployRefused(agent.net.name, tuple(reasons))
     reasons += [

@@ -109,6 +109,7 @@ class Engine:
         self._kills: dict[tuple[str, str], int] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._next_no = 1
+        self._known: dict[str, int] = {}
         self._store: Store
         self._workers: Workers
         self._runner: Runner
@@ -128,7 +129,8 @@ class Engine:
 
         Args:
             url: ``renewals.db``, ``sqlite:///renewals.db`` or ``:memory:``.
-            agents: The agents whose cases it runs; one that was deployed to this database before need not be deployed again.
+            agents: The agents whose cases it runs; one that was deployed to this database before need not be
+                deployed again.
             clock: The time; the wall clock unless said otherwise.
             people: Decides open tasks, for demos and tests.
             proposals: Most proposals at a time.
@@ -164,7 +166,7 @@ class Engine:
         await self.close()
 
     async def close(self) -> None:
-        """Stop work in flight, commit what is done, and close the database; work resumes at the next opening."""
+        """Stop work in flight, commit what is done, close the database; work resumes at the next opening."""
         tasks = self._runner.running() + ([self._ticker] if self._ticker else [])
         self._ticker = None
         await cancel_and_wait([t for t in tasks if t is not asyncio.current_task()])
@@ -190,11 +192,14 @@ class Engine:
             DeployRefused: With everything that is missing.
         """
         found = gate(agent, report)
+        unknown = found not in self._programs
         self._bind(agent, found)
         row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._runner.now())
         self._store.put("provenet_net", found, row)
         self._store.flush()
         self._current[agent.net.name] = found
+        if unknown:
+            self._adopt({found: self._programs[found]})
         return found
 
     async def start_case(
@@ -212,7 +217,8 @@ class Engine:
 
         Raises:
             NotDeployed: No version of the net may start cases here.
-            InputRefused: An input is missing, unknown, of another type, or outside what the net was proved for.
+            InputRefused: An input is missing, unknown, of another type, or outside what the net was proved
+            for.
             CaseExists: The id is taken.
             KillSwitchOn: The net, or everything, was killed.
         """
@@ -232,7 +238,8 @@ class Engine:
         Args:
             net: Name of a deployed net.
             cases: Ids and inputs.
-            existing: What to do about an id that the database has already; ``skip`` makes a repeated import harmless.
+            existing: What to do about an id that the database has already; ``skip`` makes a repeated import
+                harmless.
 
         Returns:
             How many were started.
@@ -262,7 +269,8 @@ class Engine:
     ) -> Progress:
         """Run until nothing can happen without the outside.
 
-        On a virtual clock that includes all timers, however far off; on the real clock it means that no work is in flight.
+        On a virtual clock that includes all timers, however far off; on the real clock it means that no work
+        is in flight.
 
         Args:
             progress: Called a few times a second.
@@ -325,11 +333,13 @@ class Engine:
             task: Name of the task.
             choice: One of its choices.
             who: The person with role, ``dana@pricing``.
-            about_hash: Hash of what the person was shown; the decision is refused if the task is about something else.
+            about_hash: Hash of what the person was shown; the decision is refused if the task is about
+                something else.
             note: Payload for a choice that brings one.
 
         Raises:
-            DecisionRefused: Wrong role, past the deadline, about something else, or no such open task or choice.
+            DecisionRefused: Wrong role, past the deadline, about something else, or no such open task or
+            choice.
             CaseClosed: The case does not move.
         """
         live = self._live(case)
@@ -338,7 +348,8 @@ class Engine:
             bound = [t for t in found if t.about_hash == about_hash]
             if found and not bound:
                 raise DecisionRefused(
-                    f"task {task!r} is about something else by now: {found[0].about_hash[:12]}, not {about_hash[:12]}",
+                    f"task {task!r} is about something else by now: "
+                    f"{found[0].about_hash[:12]}, not {about_hash[:12]}",
                     where=f"case {case!r}",
                     hint="look at the task again and decide on what it says now",
                 )
@@ -380,7 +391,7 @@ class Engine:
             self._signal(case, event, payload, key)
         except EngineError as error:
             status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
-            self._inbox(no, key, event, payload, status, error.message)
+            self._inbox(no, key, event, payload, status=status, reason=error.message)
             await self._store.durable()
             raise
         await self._store.durable()
@@ -482,13 +493,17 @@ class Engine:
         for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
             if status not in (*LIVE, "parked"):
                 self._runner.statuses[status] += count
-        for case in load_cases(self._store, self._programs):
+        self._adopt(self._programs)
+        if not isinstance(self.clock, VirtualClock):
+            self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    def _adopt(self, programs: Mapping[str, Program]) -> None:
+        """Take up the unfinished cases of some net versions."""
+        for case in load_cases(self._store, programs):
             self._runner.adopt(case)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
         self._store.flush_if_large()
-        if not isinstance(self.clock, VirtualClock):
-            self._ticker = asyncio.get_running_loop().create_task(self._tick())
 
     def _resume_clock(self) -> None:
         if isinstance(self.clock, VirtualClock):
@@ -692,14 +707,14 @@ class Engine:
                 except FiringError as error:
                     reason = f"the net forbids it: {error.message}"
                     continue
-                self._inbox(live.no, key, event, payload, "accepted", None)
+                self._inbox(live.no, key, event, payload, status="accepted")
                 return
         raise SignalRefused(
             f"event {event!r} is refused: {reason}", where=where, hint="it is kept in the inbox"
         )
 
     def _inbox(
-        self, no: int, key: str | None, event: str, payload: Any, status: str, reason: str | None
+        self, no: int, key: str | None, event: str, payload: Any, *, status: str, reason: str | None = None
     ) -> None:
         text = None if payload is None else _as_text(payload)
         self._store.append("provenet_inbox", (no, key, event, text, status, reason, self._runner.now()))

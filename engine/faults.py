@@ -1,6 +1,7 @@
 """Named points at which a test can make the engine raise, sleep or die.
 
-``PROVENET_FAULT=after-intent:kill:3`` kills the process with SIGKILL at the third pass of the point ``after-intent``; actions are
+``PROVENET_FAULT=after-intent:kill:3`` kills the process with SIGKILL at the third pass of the point
+``after-intent``; actions are
 ``kill``, ``raise`` and ``sleep`` (one second). Off by default, where a point costs one look at a flag.
 """
 

@@ -1,6 +1,7 @@
-"""An agent compiled for running: which transitions to look at when a place changes, and how values become text.
+"""An agent compiled for running: what to look at when a place changes, how values become text.
 
-Built once per deployed net version. It adds no meaning to the net: every firing still goes through ``provenet.nets.firing.NetRule``.
+Built once per deployed net version. It adds no meaning to the net: every firing still goes through
+``provenet.nets.firing.NetRule``.
 """
 
 from __future__ import annotations
@@ -76,13 +77,13 @@ class Program:
 
     Args:
         agent: The agent.
-        hash: The net's content hash, where it is known already.
+        digest: The net's content hash, where it is known already.
     """
 
-    def __init__(self, agent: Agent, hash: str | None = None) -> None:
+    def __init__(self, agent: Agent, digest: str | None = None) -> None:
         self.agent = agent
         self.net: Net = agent.net
-        self.hash = hash or content_hash(agent.net)
+        self.hash = digest or content_hash(agent.net)
         self.rule = NetRule(agent.net)
         self.types: dict[str, Type] = {p.name: p.type for p in self.net.places}
         self.encoders: dict[str, Encoder] = {p.name: encoder(p.type) for p in self.net.places}
@@ -121,7 +122,7 @@ class Program:
         self._reasons: dict[str, Callable[[Mapping[str, Value]], tuple[Value, Value]]] = {}
 
     def is_immediate(self, transition: Transition) -> bool:
-        """Whether a transition fires as soon as it is enabled, with no waiting for anything outside the database."""
+        """Whether a transition fires as soon as it is enabled, waiting for nothing outside the database."""
         match transition.trigger:
             case Auto() | Explain() | Judge():
                 return True
@@ -135,7 +136,7 @@ class Program:
         if found is None:
             assert isinstance(step.transition.trigger, Perform)
             found = self._handlers[step.name] = self.agent.effect(step.transition.trigger.handler)
-        return found  # type: ignore[no-any-return]  # kept as the kind that the step asks for
+        return found
 
     def proposer(self, step: Step) -> Proposer:
         """The proposer behind an ``Ask``."""
@@ -143,10 +144,10 @@ class Program:
         if found is None:
             assert isinstance(step.transition.trigger, Ask)
             found = self._handlers[step.name] = self.agent.proposer(step.transition.trigger.handler)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def explain(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
-        """Why the policy of a contract refuses what an ``Explain`` transition takes; ``None`` where it does not."""
+        """Why a contract's policy refuses what an ``Explain`` transition takes; ``None`` where it passes."""
         assert isinstance(step.transition.trigger, Explain)
         info = self.net.contract(step.transition.trigger.contract)
         proposal, inputs = self.reading(step)(binding)
@@ -182,7 +183,7 @@ class Program:
         )
 
     def reading(self, step: Step) -> Callable[[Mapping[str, Value]], tuple[Value, Value]]:
-        """Where the proposal and the inputs of a verifying transition lie: in one token, or in what it takes."""
+        """Where proposal and inputs of a verifying transition lie: in one token, or in what it takes."""
         found = self._reasons.get(step.name)
         if found is None:
             found = self._reasons[step.name] = self._reading(step)
@@ -191,9 +192,10 @@ class Program:
     def payload(
         self, step: Step, binding: Mapping[str, Value], anchor: Value
     ) -> tuple[Value, Type, int, Value]:
-        """What the handler of a long-running transition is given, with its type; then attempt and last signal.
+        """What a long-running transition's handler is given, with its type; then attempt and last signal.
 
-        The running token of a contract holds its inputs beside the bookkeeping: the proposer is given the inputs.
+        The running token of a contract holds its inputs beside the bookkeeping: the proposer is given the
+        inputs.
         """
         of = self.types[step.anchor]
         attempt, signal = 1, None
@@ -214,7 +216,7 @@ class Program:
         consumes: dict[str, tuple[list[str], int]] = {}
         looks: dict[str, list[str]] = {}
         # The order of places is the one in which the firing rule meets them.
-        for place in dict.fromkeys(a.place for a in (*t.takes, *t.reads)):
+        for place in dict.fromkeys([a.place for a in t.takes] + [a.place for a in t.reads]):
             taken = [a.var for a in t.takes if a.place == place and a.var is not None]
             count = sum(a.weight for a in t.takes if a.place == place and a.var is None)
             consumes[place] = (taken, count)
@@ -245,7 +247,7 @@ class Program:
         found: dict[str, tuple[int, ...]] = {}
         for i in indices:
             t = self.steps[i].transition
-            for place in dict.fromkeys(a.place for a in (*t.takes, *t.reads)):
+            for place in dict.fromkeys([a.place for a in t.takes] + [a.place for a in t.reads]):
                 found[place] = (*found.get(place, ()), i)
         return found
 
@@ -290,7 +292,7 @@ class Program:
         return gather
 
     def _is_fragment(self, step: Step, of: RecordType) -> bool:
-        """Whether a token type is that of a contract's ``proposed`` place, rather than a user's that looks like it."""
+        """Whether a token type is that of a contract's ``proposed`` place, not one that looks like it."""
         contract = step.transition.contract
         info = next((c for c in self.net.contracts if c.id == contract), None)
         proposal, inputs = of.field("proposal"), of.field("inputs")

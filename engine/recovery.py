@@ -27,7 +27,8 @@ def load_cases(store: Store, programs: Mapping[str, Program]) -> Iterator[LiveCa
     """
     tokens = _grouped(
         store,
-        "SELECT t.case_no, t.id, t.place, t.value, t.arrived FROM provenet_token t JOIN provenet_case c ON c.no = t.case_no"
+        "SELECT t.case_no, t.id, t.place, t.value, t.arrived FROM provenet_token t JOIN provenet_case c"
+        " ON c.no = t.case_no"
         " WHERE c.status IN ('running', 'waiting', 'parked') ORDER BY t.case_no, t.id",
     )
     effects = _grouped(

@@ -1,8 +1,11 @@
 """What makes cases move: immediate firings, timers, tasks, and work outside any transaction.
 
-Every change of a case takes the same way. A firing changes the marking; all immediate firings that it enables follow in the same commit
-(net order, oldest token first); what the new tokens wait for is set up (timers, tasks, work); the case's row is saved; and only when
-the commit is durable does the work start. Proposals and effects run as asyncio tasks, limited in number, outside any transaction.
+Every change of a case takes the same way. A firing changes the marking; all immediate firings that it
+enables follow in the same commit
+(net order, oldest token first); what the new tokens wait for is set up (timers, tasks, work); the case's row
+is saved; and only when
+the commit is durable does the work start. Proposals and effects run as asyncio tasks, limited in number,
+outside any transaction.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from provenet.engine.clock import Clock, VirtualClock, to_micros
 from provenet.engine.codec import encoder, plain, quote, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
-from provenet.engine.program import Program, Step
+from provenet.engine.program import Step
 from provenet.engine.store import Store
 from provenet.nets.errors import Breach, FiringError, ProvenetError
 from provenet.nets.marking import is_final
@@ -178,7 +181,7 @@ class Runner:
             if case.program.ending and is_final(program.net, case.marking):
                 self._finish(case)
             else:
-                new = [p for p in case.ids] if all_places else [p for f in fired for _, p in f.put]
+                new = list(case.ids) if all_places else [p for f in fired for _, p in f.put]
                 self._arm(case, dict.fromkeys(new))
                 self._rest(case)
         case.save(self.store, expected)
@@ -233,7 +236,8 @@ class Runner:
     def _ring(self, case: LiveCase, step: Step, token: int) -> None:
         binding = self.binding_for(case, step, token)
         if binding is None:
-            # Something besides the token is missing: the timer is set again as soon as the transition is enabled.
+            # Something besides the token is missing: the timer is set again as soon as the transition is
+            # enabled.
             self._drop_timer(case, step.index, token)
             return
         self._fate = "expired"
@@ -377,7 +381,7 @@ class Runner:
         effect = case.program.effect(step)
         anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
         token = case.ids[step.anchor][case.marking[step.anchor].index(anchor)]
-        request = self.request(case, step, binding, self.key(case, step, token), anchor, 1)
+        request = self.request(case, step, binding, self.key(case, step, token), anchor=anchor, tries=1)
         try:
             with self.store.joined():
                 receipt = effect.run(request)
@@ -396,7 +400,7 @@ class Runner:
         return step, {**binding, **brought(step, value)}, None, ""
 
     def request(
-        self, case: LiveCase, step: Step, binding: Mapping[str, Value], key: str, anchor: Value, tries: int
+        self, case: LiveCase, step: Step, binding: Mapping[str, Value], key: str, *, anchor: Value, tries: int
     ) -> Request:
         """What a handler is told."""
         trigger = step.transition.trigger
@@ -439,7 +443,7 @@ class Runner:
                 for token in tokens:
                     jobs += self._arm_tasks(case, place, token)
         if jobs:
-            self.store.when_durable(lambda: [self._enqueue(j) for j in jobs])
+            self.store.when_durable(lambda: self._enqueue_all(jobs))
             self.check_quiet()
 
     def _arm_timer(self, case: LiveCase, step: Step) -> None:
@@ -635,6 +639,10 @@ class Runner:
             if job.kind != "perform":
                 del case.jobs[at]
                 self.drop(job)
+
+    def _enqueue_all(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._enqueue(job)
 
     def _enqueue(self, job: Job) -> None:
         if job.state == "over":

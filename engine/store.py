@@ -1,8 +1,10 @@
 """The database: opening it, reading it back, and the one writer that groups commits.
 
-SQLModel declares the tables (``provenet.engine.tables``) and serves the read side. The firing path writes through the driver's own connection
+SQLModel declares the tables (``provenet.engine.tables``) and serves the read side. The firing path writes
+through the driver's own connection
 under SQLAlchemy with prepared statements, since the unit of work costs several times as much. Everything that
-was added between two flushes becomes one transaction; a token or timer that came and went in between leaves no row.
+was added between two flushes becomes one transaction; a token or timer that came and went in between leaves
+no row.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from provenet.engine.errors import (
     StoreLocked,
     StoreVersion,
 )
-from provenet.engine.faults import fault_point
+from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.lock import ProcessLock
 from provenet.engine.tables import SCHEMA_VERSION, TABLES
 from provenet.nets.schema import Value
@@ -58,7 +60,7 @@ class Transaction:
                 raise
             raise EngineError(
                 f"a transactional effect may not do this: {error}",
-                hint="it shares the marking's transaction: read and write tables of your own, and nothing else",
+                hint="it shares the marking's transaction: read and write tables of your own, no more",
             ) from None
 
 
@@ -112,7 +114,7 @@ class Store:
         self.path = database_path(url)
         self._lock = None if self.path is None else ProcessLock(self.path)
         self.failure: Exception | None = None
-        self.on_failure: Callable[[Exception], None] = lambda error: None
+        self.on_failure: Callable[[Exception], None] = lambda _: None
         """Told when the database refuses; the engine sets it."""
         self.commits = 0
         try:
@@ -158,15 +160,15 @@ class Store:
             self._deletes[table].append(key)
             self._rows += 1
 
-    def put_token(self, case: int, token: int, place: str, value: Value, encode: Encoder, at: int) -> None:
+    def put_token(self, key: tuple[int, int], place: str, value: Value, encode: Encoder, at: int) -> None:
         """Add a token; its text is made only if it is still there at the next commit."""
-        self._tokens[case, token] = (place, value, encode, at)
+        self._tokens[key] = (place, value, encode, at)
         self._rows += 1
 
-    def drop_token(self, case: int, token: int) -> None:
+    def drop_token(self, key: tuple[int, int]) -> None:
         """Remove a token."""
-        if self._tokens.pop((case, token), None) is None:
-            self._gone.append((case, token))
+        if self._tokens.pop(key, None) is None:
+            self._gone.append(key)
 
     def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
         """Change a case's row if it still has the expected version; the write fails otherwise."""
@@ -232,7 +234,7 @@ class Store:
         if self._rows or self._open:
             try:
                 self._write()
-            except Exception as error:
+            except (sqlite3.Error, StoreError, FaultInjected) as error:
                 raise self._fail(error) from None
         waiters, self._waiters = self._waiters, []
         calls, self._calls = self._calls, []
@@ -262,7 +264,7 @@ class Store:
     # reading on the writer's connection
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows of a query on the writer's own connection; what waits for the next commit is not among them."""
+        """Rows of a query on the writer's connection; what waits for the next commit is not among them."""
         try:
             with closing(self.connection.execute(statement, parameters)) as cursor:
                 return cursor.fetchall()
@@ -276,7 +278,7 @@ class Store:
 
     def _flush_soon(self) -> None:
         if self._scheduled and self.failure is None:
-            with suppress(Exception):  # everybody who waits has been told
+            with suppress(StoreError, FaultInjected):  # everybody who waits has been told
                 self.flush()
 
     def _write(self) -> None:
@@ -342,16 +344,24 @@ class Store:
 
 
 _MOVE_CASE = (
-    "UPDATE provenet_case SET status = ?, version = ?, tokens = ?, head = ?, finished = ?, outcome_place = ?, outcome = ?,"
+    "UPDATE provenet_case SET status = ?, version = ?, tokens = ?, head = ?, finished = ?, outcome_place = ?,"
+    " outcome = ?,"
     " reason = ?, killed = ? WHERE no = ? AND version = ?"
 )
+
+
+def _table(model: Any) -> sa.Table:
+    """The table behind a declaration."""
+    found = model.__table__
+    assert isinstance(found, sa.Table)
+    return found
 
 
 class _Statements:
     """Prepared texts for one table, from its declaration."""
 
     def __init__(self, model: type[SQLModel]) -> None:
-        table: sa.Table = model.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+        table = _table(model)
         keys = [c.name for c in table.primary_key]
         # A serial key is the database's to give; cases and events are told apart by other means.
         serial = len(keys) == 1 and table.c[keys[0]].type.python_type is int and table.name != "provenet_case"
@@ -435,7 +445,7 @@ def translate(error: Exception, path: Path | None) -> StoreError:
         return StoreFull(
             "there is no room left to write",
             where=where,
-            hint="free some space and open the database again: every committed step is there, and cases resume",
+            hint="free some space and open the database again: every committed step is there, cases resume",
         )
     if (
         code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
@@ -445,7 +455,7 @@ def translate(error: Exception, path: Path | None) -> StoreError:
         return StoreCorrupt(
             f"this is no database, or it is damaged: {text}",
             where=where,
-            hint="keep the file; restore a copy, or try `sqlite3 FILE .recover` on a copy and then `provenet audit`",
+            hint="keep the file; restore a copy, or try `sqlite3 FILE .recover` on it and `provenet audit`",
         )
     if code.startswith("SQLITE_READONLY") or "readonly" in text:
         return StoreError(
@@ -475,7 +485,8 @@ def check_version(rows: Iterable[tuple[str, str]], path: Path | None) -> dict[st
     facts = dict(rows)
     if facts.get("schema") != str(SCHEMA_VERSION):
         raise StoreVersion(
-            f"the database has schema version {facts.get('schema')}, this Provenet reads version {SCHEMA_VERSION}",
+            f"the database has schema version {facts.get('schema')}, "
+            f"this Provenet reads version {SCHEMA_VERSION}",
             where=str(path or ":memory:"),
             hint="run the Provenet release that wrote it, or start a new database",
         )
@@ -502,7 +513,7 @@ def _prepare(engine: sa.Engine, driver: sqlite3.Connection, path: Path | None) -
     driver.execute("BEGIN IMMEDIATE")
     try:
         for model in TABLES:
-            table: sa.Table = model.__table__  # type: ignore[attr-defined]  # SQLModel adds it
+            table = _table(model)
             driver.execute(str(sa.schema.CreateTable(table).compile(engine)))
             for index in sorted(table.indexes, key=lambda i: str(i.name)):
                 driver.execute(str(sa.schema.CreateIndex(index).compile(engine)))

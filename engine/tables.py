@@ -1,7 +1,9 @@
 """The tables: what the engine keeps, declared once with SQLModel.
 
-The store is the truth. ``provenet_event`` is append-only and hash-chained per case; ``provenet_token`` is the current marking and always equals what the log
-replays to. Times are whole microseconds since 1970, values are canonical JSON text (see ``provenet.engine.codec``).
+The store is the truth. ``provenet_event`` is append-only and hash-chained per case; ``provenet_token`` is
+the current marking and always equals what the log
+replays to. Times are whole microseconds since 1970, values are canonical JSON text (see
+``provenet.engine.codec``).
 """
 
 from __future__ import annotations

@@ -218,21 +218,21 @@ class Reader:
                 for r in rows
             ]
 
-    def net(self, hash: str) -> Net | None:
+    def net(self, digest: str) -> Net | None:
         """A deployed net version; ``None`` where it cannot be read."""
-        if hash not in self._nets:
+        if digest not in self._nets:
             with Session(self.engine) as s:
-                row = s.get(NetRow, hash)
+                row = s.get(NetRow, digest)
             try:
-                self._nets[hash] = None if row is None else loads(row.content)
+                self._nets[digest] = None if row is None else loads(row.content)
             except ProvenetError:
-                self._nets[hash] = None
-        return self._nets[hash]
+                self._nets[digest] = None
+        return self._nets[digest]
 
-    def report(self, hash: str) -> Any:
+    def report(self, digest: str) -> Any:
         """The verification report of a deployed net version, as JSON data."""
         with Session(self.engine) as s:
-            row = s.get(NetRow, hash)
+            row = s.get(NetRow, digest)
             return None if row is None else json.loads(row.report)
 
     def cases(

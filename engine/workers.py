@@ -1,7 +1,9 @@
 """Work outside any transaction: asking proposers, performing effects, letting scripted people decide.
 
-A proposal may be repeated, an effect may not: its idempotency key is the same on every try and after every restart. What a
-handler returns or raises is not trusted: a value that does not fit, an exception or a time-out becomes the reject signal of the
+A proposal may be repeated, an effect may not: its idempotency key is the same on every try and after every
+restart. What a
+handler returns or raises is not trusted: a value that does not fit, an exception or a time-out becomes the
+reject signal of the
 failure transition; where there is none, it is tried again, and then the case is parked.
 """
 
@@ -82,7 +84,7 @@ class Task:
 
 
 People: TypeAlias = Callable[[Task], Awaitable[Decision | None]]
-"""A scripted person: asked once for every task that opens; may wait with ``clock.sleep``; ``None`` leaves the task alone."""
+"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone."""
 
 
 class Workers:
@@ -121,12 +123,12 @@ class Workers:
             return
         fault_point("before-ask")
         job.tries += 1
-        request = runner.request(case, step, job.binding, job.key, _anchor(job), job.tries)
+        request = runner.request(case, step, job.binding, job.key, anchor=_anchor(job), tries=job.tries)
         why: Reject
         spent: Proposal | None = None
         try:
             proposer = case.program.proposer(step)
-            answer = await self._clock.limit(proposer.propose(request), trigger.timeout)
+            answer: Any = await self._clock.limit(proposer.propose(request), trigger.timeout)
             fault_point("after-answer")
             if isinstance(answer, Proposal):
                 self._answered(job, answer)
@@ -165,7 +167,8 @@ class Workers:
             runner.finished(job)
             self._journal(job, answer, "late")
         except Breach as error:
-            # A value that does not belong to its type is the proposer's failure, as a broken promise about it is.
+            # A value that does not belong to its type is the proposer's failure, as a broken promise about
+            # it is.
             check(answer.value, job.step.fresh[0][1], job.step.fresh[0][0])
             if job.step.transition.ensures is not None and "breaks ensures" in error.message:
                 self._journal(job, answer, "failed", reason=error.message)
@@ -216,7 +219,7 @@ class Workers:
             return
         fault_point("after-intent")
         job.tries += 1
-        request = runner.request(case, step, job.binding, job.key, _anchor(job), job.tries)
+        request = runner.request(case, step, job.binding, job.key, anchor=_anchor(job), tries=job.tries)
         try:
             receipt = await self._clock.limit(self._call(effect.run, request), trigger.timeout)
         except (asyncio.CancelledError, FaultInjected):
@@ -268,7 +271,7 @@ class Workers:
 
     async def _call(self, run: Callable[[Request], Any], request: Request) -> Any:
         """Call an effect; a plain function runs in a thread, so that a slow one holds nobody up."""
-        if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(getattr(run, "__call__", None)):
+        if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__):
             return await run(request)
         context = copy_context()
         result = await asyncio.get_running_loop().run_in_executor(self._threads, context.run, run, request)
@@ -307,7 +310,7 @@ class Workers:
                 note=decision.note,
             )
         except DecisionRefused:
-            return  # the deadline passed meanwhile, or the script chose what it may not: the task stays as it is
+            return  # the deadline passed meanwhile, or the script chose what it may not: the task stays
 
     # failures
 

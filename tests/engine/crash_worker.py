@@ -1,6 +1,7 @@
 """Processes to be killed, forked from one that has everything imported.
 
-Reads lines ``DATABASE LEDGER CASES FAULT`` (``-`` for no fault), answers each with the child's process id and, when it has ended, with its
+Reads lines ``DATABASE LEDGER CASES FAULT`` (``-`` for no fault), answers each with the child's process id
+and, when it has ended, with its
 exit status.
 """
 

@@ -22,7 +22,7 @@ class Item(Token):
 
 
 def built(make: Callable[[NetBuilder], None], name: str = "small") -> Agent:
-    """The agent of a net that ``make`` draws; it requires one property, so that the gate has something to check."""
+    """The agent of a net that ``make`` draws; it requires one property, so that the gate has work."""
     net = NetBuilder(name)
     make(net)
     net.require("DATA-2")

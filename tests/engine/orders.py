@@ -1,6 +1,7 @@
-"""An agent with everything that can go wrong: rejects, faults, a person, a saga, effects that fail for a while or for good.
+"""An agent with everything that can go wrong: rejects, faults, a person, a saga, failing effects.
 
-All it does is a function of the case's id, so two runs of the same cases must have the same effects, whatever happened in between.
+All it does is a function of the case's id, so two runs of the same cases must have the same effects,
+whatever happened in between.
 """
 
 from __future__ import annotations

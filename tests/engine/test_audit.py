@@ -46,7 +46,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TAMPERINGS: dict[str, tuple[str, str]] = {
     "an event's data": (
-        "UPDATE provenet_event SET data = replace(data, '\"discount\":', '\"discount\":1') WHERE id = (SELECT MIN(id) FROM provenet_event WHERE data LIKE '%discount%')",
+        """UPDATE provenet_event SET data = replace(data, '"discount":', '"discount":1')
+        WHERE id = (SELECT MIN(id) FROM provenet_event WHERE data LIKE '%discount%')""",
         "hash chain",
     ),
     "an event's time": ("UPDATE provenet_event SET at = at + 1 WHERE id = 12", "hash chain"),
@@ -54,7 +55,8 @@ TAMPERINGS: dict[str, tuple[str, str]] = {
     "an event's hash": ("UPDATE provenet_event SET hash = zeroblob(32) WHERE id = 12", "hash chain"),
     "an event is gone": ("DELETE FROM provenet_event WHERE case_no = 3 AND seq = 4", "missing"),
     "the last event is gone": (
-        "DELETE FROM provenet_event WHERE case_no = 3 AND seq = (SELECT version FROM provenet_case WHERE no = 3)",
+        """DELETE FROM provenet_event WHERE case_no = 3
+        AND seq = (SELECT version FROM provenet_case WHERE no = 3)""",
         "entries are missing",
     ),
     "a case's version": ("UPDATE provenet_case SET version = version + 1 WHERE no = 2", "version"),
@@ -65,7 +67,8 @@ TAMPERINGS: dict[str, tuple[str, str]] = {
     ),
     "a case's net": ("UPDATE provenet_case SET net = 'abc' WHERE no = 2", "not among the deployed"),
     "a token's value": (
-        "UPDATE provenet_token SET value = replace(value, '\"discount\":', '\"discount\":9') WHERE place = 'review'",
+        """UPDATE provenet_token SET value = replace(value, '"discount":', '"discount":9')
+        WHERE place = 'review'""",
         "differs",
     ),
     "a token is gone": ("DELETE FROM provenet_token WHERE place = 'review'", "is missing from the table"),
@@ -99,7 +102,8 @@ TAMPERINGS: dict[str, tuple[str, str]] = {
     ),
     "a receipt": ("UPDATE provenet_effect SET receipt = replace(receipt, 'P-', 'Q-')", "another receipt"),
     "an effect that no log knows": (
-        "INSERT INTO provenet_effect VALUES ('k', 2, 77, 'charge.commit', 'billing.charge', 'h', 'performed', 1, 'null', NULL, 0)",
+        """INSERT INTO provenet_effect VALUES
+        ('k', 2, 77, 'charge.commit', 'billing.charge', 'h', 'performed', 1, 'null', NULL, 0)""",
         "the log has no commit of it",
     ),
     "the net": ("UPDATE provenet_net SET content = replace(content, '30', '99')", "its content has changed"),
@@ -139,12 +143,12 @@ def test_a_rewritten_chain_is_caught_by_the_firing_rule(made: Path, tmp_path: Pa
             "SELECT id, seq, kind, transition, at, data FROM provenet_event WHERE case_no = ? ORDER BY seq",
             (no,),
         ).fetchall()
-        for id, seq, kind, transition, at, data in rows:
-            data = data.replace('"took":[', '"took":[7,') if seq == 3 else data
-            digest = chain(head, case, seq, kind, transition, at, data)
+        for row, seq, kind, transition, at, was in rows:
+            data = was.replace('"took":[', '"took":[7,') if seq == 3 else was
+            digest = chain(head, case, seq, kind, transition=transition, at=at, data=data)
             db.execute(
                 "UPDATE provenet_event SET data = ?, prev = ?, hash = ? WHERE id = ?",
-                (data, head, digest, id),
+                (data, head, digest, row),
             )
             head = digest
         db.execute("UPDATE provenet_case SET head = ? WHERE no = ?", (head, no))

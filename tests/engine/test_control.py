@@ -84,8 +84,8 @@ async def test_the_gate_says_what_is_not_proved(spoil: Any, reason: str) -> None
 
 
 async def test_the_gate_refuses_a_net_whose_proof_fails_and_names_it() -> None:
-    from tests.engine.test_work import performing
     from provenet.sdb.handlers import Effect
+    from tests.engine.test_work import performing
 
     agent = performing(Effect("e", lambda r: None, payload=Item))
     net = replace(agent.net, requirements=())
@@ -115,6 +115,16 @@ async def test_a_deployed_net_needs_no_second_deploy_but_its_very_agent(tmp_path
             await engine.start_case("small", inputs={"start": Item(id="b", n=1)})
         with pytest.raises(CaseClosed, match="agent was not given"):
             await engine.approve("c", "look", "dana@pricing")
+
+
+async def test_cases_resume_also_where_the_agent_comes_with_a_later_deploy(tmp_path: Path) -> None:
+    agent = waiting()
+    async with opened(agent, tmp_path / "x.db") as engine:
+        await started(engine, agent)
+    async with opened([], tmp_path / "x.db") as engine:
+        deployed(engine, agent)
+        await engine.run_until_idle()
+        assert engine.read.counts() == {"done": 1}
 
 
 @pytest.mark.parametrize(

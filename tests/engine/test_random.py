@@ -1,17 +1,20 @@
-"""Random nets, random schedules, crashes at random points: the log is always a firing sequence of the net, and the outside sees each effect once."""
+"""Random nets, schedules and crashes: the log is a firing sequence of the net, each effect is seen once."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from provenet.engine import audit, faults
-from provenet.engine.errors import DecisionRefused, EngineError, SignalRefused
+from provenet.engine.errors import EngineError
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import NetError
 from provenet.nets.net import Ask, Choice, OnFailure, Perform
@@ -90,9 +93,7 @@ def agents(draw: st.DrawFn) -> tuple[Agent, World]:
                 case "auto":
                     net.route(name, **parts)
                 case "timer":
-                    net.timer(
-                        name, after=lambda x: timedelta(days=1) * 3 if i % 2 else timedelta(hours=5), **parts
-                    )
+                    net.timer(name, after=timedelta(days=3) if i % 2 else timedelta(hours=5), **parts)
                 case "choice":
                     net.transition(name, trigger=Choice(f"task{at}", name, "who"), **parts)
                 case "event":
@@ -141,8 +142,8 @@ async def go(agent: Agent, database: Path, script: list[tuple[str, int, int]], c
                         await engine.decide(
                             task.case, task.task, task.choices[b % len(task.choices)], "any@who"
                         )
-            except (SignalRefused, DecisionRefused, EngineError) as error:
-                assert error.message
+            except EngineError:
+                continue  # refused with a reason: nothing waits for it, or the case is over
         await engine.run_until_idle()
 
 
@@ -175,26 +176,25 @@ def check(
         result = audit(database)
         assert result.clean, [str(p) for p in result.problems]
         assert result.cases == 3
-        import sqlite3
-        from contextlib import closing
-
         with closing(sqlite3.connect(database)) as db:
             rows = dict(db.execute("SELECT key, state FROM provenet_effect").fetchall())
             stopped = {
                 k
                 for (k,) in db.execute(
-                    "SELECT e.key FROM provenet_effect e JOIN provenet_case c ON c.no = e.case_no WHERE c.status IN ('killed', 'parked')"
+                    "SELECT e.key FROM provenet_effect e JOIN provenet_case c ON c.no = e.case_no"
+                    " WHERE c.status IN ('killed', 'parked')"
                 )
             }
         performed = {k for k, state in rows.items() if state == "performed"}
-        # What the outside has seen is what the database says was performed; a case that was stopped by hand may
+        # What the outside has seen is what the database says was performed; a case that was stopped by
+        # hand may
         # have an effect in flight, whose intent is on record.
         assert performed <= world.effects.keys()
         assert world.effects.keys() - performed <= {k for k in rows if k in stopped or rows[k] == "intended"}
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 @given(agents(), scripts, crashes)
 def test_whatever_happens_the_log_is_a_run_of_the_net(

@@ -1,4 +1,4 @@
-"""An outside world that can be counted: a file in which every effect is written once per idempotency key, and every call is counted."""
+"""An outside world that can be counted: every effect once per idempotency key, and every call."""
 
 from __future__ import annotations
 
