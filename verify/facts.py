@@ -148,7 +148,7 @@ class HornSystem:
             token: SymValue = ()
             if put.expr is not None:
                 try:
-                    token = enc.encode(put.expr, env, scope)
+                    token = enc.encode(put.expr, env, scope, like=self.net.place(put.place).type)
                 except Opaque:
                     token = enc.fresh(self._name(put.place), self.net.place(put.place).type)
             yield Clause(inputs, body, (put.place, self._leaves(put.place, token) + ghost), t.name)

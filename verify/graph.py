@@ -312,16 +312,17 @@ class _Step:
     def _positions(
         self, slots: list[tuple[str, str | None]], by_place: Mapping[str, list[int]]
     ) -> Iterator[tuple[int, ...]]:
-        def extend(at: int, used: tuple[tuple[str, int], ...]) -> Iterator[tuple[int, ...]]:
+        def extend(at: int, used: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
             if at == len(slots):
-                yield tuple(i for _, i in used)
+                yield used
                 return
             place, var = slots[at]
-            # Black tokens are alike: fill their slots in ascending order only.
-            start = next((i + 1 for p, i in reversed(used) if p == place), 0) if var is None else 0
+            # Which tokens fill the slots without a name does not matter: fill those in ascending order only.
+            same = [k for k in range(at) if slots[k] == slots[at]]
+            start = used[same[-1]] + 1 if var is None and same else 0
             for i in range(start, len(by_place[place])):
-                if (place, i) not in used:
-                    yield from extend(at + 1, (*used, (place, i)))
+                if all(used[k] != i for k in range(at) if slots[k][0] == place):
+                    yield from extend(at + 1, (*used, i))
 
         return extend(0, ())
 

@@ -145,7 +145,8 @@ class Realizer:
             numbers = iter(edge.puts)
             for put in t.puts:
                 for _ in range(put.weight):
-                    value: SymValue = () if put.expr is None else enc.encode(put.expr, env, scope)
+                    of = self.net.place(put.place).type
+                    value: SymValue = () if put.expr is None else enc.encode(put.expr, env, scope, like=of)
                     counter += 1
                     run.tokens.setdefault(put.place, []).append(SymToken(next(numbers), value, counter))
             run.steps.append(SymStep(t, env, scope))
