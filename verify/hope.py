@@ -15,7 +15,7 @@ import z3
 from provenet.nets.errors import TypeMismatch
 from provenet.nets.expr.ast import Build, Const, Expr, Get, If, OrElse, Var
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Choice, Signal, Transition
+from provenet.nets.net import Choice, Net, Signal, Transition
 from provenet.nets.schema import BoolType, IntType, OptionalType, RecordType, Type, UnitType, check
 from provenet.verify.context import Context, Proved
 from provenet.verify.graph import Edge, Graph, State
@@ -95,7 +95,7 @@ class Certainty:
             return good[targets[0]] and self.fits(edge.transition)
         t = self.ctx.net.transition(edge.transition)
         # Which of the outside's choices meet a condition is not known, so all of them must be good.
-        free = t.ensures is None and t.requires is None
+        free = t.ensures is None and t.requires is None and not _doubts(self.ctx, t)
         return (any if free else all)(good[s] for s in targets) and self.fits(edge.transition)
 
     def _covers(self, firings: tuple[Edge, ...]) -> bool:
@@ -188,8 +188,12 @@ def from_outside(t: Transition) -> bool:
 
 def is_final_state(graph: Graph, state: int) -> bool:
     """Whether a state, resting places aside, is one of the net's final markings."""
-    here = ordinary_tokens(graph, state)
-    return any(here == dict(final) for final in graph.space.net.finals)
+    return ordinary_tokens(graph, state) in final_counts(graph.space.net)
+
+
+def final_counts(net: Net) -> list[dict[str, int]]:
+    """The final markings, resting places aside: place to how many tokens it holds."""
+    return [{p: n for p, n in final if p not in net.resting} for final in net.finals]
 
 
 def ordinary_tokens(graph: Graph, state: int) -> dict[str, int]:
@@ -227,9 +231,7 @@ def _fits(ctx: Context, t: Transition) -> bool:
     """For all tokens with a true guard there are outside values such that every promise holds and every built token has its type."""
     net, enc = ctx.net, ctx.encoding
     scope = net.scope(t)
-    doubtful = [
-        part for p in t.puts if p.expr is not None for part in _doubtful(p.expr, net.place(p.place).type, scope)
-    ]
+    doubtful = _doubts(ctx, t)
     # What always holds where the transition fires (DATA-3) keeps it from firing nowhere.
     requires = None if t.requires is None or isinstance(ctx.requires_hold(t), Proved) else t.requires
     if t.ensures is None and requires is None and not doubtful:
@@ -254,6 +256,17 @@ def _fits(ctx: Context, t: Transition) -> bool:
     except Opaque:
         return False
     return bool(solver.check() == z3.unsat)
+
+
+def _doubts(ctx: Context, t: Transition) -> list[tuple[Expr, Type]]:
+    """The parts of the tokens that a transition puts whose values may not be of their types."""
+    scope = ctx.net.scope(t)
+    return [
+        part
+        for p in t.puts
+        if p.expr is not None
+        for part in _doubtful(p.expr, ctx.net.place(p.place).type, scope)
+    ]
 
 
 def _doubtful(expr: Expr, wanted: Type, scope: dict[str, Type]) -> Iterator[tuple[Expr, Type]]:

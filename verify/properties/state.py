@@ -18,7 +18,7 @@ from provenet.nets.net import Net, Requirement, Role
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.coverage import fire_everything
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import Hope, certainty_of, is_final_state, ordinary_tokens, promise, unaided
+from provenet.verify.hope import Hope, certainty_of, final_counts, is_final_state, ordinary_tokens, promise, unaided
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.smt import Encoding
@@ -259,15 +259,11 @@ def _choices(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[t
 
 
 def _improper(graph: Graph, net: Net) -> Iterator[Candidate]:
+    finals = final_counts(net)
     for s in range(len(graph.states)):
         here = ordinary_tokens(graph, s)
-        for final in net.finals:
-            wanted = dict(final)
-            if here != wanted and all(here.get(p, 0) >= n for p, n in wanted.items()):
-                if any(here == dict(other) for other in net.finals):
-                    continue
-                yield Candidate(graph.path(s))
-                break
+        if here not in finals and any(all(here.get(p, 0) >= n for p, n in f.items()) for f in finals):
+            yield Candidate(graph.path(s))
 
 
 def _can_reach(graph: Graph, wanted: list[bool], avoided: AbstractSet[str] = frozenset()) -> set[int]:
