@@ -162,6 +162,8 @@ class Context:
             graph = self.graph(extra)
             tried = _Tried(self.net)
             for number, candidate in enumerate(find(graph)):
+                # A candidate that there was no time to try is no proof either.
+                tried.reason = tried.reason or "time is up"
                 trace = self._realize(graph, candidate, tried)
                 if trace is not None:
                     return Refuted(trace)

@@ -93,9 +93,8 @@ class Certainty:
             return False
         if len(targets) == 1:
             return good[targets[0]] and self.fits(edge.transition)
-        t = self.ctx.net.transition(edge.transition)
         # Which of the outside's choices meet a condition is not known, so all of them must be good.
-        free = t.ensures is None and t.requires is None and not _doubts(self.ctx, t)
+        free = unconditional(self.ctx.net, self.ctx.net.transition(edge.transition))
         return (any if free else all)(good[s] for s in targets) and self.fits(edge.transition)
 
     def _covers(self, firings: tuple[Edge, ...]) -> bool:
@@ -186,6 +185,11 @@ def from_outside(t: Transition) -> bool:
     return isinstance(t.trigger, Choice | Signal)
 
 
+def unconditional(net: Net, t: Transition) -> bool:
+    """Whether a transition, its guard true, fires whatever comes from outside."""
+    return t.ensures is None and t.requires is None and not _doubts(net, t)
+
+
 def is_final_state(graph: Graph, state: int) -> bool:
     """Whether a state, resting places aside, is one of the net's final markings."""
     return ordinary_tokens(graph, state) in final_counts(graph.space.net)
@@ -231,7 +235,7 @@ def _fits(ctx: Context, t: Transition) -> bool:
     """For all tokens with a true guard there are outside values such that every promise holds and every built token has its type."""
     net, enc = ctx.net, ctx.encoding
     scope = net.scope(t)
-    doubtful = _doubts(ctx, t)
+    doubtful = _doubts(net, t)
     # What always holds where the transition fires (DATA-3) keeps it from firing nowhere.
     requires = None if t.requires is None or isinstance(ctx.requires_hold(t), Proved) else t.requires
     if t.ensures is None and requires is None and not doubtful:
@@ -258,14 +262,14 @@ def _fits(ctx: Context, t: Transition) -> bool:
     return bool(solver.check() == z3.unsat)
 
 
-def _doubts(ctx: Context, t: Transition) -> list[tuple[Expr, Type]]:
+def _doubts(net: Net, t: Transition) -> list[tuple[Expr, Type]]:
     """The parts of the tokens that a transition puts whose values may not be of their types."""
-    scope = ctx.net.scope(t)
+    scope = net.scope(t)
     return [
         part
         for p in t.puts
         if p.expr is not None
-        for part in _doubtful(p.expr, ctx.net.place(p.place).type, scope)
+        for part in _doubtful(p.expr, net.place(p.place).type, scope)
     ]
 
 

@@ -9,20 +9,18 @@ from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import Type
 from provenet.verify.abstraction import type_at
-from provenet.verify.context import Answer, Candidate, Context, Open, Proved, graph_certificate
+from provenet.verify.context import Answer, Candidate, Context, Open, Refuted, graph_certificate
 from provenet.verify.graph import Graph
-from provenet.verify.hope import certainty_of, from_outside, promise, unaided
+from provenet.verify.hope import certainty_of, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import (
     Property,
     carried,
     first_token,
     proved,
-    searched,
     vacuous,
     verdict,
 )
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question
-from provenet.verify.trace import Extra
 from provenet.verify.verdict import Verdict
 
 _APPROVED = "an irreversible commit comes after a person's approval of that very proposal"
@@ -80,26 +78,26 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     certainty = certainty_of(ctx, graph)
     doubtful = []
     for place in waits:
-        marked = [graph.count(s, place) > 0 for s in range(len(graph.states))]
-        hope = promise(certainty, [not m for m in marked], lambda t: not from_outside(t))
+        hope = promise(certainty, _left(graph, place), lambda t: not from_outside(t))
         if all(hope.promising):
             continue
-        hopeless = _hopeless(graph, net, marked)
 
-        def find(g: Graph, hopeless: list[int] = hopeless) -> Iterator[Candidate]:
-            return (Candidate(g.path(s)) for s in hopeless) if g is graph else iter(())
+        def find(g: Graph, place: str = place) -> Iterator[Candidate]:
+            return (Candidate(g.path(s)) for s in _hopeless(g, net, _left(g, place)))
 
-        if hopeless:
-            yield searched(
+        answer = ctx.search(find)
+        if isinstance(answer, Refuted):
+            yield verdict(
                 "CTL-3",
                 _WAY_OUT,
-                ctx,
-                find,
+                answer,
+                net=net,
                 subject=place,
                 broken=f"a token waits in {place!r} and only a person or the outside can ever take it",
                 mend=f"add a timer that takes from {place!r}",
             )
             return
+        # That the abstraction has a way out everywhere is no promise that the net has one.
         doubtful.append(place)
     if doubtful:
         yield verdict(
@@ -171,14 +169,21 @@ def shown_to(net: Net, t: Transition) -> tuple[Expr, Type] | None:
     return first_token(net, t)
 
 
-def _hopeless(graph: Graph, net: Net, marked: list[bool]) -> list[int]:
-    """States from which not even the abstraction has a path, without the outside, to a state where the place is empty."""
+def _left(graph: Graph, place: str) -> list[bool]:
+    """For each state, whether nothing waits in a place: it is empty, or the case has ended."""
+    return [not graph.count(s, place) or is_final_state(graph, s) for s in range(len(graph.states))]
+
+
+def _hopeless(graph: Graph, net: Net, left: list[bool]) -> list[int]:
+    """States from which not even the abstraction has a path, without the outside, to a state where nothing waits."""
+    if not graph.complete:
+        return []
     back: list[list[int]] = [[] for _ in graph.states]
     for state, edges in enumerate(graph.edges):
         for edge, target in edges:
             if not from_outside(net.transition(edge.transition)):
                 back[target].append(state)
-    good = [s for s, m in enumerate(marked) if not m]
+    good = [s for s, empty in enumerate(left) if empty]
     seen = set(good)
     while good:
         for before in back[good.pop()]:
@@ -186,6 +191,3 @@ def _hopeless(graph: Graph, net: Net, marked: list[bool]) -> list[int]:
                 seen.add(before)
                 good.append(before)
     return [s for s in range(len(graph.states)) if s not in seen]
-
-
-__all__ = ["CATALOGUE", "Extra", "Proved", "approvals", "approved", "shown_to", "way_out"]

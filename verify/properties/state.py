@@ -7,6 +7,7 @@ completion), and every transition fires in some run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
@@ -18,12 +19,21 @@ from provenet.nets.net import Net, Requirement, Role
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.coverage import fire_everything
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import Hope, certainty_of, final_counts, is_final_state, ordinary_tokens, promise, unaided
+from provenet.verify.hope import (
+    Hope,
+    certainty_of,
+    final_counts,
+    is_final_state,
+    ordinary_tokens,
+    promise,
+    unaided,
+    unconditional,
+)
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, SymToken
-from provenet.verify.verdict import Certificate, Status, Verdict
+from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
 _SOUND = "workflow soundness: option to complete, proper completion, no dead transition"
 _DEFENSIVE = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL)
@@ -114,12 +124,14 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             pump = _pump(graph)
             if pump is None:
                 continue
+            path, loop = pump
             answer = at.search(
-                lambda g, graph=graph, pump=pump: iter(  # type: ignore[misc]
-                    [Candidate(pump, matters="whole")] if g is graph else []
+                lambda g, graph=graph, path=path: iter(  # type: ignore[misc]
+                    [Candidate(path, matters="whole")] if g is graph else []
                 )
             )
-            if isinstance(answer, Refuted):
+            sure = all(e.certain and unconditional(net, net.transition(e.transition)) for e in path[loop:])
+            if isinstance(answer, Refuted) and (sure or _grows(net, answer.trace, loop)):
                 yield verdict(
                     "STATE-2",
                     title,
@@ -282,11 +294,10 @@ def _can_reach(graph: Graph, wanted: list[bool], avoided: AbstractSet[str] = fro
     return seen
 
 
-def _pump(graph: Graph) -> list[Edge] | None:
-    """A path that strictly grows a state (Karp & Miller, 1969), where no reset lies on the way."""
+def _pump(graph: Graph) -> tuple[list[Edge], int] | None:
+    """A path that strictly grows a state from some step on (Karp & Miller, 1969), where no reset lies on the way; and that step."""
     if graph.complete:
         return None
-    from collections import Counter
 
     resets = {t.name for t in graph.space.net.transitions if t.resets}
     capped = {p.name for p in graph.space.net.places if p.capacity is not None}
@@ -299,6 +310,13 @@ def _pump(graph: Graph) -> list[Edge] | None:
         while at is not None and at[1].transition not in resets | limited:
             theirs = Counter(graph.states[at[0]])
             if theirs != mine and all(mine[k] >= n for k, n in theirs.items()):
-                return graph.path(state)
+                return graph.path(state), len(graph.path(at[0]))
             at = graph.parent[at[0]]
     return None
+
+
+def _grows(net: Net, trace: Trace, loop: int) -> bool:
+    """Whether the very firings of a trace's end can be repeated: the tokens that the loop started with are there again."""
+    markings = trace.replay(net)
+    before, after = markings[loop], markings[-1]
+    return all(not Counter(tokens) - Counter(after[place]) for place, tokens in before.items())
