@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from provenet.engine import Decision, Engine, Progress, Task, VirtualClock
 from provenet.engine.errors import EngineError
@@ -82,6 +85,10 @@ class Demo:
 
 Tell = Callable[[Stage, Any], None]
 """Told what has been reached: the customer file, the verification report, the run's progress ..."""
+
+
+Event: TypeAlias = tuple[str, str]
+"""A case and the name of an event."""
 
 
 class DemoFolderError(ProvenetError):
@@ -176,12 +183,13 @@ async def _run(
         await clock.sleep(task.opened + chosen.after - clock.now())
         return Decision(chosen.choice, f"{chosen.who}@{task.role}")
 
+    told = _told(demo.database)
     async with Engine.open(demo.database, agents=[made], clock=clock, people=people) as engine:
         engine.deploy(made, report)
         began = time.perf_counter()
         cases = ((p.case_id, {"waiting": p.case}) for p in plans.values())
         await engine.start_cases(NET, cases, existing="skip")
-        refused = await _outside(engine, tuple(plans.values()), tell)
+        refused = await _outside(engine, tuple(plans.values()), told, tell)
         return engine.progress(time.perf_counter() - began), refused
 
 
@@ -191,10 +199,14 @@ def _shown(task: Task) -> Deal | Plan:
     return model.model_validate_json(json.dumps(task.about))
 
 
-async def _outside(engine: Engine, plans: Sequence[CasePlan], tell: Tell) -> int:
-    """Let the outside speak: each event at its time, everything in between by the clock.
+async def _outside(engine: Engine, plans: Sequence[CasePlan], told: Counter[Event], tell: Tell) -> int:
+    """Let the outside speak: every hour its post is handed over, and everything in between goes by the clock.
 
-    Every event has a key, so that one which is sent again after a restart is refused.
+    Args:
+        engine: The engine.
+        plans: The cases' plans.
+        told: Events that the inbox has from before a restart; they are not sent again.
+        tell: Told how far the run is.
 
     Returns:
         How many events were refused: duplicates, and events that nothing waited for.
@@ -208,32 +220,53 @@ async def _outside(engine: Engine, plans: Sequence[CasePlan], tell: Tell) -> int
             shown = time.monotonic()
             tell("running", now)
 
-    async def send(case: str, key: str, event: TimedEvent) -> None:
+    async def send(case: str, event: TimedEvent) -> None:
         nonlocal refused
         try:
             if event.event == KILL_SIGNAL:
                 await engine.kill("case", case, who="director_ai", reason=event.note)
             else:
-                await engine.signal(case, event.event, event.payload, key=key)
+                await engine.signal(case, event.event, event.payload)
         except EngineError:
             refused += 1
 
-    for at, events in groupby(_by_time(plans), key=lambda e: e[0]):
-        await engine.run_until_idle(until=at, progress=progress)
-        await asyncio.gather(*(send(case, key, event) for _, case, key, event in events))
+    for hour, post in groupby(_by_hour(plans), key=lambda e: e[0]):
+        await engine.run_until_idle(until=hour, progress=progress)
+        letters = []
+        for _, case, event in post:
+            if told[case, event.event] > 0:
+                told[case, event.event] -= 1
+            else:
+                letters.append(send(case, event))
+        # Sent together, they share a commit.
+        await asyncio.gather(*letters)
+        progress(engine.progress())
     await engine.run_until_idle(progress=progress)
     tell("running", engine.progress())
     return refused
 
 
-def _by_time(plans: Sequence[CasePlan]) -> Iterator[tuple[Any, str, str, TimedEvent]]:
-    every = [
-        (event.at, plan.case_id, f"{number} {event.event}", event)
-        for plan in plans
-        for number, event in enumerate(plan.events)
-    ]
-    every.sort(key=lambda e: (e[0], e[1], e[2]))
+def _by_hour(plans: Sequence[CasePlan]) -> Iterator[tuple[datetime, str, TimedEvent]]:
+    every = [(_full_hour(event.at), plan.case_id, event) for plan in plans for event in plan.events]
+    every.sort(key=lambda e: (e[0], e[1], e[2].at))
     return iter(every)
+
+
+def _full_hour(at: datetime) -> datetime:
+    whole = at.replace(minute=0, second=0, microsecond=0)
+    return whole if whole == at else whole + timedelta(hours=1)
+
+
+def _told(database: Path) -> Counter[Event]:
+    """Events that the engine has heard of, accepted or not."""
+    if not database.exists():
+        return Counter()
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        rows = db.execute(
+            "SELECT c.id, i.event, count(*) FROM provenet_inbox i JOIN provenet_case c ON c.no = i.case_no"
+            " GROUP BY 1, 2"
+        )
+        return Counter({(case, event): count for case, event, count in rows})
 
 
 __all__ = ["Demo", "DemoFolderError", "DemoReport", "Stage", "claim", "run"]

@@ -83,7 +83,7 @@ class Out:
             table.add_row(*(Text(cell) for cell in row))
         from rich.padding import Padding
 
-        self.show(Padding(table, (0, 0, 0, indent)))
+        self.show(Padding(table, (0, 0, 0, indent), expand=False))
 
     def data(self, data: Any) -> None:
         """The document for programs."""

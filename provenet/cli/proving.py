@@ -266,7 +266,7 @@ def _table(out: Out, net: Net, report: Report) -> None:
             Text(methods),
             Text(f"{ms:,.0f} ms"),
         )
-    out.show(Padding(table, (0, 0, 0, 2)))
+    out.show(Padding(table, (0, 0, 0, 2), expand=False))
 
 
 def _groups(report: Report) -> list[list[Verdict]]:

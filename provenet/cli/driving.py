@@ -1,0 +1,152 @@
+"""An engine driven from the command line: progress, requests of other processes, a good end on Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from provenet.cli.inputs import Inputs
+from provenet.cli.loading import Loaded
+from provenet.cli.mailbox import remember_clock, serve_requests
+from provenet.cli.printing import Out, counted, progress
+from provenet.engine import Engine, RealClock, VirtualClock
+from provenet.engine import Progress as Stand
+from provenet.verify.verdict import Report
+
+
+def deploy(loaded: Loaded, database: Path, report: Report) -> str:
+    """Deploy a net and do nothing else; the net's hash.
+
+    Raises:
+        DeployRefused: With everything that is missing.
+    """
+    return asyncio.run(_deploy(loaded, database, report))
+
+
+def run(job: Job) -> Stand:
+    """Run until nothing moves by itself, or until somebody stops it; where the cases stand then."""
+    return asyncio.run(_run(job))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One `provenet run`.
+
+    Attributes:
+        out: Where text goes.
+        loaded: The agent.
+        database: Its database.
+        inputs: Cases to start.
+        clock: ``real`` or ``virtual``.
+        days: On the virtual clock, how far to go at most.
+        serve: Go on when all is idle, until stopped.
+        report: Where the net has to be deployed first: its proofs.
+    """
+
+    out: Out
+    loaded: Loaded
+    database: Path
+    inputs: Inputs | None
+    clock: str
+    days: float | None
+    serve: bool
+    report: Report | None
+
+
+def stand_line(now: Stand) -> str:
+    """Where the cases stand, in one line."""
+    said = ", ".join(f"{n:,} {s}" for s, n in sorted(now.statuses.items()))
+    rate = f"   {now.firings / now.seconds:,.0f} firings/s" if now.seconds > 0.5 else ""
+    return f"{counted(now.cases, 'case')}: {said or 'none'}   {now.firings:,} firings{rate}"
+
+
+async def _deploy(loaded: Loaded, database: Path, report: Report) -> str:
+    # Nothing may run: no agent is given to the engine before the net is deployed, and no time passes.
+    async with Engine.open(database, clock=VirtualClock(datetime.now(UTC))) as engine:
+        return engine.deploy(loaded.agent, report)
+
+
+async def _run(job: Job) -> Stand:
+    out, loaded = job.out, job.loaded
+    start = datetime.now(UTC)
+    time = VirtualClock(start) if job.clock == "virtual" else RealClock()
+    async with Engine.open(job.database, agents=[loaded.agent], clock=time) as engine:
+        if job.report is not None:
+            found = engine.deploy(loaded.agent, job.report)
+            proved = f"{len(job.report.verdicts)} verdicts proved for this hash"
+            out.line(f"deployed {loaded.net.name} {found[:8]} ({proved})")
+        remember_clock(job.database, job.clock)
+        if job.inputs is not None:
+            started = await engine.start_cases(loaded.net.name, job.inputs.cases, existing="skip")
+            before = len(job.inputs.cases) - started
+            out.line(
+                f"started {counted(started, 'case')}" + (f", {before:,} were there before" if before else "")
+            )
+        mailbox = asyncio.create_task(serve_requests(engine, job.database))
+        try:
+            with _stopping() as stopped, _shown(out, loaded.net.name) as tell:
+                until = None if job.days is None else engine.clock.now() + timedelta(days=job.days)
+                await _until(engine, stopped, until, tell, serve=job.serve)
+        finally:
+            mailbox.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await mailbox
+        return engine.progress((datetime.now(UTC) - start).total_seconds())
+
+
+async def _until(
+    engine: Engine,
+    stopped: asyncio.Event,
+    until: datetime | None,
+    tell: Callable[[Stand], None],
+    *,
+    serve: bool,
+) -> None:
+    """Run until idle, or until somebody stops it."""
+    work = asyncio.create_task(engine.run_until_idle(progress=tell, until=until))
+    waiter = asyncio.create_task(stopped.wait())
+    await asyncio.wait({work, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    else:
+        work.result()
+        if serve and not stopped.is_set():
+            await engine.serve(stopped)
+    waiter.cancel()
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[asyncio.Event]:
+    """An event that Ctrl-C and SIGTERM set: the engine then ends in good order."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    taken = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            loop.add_signal_handler(number, stopped.set)
+            taken.append(number)
+    try:
+        yield stopped
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _shown(out: Out, name: str) -> Iterator[Callable[[Stand], None]]:
+    with progress(name, quiet=out.as_json) as shown:
+
+        def tell(now: Stand) -> None:
+            if shown is not None:
+                shown.update(
+                    shown.task_ids[0], completed=now.done, total=now.cases or None, note=stand_line(now)
+                )
+
+        yield tell
