@@ -8,7 +8,7 @@ import z3
 
 from provenet.nets.expr.ast import Expr, Not, Or, Var, substitute
 from provenet.nets.net import Transition
-from provenet.verify.context import Answer, Candidate, Context, Proved
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
 from provenet.verify.graph import Graph
 from provenet.verify.smt import Encoding, Opaque, SymValue
 from provenet.verify.trace import Extra, SymRun
@@ -27,7 +27,7 @@ def gap(ctx: Context, place: str, takers: Sequence[Transition]) -> Answer:
         Proved where the guards cover every value of the place's type (or every value that gets there); refuted with a run to a token
         that no guard lets go.
     """
-    alone = [t for t in takers if len(t.takes) == 1 and not t.reads]
+    alone = [t for t in takers if len(t.takes) == 1 and t.takes[0].weight == 1 and not t.reads]
     conditions = [guard_over(t, place) for t in alone]
     if any(c is None for c in conditions):
         return Proved(Certificate("structure", {"covered": place}), "structure")
@@ -40,18 +40,19 @@ def gap(ctx: Context, place: str, takers: Sequence[Transition]) -> Answer:
             if graph.count(state, place):
                 yield Candidate(graph.path(state), resting_token(ctx, place, uncovered))
 
-    return ctx.search(find)
+    answer = ctx.search(find)
+    if isinstance(answer, Refuted) and len(alone) < len(takers):
+        return Open(f"what takes from {place!r} needs other tokens too, which may come or not")
+    return answer
 
 
 def resting_token(ctx: Context, place: str, condition: Expr) -> Extra:
-    """Asks that the newest token of a place meets a condition over ``it`` at the end of a run."""
+    """Asks that some token of a place meets a condition over ``it`` at the end of a run."""
 
     def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
         of = ctx.net.place(place).type
         tokens = run.tokens.get(place, [])
-        if not tokens:
-            return [z3.BoolVal(False)]
-        return [enc.encode_bool(condition, {"it": tokens[-1].value}, {"it": of})]
+        return [z3.Or(*(enc.encode_bool(condition, {"it": k.value}, {"it": of}) for k in tokens))]
 
     return extra
 

@@ -7,7 +7,7 @@ replayed through the firing rule: a trace that does not replay is never reported
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,6 +242,19 @@ def _solver(timeout_ms: int) -> z3.Solver:
     solver.set("timeout", max(1, timeout_ms))
     solver.set("random_seed", 1)
     return solver
+
+
+def choices_of_tokens(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[tuple[SymToken, ...]]:
+    """The ways to fill slots (place and variable, one for each token) with the tokens at the end of a run, no token twice."""
+    def extend(at: int, used: tuple[SymToken, ...]) -> Iterator[tuple[SymToken, ...]]:
+        if at == len(slots):
+            yield used
+            return
+        for token in run.tokens.get(slots[at][0], ()):
+            if all(token.identity != u.identity for u in used):
+                yield from extend(at + 1, (*used, token))
+
+    return extend(0, ())
 
 
 def agree(enc: Encoding, value: SymValue, partial: Any, of: Type) -> list[z3.BoolRef]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from dataclasses import replace
+from itertools import combinations, islice
+from typing import Literal, TypeAlias
 
 import z3
 
-from provenet.nets.expr.ast import And, Expr, Not, Or, free_variables
-from provenet.nets.net import Auto, ContractInfo, Explain, Net, Requirement, Transition
+from provenet.nets.expr.ast import And, Expr, Not, Var, free_variables, substitute
+from provenet.nets.net import Auto, ContractInfo, Explain, Net, Read, Requirement, Take, Transition
 from provenet.nets.schema import Type
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved
 from provenet.verify.graph import Graph
 from provenet.verify.properties.common import Property, proved, vacuous, verdict
 from provenet.verify.questions import Question
 from provenet.verify.smt import Encoding, Opaque, SymValue
-from provenet.verify.trace import SymRun
+from provenet.verify.trace import SymRun, choices_of_tokens
 from provenet.verify.verdict import Certificate, Status, Verdict
 
 _CHOICES = "guards of a choice are exhaustive and disjoint"
 _POLICIES = "policies are neither unsatisfiable nor vacuous"
+_MOST_WAYS = 64
 _IMPLIED = "each commit's precondition is implied by what was verified"
 
 
@@ -121,23 +125,45 @@ def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str
         yield "overlap", both
 
 
+_Slot: TypeAlias = tuple[str, str, int]
+"""One token that a transition needs: taken or read, from which place, and how manieth of these."""
+
+
+def _slots(t: Transition) -> list[tuple[_Slot, str | None]]:
+    """The tokens that a transition needs, with their variables, in one order for all transitions of a cluster."""
+    found: list[tuple[_Slot, str | None]] = []
+    arcs: tuple[tuple[str, tuple[Take | Read, ...]], ...] = (("take", t.takes), ("read", t.reads))
+    for kind, some in arcs:
+        counts: Counter[str] = Counter()
+        for arc in sorted(some, key=lambda a: (a.place, a.weight)):
+            for _ in range(arc.weight):
+                found.append(((kind, arc.place, counts[arc.place]), arc.var))
+                counts[arc.place] += 1
+    return found
+
+
+def _at_hand(graph: Graph, state: int, t: Transition) -> bool:
+    """Whether there are as many tokens as a transition needs."""
+    needed = Counter(key[1] for key, _ in _slots(t))
+    return all(graph.count(state, place) >= n for place, n in needed.items())
+
+
 def _reachable(ctx: Context, cluster: list[Transition], conditions: dict[str, Expr]) -> Answer:
     """Whether tokens can lie ready for a choice with all the conditions true."""
     if not _together(ctx, cluster, conditions):
         return Proved(Certificate("structure", {}), "solver")
-    places = [a.place for a in (*cluster[0].takes, *cluster[0].reads)]
+    slots = _slots(cluster[0])
 
     def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
-        tokens: dict[str, SymValue] = {}
-        for place in places:
-            if not run.tokens.get(place):
-                return [z3.BoolVal(False)]
-            tokens[place] = run.tokens[place][-1].value
-        return _encoded(ctx.net, enc, cluster, conditions, tokens)
+        ways = []
+        for chosen in islice(choices_of_tokens(run, [(key[1], var) for key, var in slots]), _MOST_WAYS):
+            tokens = {key: k.value for (key, _), k in zip(slots, chosen, strict=True)}
+            ways.append(z3.And(*_encoded(ctx.net, enc, cluster, conditions, tokens)))
+        return [z3.Or(*ways)]
 
     def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
-            if all(graph.count(state, p) for p in places):
+            if _at_hand(graph, state, cluster[0]):
                 yield Candidate(graph.path(state), extra)
 
     answer = ctx.search(find)
@@ -148,26 +174,22 @@ def _reachable(ctx: Context, cluster: list[Transition], conditions: dict[str, Ex
 
 def _by_facts(ctx: Context, cluster: list[Transition], conditions: dict[str, Expr]) -> Answer | None:
     """Whether the tokens that get there rule the fault out, by per-place facts of the net with a probe."""
-    from dataclasses import replace
-
-    from provenet.nets.expr.ast import Var, substitute
-
     first = cluster[0]
     parts = []
     for t in cluster:
         if t.name in conditions:
-            renamed = {
-                mine.var: Var(own.var)
-                for own, mine in zip(first.takes, t.takes, strict=True)
-                if own.var is not None and mine.var is not None
+            renamed: dict[str, Expr] = {
+                mine: Var(own)
+                for (_, own), (_, mine) in zip(_slots(first), _slots(t), strict=True)
+                if own is not None and mine is not None
             }
-            parts.append(substitute(conditions[t.name], dict(renamed)))
+            if not free_variables(conditions[t.name]) <= set(renamed):
+                return None
+            parts.append(substitute(conditions[t.name], renamed))
     condition = And(tuple(parts))
     probe = replace(
         first, name="?probe", guard=None, puts=(), fresh=(), ensures=None, requires=None, trigger=Auto()
     )
-    if not free_variables(condition) <= set(ctx.net.scope(probe)):
-        return None
     net = replace(ctx.net, transitions=(*ctx.net.transitions, probe))
     answer = ctx.never_fires([Question("?probe", condition)], net=net)
     return answer if isinstance(answer, Proved) else None
@@ -177,13 +199,13 @@ def _together(ctx: Context, cluster: list[Transition], conditions: dict[str, Exp
     """Whether the conditions can hold together for some tokens at all."""
     enc = ctx.encoding
     try:
-        tokens: dict[str, SymValue] = {}
+        tokens: dict[_Slot, SymValue] = {}
         solver = z3.SimpleSolver()
         solver.set("timeout", ctx.remaining_ms())
-        for arc in (*cluster[0].takes, *cluster[0].reads):
-            of = ctx.net.place(arc.place).type
-            tokens[arc.place] = enc.fresh(arc.place, of)
-            solver.add(enc.inhabits(tokens[arc.place], of))
+        for number, (key, _) in enumerate(_slots(cluster[0])):
+            of = ctx.net.place(key[1]).type
+            tokens[key] = enc.fresh(f"{key[1]}!{number}", of)
+            solver.add(enc.inhabits(tokens[key], of))
         solver.add(*_encoded(ctx.net, enc, cluster, conditions, tokens))
     except Opaque:
         return True
@@ -195,12 +217,12 @@ def _encoded(
     enc: Encoding,
     cluster: list[Transition],
     conditions: dict[str, Expr],
-    tokens: dict[str, SymValue],
+    tokens: dict[_Slot, SymValue],
 ) -> list[z3.BoolRef]:
     out = []
     for t in cluster:
         if t.name in conditions:
-            env = {a.var: tokens[a.place] for a in (*t.takes, *t.reads) if a.var is not None}
+            env = {var: tokens[key] for key, var in _slots(t) if var is not None}
             scope = {v: o for v, o in net.scope(t).items() if v in env}
             out.append(enc.encode_bool(conditions[t.name], env, scope))
     return out
@@ -219,12 +241,16 @@ def _policy(ctx: Context, info: ContractInfo) -> Verdict:
         rules = [enc.encode_bool(r.expr, env, types) for r in info.rules]
     except Opaque as error:
         return verdict("DATA-2", _POLICIES, Open(str(error)), net=ctx.net, subject=subject)
-    passing = _model(ctx, [*inhabited, *rules])
-    if passing is None:
+    passing = _satisfiable(ctx, [*inhabited, *rules])
+    if passing == "no":
         return _broken_policy(subject, "no proposal whatever passes the policy: it is unsatisfiable")
     for r, encoded in zip(info.rules, rules, strict=True):
-        if _model(ctx, [*inhabited, z3.Not(encoded)]) is None:
+        refusing = _satisfiable(ctx, [*inhabited, z3.Not(encoded)])
+        if refusing == "no":
             return _broken_policy(subject, f"the rule {r.name!r} refuses nothing: it is vacuous")
+        if "unknown" in (passing, refusing):
+            gave_up = Open(f"the solver gave up on the rule {r.name!r}")
+            return verdict("DATA-2", _POLICIES, gave_up, net=ctx.net, subject=subject)
     return proved(
         "DATA-2", _POLICIES, "solver", Certificate("policy", {"contract": info.id}), subject=subject
     )
@@ -252,12 +278,13 @@ def _broken_policy(subject: str, reason: str) -> Verdict:
     )
 
 
-def _model(ctx: Context, constraints: list[z3.BoolRef]) -> bool | None:
-    """True for satisfiable or not known, ``None`` for unsatisfiable."""
+def _satisfiable(ctx: Context, constraints: list[z3.BoolRef]) -> Literal["yes", "no", "unknown"]:
+    """Whether constraints hold together for some values."""
     solver = z3.SimpleSolver()
     solver.set("timeout", ctx.remaining_ms())
     solver.add(*constraints)
-    return None if solver.check() == z3.unsat else True
+    answer = solver.check()
+    return "no" if answer == z3.unsat else "yes" if answer == z3.sat else "unknown"
 
 
 def _breaks(ctx: Context, t: Transition) -> Answer:
@@ -268,31 +295,22 @@ def _breaks(ctx: Context, t: Transition) -> Answer:
     if isinstance(answer, Proved):
         return answer
     outside = {f.var: f for f in t.fresh}
-    places = [(a.place, a.var) for a in (*t.takes, *t.reads)]
+    slots = [(key[1], var) for key, var in _slots(t)]
+    scope = ctx.net.scope(t)
 
     def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
-        env: dict[str, SymValue] = {}
-        for place, var in places:
-            if not run.tokens.get(place):
-                return [z3.BoolVal(False)]
-            if var is not None:
-                env[var] = run.tokens[place][-1].value
-        parts = []
-        for var, fresh in outside.items():
-            env[var] = enc.fresh(f"last.{var}", fresh.type)
-            parts.append(enc.inhabits(env[var], fresh.type))
-        scope = ctx.net.scope(t)
-        for e in (t.guard, t.ensures):
-            if e is not None:
-                parts.append(enc.encode_bool(e, env, scope))
-        return [*parts, enc.encode_bool(wrong, env, scope)]
+        last: dict[str, SymValue] = {v: enc.fresh(f"last.{v}", f.type) for v, f in outside.items()}
+        promised = [enc.inhabits(last[v], f.type) for v, f in outside.items()]
+        ways = []
+        for chosen in islice(choices_of_tokens(run, slots), _MOST_WAYS):
+            taken = {var: k.value for (_, var), k in zip(slots, chosen, strict=True) if var is not None}
+            conditions = [e for e in (t.guard, t.ensures, wrong) if e is not None]
+            ways.append(z3.And(*(enc.encode_bool(e, taken | last, scope) for e in conditions)))
+        return [*promised, z3.Or(*ways)]
 
     def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
-            if all(graph.count(state, p) for p, _ in places):
+            if _at_hand(graph, state, t):
                 yield Candidate(graph.path(state), extra)
 
     return ctx.search(find)
-
-
-__all__ = ["CATALOGUE", "Or", "choices", "implied", "policies"]

@@ -8,7 +8,7 @@ completion), and every transition fires in some run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 import z3
@@ -32,7 +32,7 @@ from provenet.verify.hope import (
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.smt import Encoding
-from provenet.verify.trace import Extra, Spurious, SymRun, SymToken
+from provenet.verify.trace import Extra, Spurious, SymRun, choices_of_tokens
 from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
 _SOUND = "workflow soundness: option to complete, proper completion, no dead transition"
@@ -247,7 +247,7 @@ def _nothing_enabled(ctx: Context) -> Extra:
         out: list[z3.BoolRef] = []
         for t in ctx.net.transitions:
             slots = [(a.place, a.var) for a in (*t.takes, *t.reads) for _ in range(a.weight)]
-            for chosen in _choices(run, slots):
+            for chosen in choices_of_tokens(run, slots):
                 if t.guard is None:
                     return [z3.BoolVal(False)]
                 env = {v: token.value for (_, v), token in zip(slots, chosen, strict=True) if v is not None}
@@ -256,18 +256,6 @@ def _nothing_enabled(ctx: Context) -> Extra:
         return out
 
     return extra
-
-
-def _choices(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[tuple[SymToken, ...]]:
-    def extend(at: int, used: tuple[SymToken, ...]) -> Iterator[tuple[SymToken, ...]]:
-        if at == len(slots):
-            yield used
-            return
-        for token in run.tokens.get(slots[at][0], ()):
-            if all(token.identity != u.identity for u in used):
-                yield from extend(at + 1, (*used, token))
-
-    return extend(0, ())
 
 
 def _improper(graph: Graph, net: Net) -> Iterator[Candidate]:
