@@ -397,12 +397,12 @@ class Explicit:
 
 
 def proposal_of(net: Net, t: Transition, binding: Binding) -> Value:
-    """The field ``proposal`` of the token that a transition takes."""
+    """The field ``proposal`` of the token that a transition takes, or that token."""
     for arc in t.takes:
         of = net.place(arc.place).type
         if arc.var is not None and isinstance(of, RecordType) and (at := of.index("proposal")) is not None:
             return binding[arc.var][at]
-    raise AssertionError(f"{t.name} takes no proposal")
+    return next(binding[a.var] for a in t.takes if a.var is not None)
 
 
 def well_typed(net: Net, marking: Marking) -> bool:

@@ -1,0 +1,177 @@
+"""Hypothesis strategies for small nets of contracts, people and saga scopes, and for what may be wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from provenet.nets.build import NetBuilder
+from provenet.nets.check import check_net
+from provenet.nets.expr.ast import Build, Const, Expr, Not, Var
+from provenet.nets.net import Auto, Net, Put, Requirement, Role, Take, Transition
+from provenet.nets.schema import BOOL, INT, Field, IntType, RecordType
+from provenet.sdb.contract import Contract
+from provenet.sdb.handlers import Effect, Proposal, Request
+from provenet.sdb.human import Human
+from provenet.sdb.policy import within
+from provenet.sdb.saga import Saga
+
+OFFER = RecordType("Offer", (Field("n", IntType(0, 2)), Field("vip", BOOL)))
+WEEK = timedelta(days=7)
+
+CATALOGUE = ("SDB-1", "SDB-4", "SDB-5", "SAGA-1", "SAGA-2", "SAGA-3", "STATE-1", "STATE-2", "STATE-3")
+CATALOGUE += ("CTL-3", "DATA-1", "DATA-3")
+
+
+class Model:
+    """A proposer that no proof ever asks."""
+
+    async def propose(self, request: Request) -> Proposal:
+        raise NotImplementedError
+
+
+@st.composite
+def contract_nets(draw: DrawFn) -> Net:
+    """One or two contracts, perhaps a person between them, perhaps a saga scope around them; with up to two faults."""
+    net = NetBuilder("contracts")
+    start = net.entry("start", OFFER)
+    middle = net.place("middle", OFFER)
+    review = net.place("review", OFFER)
+    end = net.final("end", OFFER)
+    in_saga = draw(st.booleans())
+    scope = net.add(Saga("scope", outcome=OFFER, completes=end, aborts=end)) if in_saga else None
+    goal = net.place("goal", OFFER) if in_saga else end
+    policies = st.sampled_from([lambda o: o.n <= 1, lambda o: (o.n <= 1) & o.vip, lambda o: (o.n == 0) | o.vip])
+    limit = draw(policies)
+    effect = Effect("sell", print, payload=OFFER)
+    undo = Effect("refund", print, payload=OFFER)
+    two = draw(st.booleans())
+    failing = draw(st.booleans())
+    net.add(
+        Contract(
+            "a",
+            takes=start,
+            gives=middle if two else goal,
+            propose=Model(),
+            returns=OFFER,
+            verify=within(OFFER, limit, name="p"),
+            commit=effect if in_saga or draw(st.booleans()) else None,
+            undo=undo if in_saga and draw(st.integers(0, 3)) else None,
+            saga=scope,
+            attempts=draw(st.integers(1, 2)),
+            otherwise=review,
+            on_failure=review if failing and in_saga else None,
+            escalate=lambda inputs: inputs,
+            requires=draw(st.sampled_from((None, limit, lambda proposal: proposal.n <= 1))),
+        )
+    )
+    if two:
+        net.add(
+            Contract(
+                "b",
+                takes=middle,
+                gives=goal,
+                verify=within(OFFER, draw(policies), name="q"),
+                commit=Effect("ship", print, payload=OFFER) if in_saga else None,
+                undo=Effect("recall", print, payload=OFFER) if in_saga else None,
+                saga=scope,
+                otherwise=review,
+            )
+        )
+    if draw(st.booleans()):
+        net.add(Human("ask", takes=review, approve=goal, deny=goal, who="boss", within=WEEK))
+        if scope is not None and draw(st.booleans()):
+            scope.abort(net, "stop", takes={"inputs": review}, outcome="inputs")
+    elif scope is not None:
+        scope.abort(net, "stop", takes={"inputs": review}, outcome="inputs")
+    else:
+        net.route("drop", takes={"inputs": review}, puts={end: "inputs"})
+    if scope is not None:
+        scope.complete(net, "done", takes={"inputs": goal}, outcome="inputs")
+        if draw(st.integers(0, 2)) == 0:
+            scope.kill(net, "kill", outcome=Const((0, False), OFFER))
+    for id_ in CATALOGUE:
+        net.require(id_)
+    made = net.build()
+    for _ in range(draw(st.sampled_from((0, 1, 1, 1, 2)))):
+        made = draw(_with_fault(made))
+    assert check_net(made) == (), check_net(made)
+    return made
+
+
+@st.composite
+def _with_fault(draw: DrawFn, net: Net) -> Net:
+    """The net with one thing done wrong; the net itself where the fault does not fit."""
+    at = draw(st.integers(0, len(net.transitions) - 1))
+    t = net.transitions[at]
+    kind = draw(st.sampled_from(("guard", "flip", "swap", "drop", "double", "retarget", "value", "steal", "role", "resets", "jump", "add")))
+    alike = {p.name: [q.name for q in net.places if q.type == p.type and q.name != p.name] for p in net.places}
+    changed: Transition | None = t
+    extra: tuple[Transition, ...] = ()
+    match kind:
+        case "guard":
+            guarded = [u for u in net.transitions if u.guard is not None]
+            if guarded:
+                t = draw(st.sampled_from(guarded))
+                changed = replace(t, guard=None)
+        case "flip":
+            changed = replace(t, guard=None if t.guard is None else Not(t.guard))
+        case "drop":
+            changed = None
+        case "double":
+            extra = (replace(t, name=t.name + " again", role=draw(st.sampled_from((t.role, Role.ROUTE)))),)
+        case "retarget" if t.puts and alike[t.puts[0].place]:
+            to = draw(st.sampled_from(alike[t.puts[0].place]))
+            changed = replace(t, puts=(replace(t.puts[0], place=to), *t.puts[1:]))
+        case "add" if t.puts:
+            put = draw(st.sampled_from(t.puts))
+            to = draw(st.sampled_from([put.place, *alike[put.place]]))
+            changed = replace(t, puts=(*t.puts, replace(put, place=to)))
+        case "swap" if len(t.puts) > 1:
+            changed = replace(t, puts=t.puts[1:])
+        case "value":
+            builders = [(i, p) for i, p in enumerate(t.puts) if isinstance(p.expr, Build)]
+            if builders:
+                i, put = draw(st.sampled_from(builders))
+                changed = replace(t, puts=tuple(_other_value(draw, p) if p is put else p for p in t.puts))
+        case "steal" if t.takes and alike[t.takes[0].place]:
+            source = draw(st.sampled_from(alike[t.takes[0].place]))
+            changed = replace(t, takes=(replace(t.takes[0], place=source), *t.takes[1:]))
+        case "role":
+            changed = replace(t, role=draw(st.sampled_from((Role.ROUTE, Role.ACCEPT, Role.COMMIT))))
+        case "resets":
+            changed = replace(t, resets=())
+        case "jump":
+            extra = tuple(_shortcuts(net, draw(st.integers(0, 3))))
+    if changed is not None and changed.role in (Role.ACCEPT, Role.COMMIT) and not changed.contract:
+        changed = t
+    rest = tuple(changed if u is t else u for u in net.transitions if u is not t or changed is not None)
+    found = replace(net, transitions=(*(u for u in rest if u is not None), *extra))
+    return found if not check_net(found) else net
+
+
+def _other_value(draw: DrawFn, put: Put) -> Put:
+    """A built token with one number off by one, or another offer in it."""
+    assert isinstance(put.expr, Build)
+    parts: list[Expr] = list(put.expr.parts)
+    at = draw(st.integers(0, len(parts) - 1))
+    of = put.expr.type.fields[at].type
+    if of == INT:
+        parts[at] = Const(draw(st.integers(0, 2)), INT)
+    elif of == OFFER:
+        parts[at] = Const((draw(st.integers(0, 2)), draw(st.booleans())), OFFER)
+    return replace(put, expr=Build(put.expr.type, tuple(parts)))
+
+
+def _shortcuts(net: Net, which: int) -> list[Transition]:
+    """A transition past a verifier, a commit or a person."""
+    ways: list[tuple[str, str]] = [("start", "goal"), ("review", "goal"), ("start", "middle"), ("start", "end")]
+    source, target = ways[which]
+    if not net.has_place(source) or not net.has_place(target):
+        return []
+    arcs: dict[str, Any] = {"takes": (Take(source, "x"),), "puts": (Put(target, Var("x")),)}
+    return [Transition("shortcut", trigger=Auto(), **arcs)]
