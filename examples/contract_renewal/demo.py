@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 NET = "contract renewal"
 DATABASE, LEDGER, SETTINGS = "renewals.db", "outside.db", "demo.json"
 
+_POST = timedelta(hours=6)
+
 Stage = Literal["customers", "verified", "running", "auditing", "done"]
 
 
@@ -200,7 +202,7 @@ def _shown(task: Task) -> Deal | Plan:
 
 
 async def _outside(engine: Engine, plans: Sequence[CasePlan], told: Counter[Event], tell: Tell) -> int:
-    """Let the outside speak: every hour its post is handed over, and everything in between goes by the clock.
+    """Let the outside speak: its post comes four times a day, and everything in between goes by the clock.
 
     Args:
         engine: The engine.
@@ -230,8 +232,8 @@ async def _outside(engine: Engine, plans: Sequence[CasePlan], told: Counter[Even
         except EngineError:
             refused += 1
 
-    for hour, post in groupby(_by_hour(plans), key=lambda e: e[0]):
-        await engine.run_until_idle(until=hour, progress=progress)
+    for at, post in groupby(_post(plans), key=lambda e: e[0]):
+        await engine.run_until_idle(until=at, progress=progress)
         letters = []
         for _, case, event in post:
             if told[case, event.event] > 0:
@@ -246,15 +248,15 @@ async def _outside(engine: Engine, plans: Sequence[CasePlan], told: Counter[Even
     return refused
 
 
-def _by_hour(plans: Sequence[CasePlan]) -> Iterator[tuple[datetime, str, TimedEvent]]:
-    every = [(_full_hour(event.at), plan.case_id, event) for plan in plans for event in plan.events]
+def _post(plans: Sequence[CasePlan]) -> Iterator[tuple[datetime, str, TimedEvent]]:
+    every = [(_next_post(event.at), plan.case_id, event) for plan in plans for event in plan.events]
     every.sort(key=lambda e: (e[0], e[1], e[2].at))
     return iter(every)
 
 
-def _full_hour(at: datetime) -> datetime:
-    whole = at.replace(minute=0, second=0, microsecond=0)
-    return whole if whole == at else whole + timedelta(hours=1)
+def _next_post(at: datetime) -> datetime:
+    since = at - at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return at - since + -(-since // _POST) * _POST
 
 
 def _told(database: Path) -> Counter[Event]:
