@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,10 +116,13 @@ def _run(out: Out, demo: Demo, report: Any) -> DemoReport:
         if shown is None:
             return run(demo, report=report)
         bar = shown.task_ids[0]
+        began = 0.0
 
         def tell(stage: str, what: Any) -> None:
+            nonlocal began
             if stage == "running":
-                rate = what.firings / what.seconds if what.seconds else 0.0
+                began = began or time.monotonic()
+                rate = what.firings / max(0.1, time.monotonic() - began)
                 note = f"{what.done:,} of {what.cases:,} cases   {what.firings:,} firings   {rate:,.0f}/s"
                 shown.update(
                     bar, description=f"{what.now:%d %b %Y}", completed=what.done, total=what.cases, note=note

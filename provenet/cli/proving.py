@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from provenet.verify.verdict import Report, Verdict
 
 STYLES = {"PROVED": "green", "REFUTED": "bold red", "UNKNOWN": "yellow"}
+_WIDE = 110
 _CODES = {"PROVED": ExitCode.DONE, "REFUTED": ExitCode.FAILED, "UNKNOWN": ExitCode.UNKNOWN}
 
 
@@ -246,26 +247,26 @@ def _table(out: Out, net: Net, report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    # A narrow terminal has room for what is proved, a wide one also for how.
+    wide = out.console.width >= _WIDE
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", ratio=4)
-    table.add_column(overflow="fold", ratio=2)
-    table.add_column(overflow="fold", ratio=2, style="dim")
+    table.add_column(overflow="fold")
+    if wide:
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold", style="dim")
     table.add_column(justify="right", no_wrap=True, style="dim")
     for group in _groups(report):
         first = group[0]
-        ms = sum(v.seconds for v in group) * 1000
-        methods = ", ".join(dict.fromkeys(v.method for v in group if v.method))
+        status = str(first.status)
         vacuous = next((v.vacuous for v in group if v.vacuous), "")
-        table.add_row(
-            Text(str(first.status), style=STYLES[str(first.status)]),
-            Text(first.property),
-            Text(first.title + (f" (vacuous: {vacuous})" if vacuous else "")),
-            Text(_subjects(net, group)),
-            Text(methods),
-            Text(f"{ms:,.0f} ms"),
-        )
+        title = Text(first.title + (f" (vacuous: {vacuous})" if vacuous else ""))
+        subjects = Text(_subjects(net, group))
+        methods = Text(", ".join(dict.fromkeys(v.method for v in group if v.method)))
+        middle = [title, subjects, methods] if wide else [title]
+        took = Text(f"{sum(v.seconds for v in group) * 1000:,.0f} ms")
+        table.add_row(Text(status, style=STYLES[status]), Text(first.property), *middle, took)
     out.show(Padding(table, (0, 0, 0, 2), expand=False))
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenet.cli.printing import short_value
+from provenet.nets.expr.typing import type_of
+from provenet.nets.firing import NetRule
 from provenet.nets.marking import Marking
-from provenet.nets.net import Net, Role, Signal, Transition
+from provenet.nets.net import Net, Perform, Role, Signal, Transition
 from provenet.nets.schema import OptionalType, RecordType, Type, UnitType, Value, to_json
 
 if TYPE_CHECKING:
@@ -57,12 +59,13 @@ def steps_of(net: Net, trace: Trace, *, witness: Mapping[str, Any] | None = None
         FiringError: The trace is no run of this net.
     """
     markings = trace.replay(net)
+    rule = NetRule(net)
     for number, step in enumerate(trace.steps, 1):
-        yield step_text(net, step, markings[number - 1], markings[number], number=number, witness=witness)
+        yield _step_text(rule, step, markings[number - 1], markings[number], number=number, witness=witness)
 
 
-def step_text(
-    net: Net,
+def _step_text(
+    rule: NetRule,
     step: TraceStep,
     before: Marking,
     after: Marking,
@@ -71,6 +74,7 @@ def step_text(
     witness: Mapping[str, Any] | None = None,
 ) -> Step:
     """One step between two markings."""
+    net = rule.net
     t = net.transition(step.transition)
     scope = net.scope(t)
     wanted = {name.rsplit(".", 1)[-1] for name in (witness or {})}
@@ -82,6 +86,8 @@ def step_text(
         leaves = dict(_leaves(fresh.type, step.binding[fresh.var]))
         said |= {path.rsplit(".", 1)[-1]: v for path, v in leaves.items()}
         changes.append(f"{fresh.var} := {_fields(leaves, wanted)}")
+    if isinstance(t.trigger, Perform):
+        changes.insert(0, _performed(rule, t, t.trigger, step, wanted))
     known = Counter(
         (path.rsplit(".", 1)[-1], repr(value))
         for var in (*(a.var for a in t.takes), *(a.var for a in t.reads))
@@ -105,6 +111,20 @@ def step_text(
     if t.contract and t.role is Role.ROUTE:
         name = t.label or t.name
     return Step(number, GLYPHS.get(t.role, "·"), _role(t), name, tuple(changes), step.note)
+
+
+def _performed(rule: NetRule, t: Transition, trigger: Perform, step: TraceStep, wanted: set[str]) -> str:
+    """What an effect is given: ``crm.publish {customer: "a", discount_pct: 31}``."""
+    scope = rule.net.scope(t)
+    if trigger.payload is not None:
+        of, value = type_of(trigger.payload, scope), rule.evaluate(t.name, trigger.payload, step.binding)
+    else:
+        var = next((a.var for a in t.takes if a.var is not None), None)
+        if var is None:
+            return trigger.handler
+        of, value = scope[var], step.binding[var]
+    leaves = dict(_leaves(of, value))
+    return f"{trigger.handler} {_fields(leaves, wanted)}" if leaves else trigger.handler
 
 
 def start_text(net: Net, start: Marking) -> list[str]:
