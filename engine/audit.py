@@ -29,7 +29,7 @@ from provenet.engine.codec import Encoder, encoder, plain, text_hash
 from provenet.engine.program import Program, Step
 from provenet.engine.store import translate
 from provenet.engine.views import Reader
-from provenet.nets.errors import FiringError, ProvenetError
+from provenet.nets.errors import ExprError, FiringError, ProvenetError
 from provenet.nets.formats.canonical import content_hash, loads
 from provenet.nets.marking import Marking, initial_marking, is_final
 from provenet.nets.net import After, Choice, Explain, Perform
@@ -324,7 +324,7 @@ class _CaseAudit:
                 self.fire(case, said, transition, at, seq)
             else:
                 case.log(self.book, kind, transition, at, data)
-        except (FiringError, KeyError) as error:
+        except (FiringError, ExprError, KeyError) as error:
             self.problem(seq, f"{transition or kind} does not replay: {error}")
             return False
         if self.book.last[5] != data:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from provenet.engine.errors import DeployRefused
 from provenet.nets.errors import ProvenetError
-from provenet.nets.formats.canonical import content_hash
+from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.net import Ask, Judge, Net, Perform
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
@@ -42,6 +42,11 @@ def gate(agent: Agent, report: Report) -> str:
     ]
     reasons += uncovered(agent.net, report)
     reasons += unbound(agent)
+    try:
+        if content_hash(loads(dumps(agent.net))) != found:
+            reasons.append("its file form reads back as another net, so it could not be resumed")
+    except ProvenetError as error:
+        reasons.append(f"its file form cannot be read back, so it could not be resumed: {error.message}")
     if not reasons:
         from provenet.verify.certificate import recheck
 

@@ -47,7 +47,7 @@ from provenet.engine.runner import Runner
 from provenet.engine.store import Store
 from provenet.engine.views import Reader
 from provenet.engine.workers import Decision, People, Task, Workers
-from provenet.nets.errors import FiringError, ProvenetError, TypeMismatch, did_you_mean
+from provenet.nets.errors import ExprError, FiringError, ProvenetError, TypeMismatch, did_you_mean
 from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.marking import initial_marking
 from provenet.nets.models import to_value
@@ -669,7 +669,7 @@ class Engine:
                 token=task.token,
                 also=_note(by=who, about=task.about_hash),
             )
-        except FiringError as error:
+        except (FiringError, ExprError) as error:
             case.tasks[task.task, task.token] = task
             raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
         self._runner.record_task(case, task, "decided", choice=choice, who=who)
@@ -704,7 +704,7 @@ class Engine:
             for binding in live.program.rule.bindings(live.marking, step.name):
                 try:
                     self._runner.fire(live, step, {**binding, **brought(step, value)}, also=_note(key=key))
-                except FiringError as error:
+                except (FiringError, ExprError) as error:
                     reason = f"the net forbids it: {error.message}"
                     continue
                 self._inbox(live.no, key, event, payload, status="accepted")
@@ -732,7 +732,7 @@ class Engine:
                 value = {f: to_value(None, of) for f, of in step.fresh if of == UNIT}
                 try:
                     self._runner.fire(case, step, {**binding, **value}, also=_note(by=who, reason=reason))
-                except FiringError as error:
+                except (FiringError, ExprError) as error:
                     self._runner.park(case, str(error), step.name)
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:

@@ -7,11 +7,11 @@ Built once per deployed net version. It adds no meaning to the net: every firing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from provenet.engine.codec import Decoder, Encoder, decoder, encoder, quote
-from provenet.nets.expr.ast import Expr
+from provenet.nets.expr.ast import Expr, Get, Var, free_variables, substitute
 from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.typing import type_of
 from provenet.nets.firing import NetRule
@@ -22,6 +22,7 @@ from provenet.nets.net import (
     Ask,
     Auto,
     Choice,
+    ContractInfo,
     Explain,
     Judge,
     Net,
@@ -119,6 +120,7 @@ class Program:
             for e in self.net.entries
         }
         self._handlers: dict[str, Any] = {}
+        self._rules: dict[str, list[tuple[Compiled, ContractInfo]]] = {}
         self._reasons: dict[str, Callable[[Mapping[str, Value]], tuple[Value, Value]]] = {}
 
     def is_immediate(self, transition: Transition) -> bool:
@@ -149,9 +151,20 @@ class Program:
     def explain(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
         """Why a contract's policy refuses what an ``Explain`` transition takes; ``None`` where it passes."""
         assert isinstance(step.transition.trigger, Explain)
-        info = self.net.contract(step.transition.trigger.contract)
+        contract = step.transition.trigger.contract
         proposal, inputs = self.reading(step)(binding)
-        return explain(info, proposal=proposal, inputs=inputs)
+        env = {"proposal": proposal, "inputs": inputs}
+        if contract not in self._rules:
+            info = self.net.contract(contract)
+            scope = {"proposal": info.proposal, "inputs": info.inputs}
+            rules = [replace(r, expr=_over_inputs(r.expr, info)) for r in info.rules]
+            # ``explain`` compiles what it reads: here each rule is compiled once, and it words the one
+            # that fails.
+            self._rules[contract] = [(compile_expr(r.expr, scope), replace(info, rules=(r,))) for r in rules]
+        for holds, alone in self._rules[contract]:
+            if not holds(env):
+                return explain(alone, proposal=proposal, inputs=inputs)
+        return None
 
     def judge(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
         """What an opaque verifier says: ``None`` for a pass. One that fails has not passed anything."""
@@ -299,6 +312,20 @@ class Program:
         if proposal is None or inputs is None:
             return False
         return info is None or (proposal.type == info.proposal and inputs.type == info.inputs)
+
+
+def _over_inputs(expr: Expr, info: ContractInfo) -> Expr:
+    """A policy's rule over ``proposal`` and ``inputs``, where it names what the contract takes."""
+    gathered = (
+        info.inputs
+        if isinstance(info.inputs, RecordType) and info.inputs.name == f"{info.id} inputs"
+        else None
+    )
+    names: dict[str, Expr] = {
+        name: Var("inputs") if gathered is None or gathered.index(name) is None else Get(Var("inputs"), name)
+        for name in free_variables(expr) - {"proposal", "inputs"}
+    }
+    return substitute(expr, names) if names else expr
 
 
 def _payload_of(t: Transition) -> Expr | None:

@@ -26,7 +26,7 @@ from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.program import Step
 from provenet.engine.store import Store
-from provenet.nets.errors import Breach, FiringError, ProvenetError
+from provenet.nets.errors import Breach, ExprError, FiringError, ProvenetError
 from provenet.nets.marking import is_final
 from provenet.nets.models import from_value, to_value
 from provenet.nets.net import Ask, Choice, Explain, Judge, Perform, Role
@@ -162,7 +162,7 @@ class Runner:
                     queued.discard(index)
                     continue
                 last = self._fire(case, *found)
-            except FiringError as error:
+            except (FiringError, ExprError) as error:
                 self._park(case, str(error), step.name)
                 break
             fired.append(last)
@@ -182,8 +182,13 @@ class Runner:
                 self._finish(case)
             else:
                 new = list(case.ids) if all_places else [p for f in fired for _, p in f.put]
-                self._arm(case, dict.fromkeys(new))
-                self._rest(case)
+                try:
+                    self._arm(case, dict.fromkeys(new))
+                except ExprError as error:
+                    # A deadline beyond the calendar, say: nothing sensible can be set up for it.
+                    self._park(case, str(error), "")
+                else:
+                    self._rest(case)
         case.save(self.store, expected)
         self.store.flush_if_large()
 
@@ -243,7 +248,7 @@ class Runner:
         self._fate = "expired"
         try:
             self.fire(case, step, binding, token=token)
-        except FiringError as error:
+        except (FiringError, ExprError) as error:
             self.park(case, str(error), step.name)
         finally:
             self._fate = "withdrawn"

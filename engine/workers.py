@@ -28,7 +28,7 @@ from provenet.engine.errors import DecisionRefused
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.runner import Job, Runner, reject_of
 from provenet.engine.store import Store
-from provenet.nets.errors import Breach, FiringError, NotEnabled, TypeMismatch
+from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Perform
 from provenet.nets.schema import check, from_json
@@ -264,7 +264,7 @@ class Workers:
                 token=job.token,
                 also=note(key=job.key),
             )
-        except FiringError as error:
+        except (FiringError, ExprError) as error:
             runner.finished(job)
             case.receipts[job.step.index, job.token] = (job.tries, receipt)
             runner.park(case, str(error), job.step.name)
@@ -339,7 +339,7 @@ class Workers:
             return
         try:
             runner.fire(case, failure, runner.failing(case, failure, job.token, why), token=job.token)
-        except FiringError as error:
+        except (FiringError, ExprError) as error:
             runner.park(case, str(error), failure.name)
 
     def _current(self, job: Job) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from provenet.engine import Engine, VirtualClock, audit, transaction
 from provenet.nets.build import NetBuilder
+from provenet.nets.models import Token
 from provenet.nets.net import Ask, Auto, Judge, OnFailure, Perform
 from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, ProposalFault, Request
 from provenet.sdb.reject import REJECT, Reject
@@ -449,6 +450,30 @@ async def test_a_breach_parks_the_case_and_loses_no_token() -> None:
         assert "capacity is 1" in (detail.case.reason or "")
         assert detail.marking == {"full": [{"id": "a", "n": 1}], "more": [{"id": "x", "n": 0}]}
         assert audit(engine.read.engine).clean
+
+
+async def test_a_deadline_beyond_the_calendar_parks_the_case() -> None:
+    long = timedelta(days=390_000)
+
+    class When(Token):
+        at: datetime
+
+    def make(net: NetBuilder) -> None:
+        start, done = net.entry("start", When), net.final("done", When)
+        net.timer(
+            "ring",
+            takes={"s": start},
+            after=lambda s: s.at + long + long + long + long + long + long + long + long + long,
+            puts={done: "s"},
+        )
+
+    agent = built(make)
+    async with opened(agent) as engine:
+        deployed(engine, agent)
+        await engine.start_case("small", inputs={"start": When(at=START)}, case_id="c")
+        await engine.run_until_idle()
+        assert engine.read.case("c").case.status == "parked"
+        assert "leaves the calendar" in (engine.read.case("c").case.reason or "")
 
 
 async def test_a_net_that_never_comes_to_rest_is_parked() -> None:
