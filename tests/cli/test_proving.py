@@ -10,7 +10,7 @@ import pytest
 from provenet.nets.firing import NetRule
 from provenet.nets.formats.canonical import read_net
 from provenet.verify.verdict import Trace
-from tests.cli.conftest import Cli
+from tests.cli.conftest import AGENTS, Cli
 
 
 def test_proved_is_0(cli: Cli) -> None:
@@ -28,6 +28,7 @@ def test_refuted_is_1_and_explains_itself(cli: Cli, folder: Path) -> None:
     assert "Mend:" in said.out
     steps = [line for line in said.out.splitlines() if "propose" in line and "discount_pct:" in line]
     assert steps, "the trace shows what the model said"
+    assert "crm.publish {" in said.out, "the trace shows what reached the outside"
     report = json.loads((folder / "found" / "report.json").read_text(encoding="utf-8"))
     assert any(v["verdict"] == "REFUTED" for v in report["verdicts"])
     assert (folder / "found" / "offers.never-1.svg").read_bytes().startswith(b"<?xml")
@@ -55,6 +56,17 @@ def test_the_trace_that_is_shown_replays_and_shows_its_witness(cli: Cli, folder:
         int(x) for x in told.replace("}", " ").replace(",", " ").split() if x.isdigit() and int(x) > 30
     )
     assert 30 < value <= 40
+
+
+def test_unknown_is_3_and_no_pass(cli: Cli, folder: Path) -> None:
+    (folder / "wide.py").write_text((AGENTS / "wide.py").read_text(encoding="utf-8"), encoding="utf-8")
+    said = cli("verify", "wide.py", "--timeout", "0.5")
+    assert said.code == 3
+    assert "UNKNOWN is never a pass" in said.out
+    assert "Not deployable." in said.out
+    refused = cli("deploy", "wide.py", "--db", "x.db", "--timeout", "0.5")
+    assert refused.code == 1
+    assert "STATE-1 UNKNOWN" in refused.err
 
 
 def test_json_is_the_report(cli: Cli) -> None:
