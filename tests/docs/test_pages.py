@@ -93,10 +93,10 @@ def test_catalogue_page_names_mutants_that_exist() -> None:
     lines = re.findall(r"^- \*Broken on purpose:\* (.+)$", page, re.MULTILINE)
     caught = {m.name: m.caught_by for m in MUTANTS}
     for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
-        id = section.split("\n", 1)[0].strip("`")
+        about = section.split("\n", 1)[0].strip("`")
         for line in re.findall(r"^- \*Broken on purpose:\* (.+)$", section, re.MULTILINE):
             for name in re.findall(r"`([^`]+)`", line):
-                assert id in caught[name], f"{name!r} is caught by {caught[name]}, not by {id}"
+                assert about in caught[name], f"{name!r} is caught by {caught[name]}, not by {about}"
     assert len(lines) >= 20
 
 
