@@ -282,6 +282,9 @@ class Explicit:
 
     # what users ask
 
+    def never_fires(self, name: str) -> bool | None:
+        return self.holds_unless(any(s.transition == name for steps in self.steps for s in steps))
+
     def never(self, name: str, where: Expr) -> bool | None:
         """Whether a transition never fires with a condition over ``payload``, the first token that it takes."""
         t = self.net.transition(name)
@@ -324,15 +327,20 @@ class Explicit:
         """Whether each commit has a proposal that an accept of the contract has accepted before, and that meets the policy."""
         info = self.net.contract(contract)
 
-        def step(accepted: frozenset[Value], t: Transition, b: Binding) -> Any:
-            if t.contract == contract and t.role is Role.ACCEPT:
-                return accepted | {proposal_of(self.net, t, b)}
-            if t.contract == contract and t.role is Role.COMMIT:
-                value = proposal_of(self.net, t, b)
-                types = {"proposal": info.proposal}
-                met = all(evaluate(r.expr, {"proposal": value}, types) for r in info.rules)
-                return accepted if value in accepted and met else "bad"
-            return accepted
+        def step(accepted: frozenset[Any], t: Transition, b: Binding) -> Any:
+            if t.contract != contract or t.role not in (Role.ACCEPT, Role.COMMIT):
+                return accepted
+            found = proposal_of(self.net, t, b)
+            if t.role is Role.ACCEPT:
+                return accepted if found is None else accepted | {found}
+            if found is None:
+                return None
+            of, value = found
+            types = {"proposal": info.proposal}
+            met = of != info.proposal or all(
+                evaluate(r.expr, {"proposal": value}, types) for r in info.rules
+            )
+            return accepted if found in accepted and met else "bad"
 
         return self.observed(frozenset(), step, lambda s: s == "bad")
 
@@ -361,18 +369,20 @@ class Explicit:
     def saga(self, saga: str) -> dict[str, bool | None]:
         """SAGA-1, 2, 3 by the history of the scope's steps, in the order in which their commits began."""
         owing = {c.id for c in self.net.contracts if c.saga == saga and c.undo}
+        info = next(s for s in self.net.sagas if s.id == saga)
 
         def step(seen: Any, t: Transition, _: Binding) -> Any:
-            steps: list[tuple[str, bool]] = list(seen)
-            if t.contract == saga and t.role in (Role.ABORTED, Role.COMPLETE):
-                outstanding = any(done for _, done in steps)
-                if outstanding:
-                    return "SAGA-1" if t.role is Role.ABORTED else "SAGA-3"
-                return tuple(steps)
-            if t.contract not in owing:
-                return seen
+            steps: list[tuple[str, bool]] = list(seen[0])
             mine, begun = (t.contract, True), (t.contract, False)
-            if t.role is Role.INTENT:
+            broken = ""
+            if t.contract == saga and t.role in (Role.ABORTED, Role.COMPLETE):
+                # A step still under way when its scope ends is never undone, should it commit.
+                if any(done for _, done in steps):
+                    broken = "SAGA-1" if t.role is Role.ABORTED else "SAGA-3"
+                steps = []
+            elif t.contract not in owing:
+                return (seen[0], "")
+            elif t.role is Role.INTENT:
                 steps.append(begun)
             elif t.role is Role.COMMIT:
                 if begun in steps:
@@ -382,27 +392,40 @@ class Explicit:
             elif t.role is Role.FAIL and begun in steps:
                 steps.remove(begun)
             elif t.role in (Role.COMPENSATE, Role.DISCHARGE):
-                if mine not in steps:
-                    return "SAGA-3" if t.role is Role.COMPENSATE else seen
-                last = len(steps) - 1 - steps[::-1].index(mine)
-                if t.role is Role.COMPENSATE and last != len(steps) - 1:
-                    return "SAGA-2"
-                del steps[last]
-            return tuple(steps) if len(steps) < 8 else None
+                if mine in steps:
+                    last = len(steps) - 1 - steps[::-1].index(mine)
+                    if t.role is Role.COMPENSATE and last != len(steps) - 1:
+                        broken = "SAGA-2"
+                    del steps[last]
+                elif t.role is Role.COMPENSATE:
+                    broken = "SAGA-3"
+            return (tuple(steps), broken) if len(steps) < 8 else None
 
-        return {
-            kind: self.observed((), _until_broken(step), lambda s, kind=kind: s == kind)
+        found = {
+            kind: self.observed(((), ""), step, lambda s, kind=kind: s[1] == kind)
             for kind in ("SAGA-1", "SAGA-2", "SAGA-3")
         }
+        if self.complete:
+            ending = {
+                at
+                for at, steps in enumerate(self.steps)
+                for s in steps
+                if (t := self.net.transition(s.transition)).contract == saga and t.role is Role.ABORTED
+            }
+            aborting = {at for at, m in enumerate(self.markings) if m.count(info.aborting)}
+            if aborting - self.leading_to(ending):
+                found["SAGA-1"] = False
+        return found
 
 
-def proposal_of(net: Net, t: Transition, binding: Binding) -> Value:
-    """The field ``proposal`` of the token that a transition takes, or that token."""
+def proposal_of(net: Net, t: Transition, binding: Binding) -> tuple[Type, Value] | None:
+    """The field ``proposal`` of the token that a transition takes, or that token, with its type."""
     for arc in t.takes:
         of = net.place(arc.place).type
         if arc.var is not None and isinstance(of, RecordType) and (at := of.index("proposal")) is not None:
-            return binding[arc.var][at]
-    return next(binding[a.var] for a in t.takes if a.var is not None)
+            return of.fields[at].type, binding[arc.var][at]
+    named = [(net.place(a.place).type, binding[a.var]) for a in t.takes if a.var is not None]
+    return named[0] if named and (len(t.takes) == 1 or t.role is Role.COMMIT) else None
 
 
 def well_typed(net: Net, marking: Marking) -> bool:
@@ -411,15 +434,6 @@ def well_typed(net: Net, marking: Marking) -> bool:
         for token in tokens:
             check(token, net.place(place).type)
     return True
-
-
-def _until_broken(step: Callable[[Any, Transition, Binding], Any]) -> Callable[[Any, Transition, Binding], Any]:
-    """A run that broke one property says nothing about the others any more."""
-
-    def run(state: Any, t: Transition, b: Binding) -> Any:
-        return state if isinstance(state, str) else step(state, t, b)
-
-    return run
 
 
 def _slots(t: Transition) -> list[tuple[tuple[str, str, int], str | None]]:

@@ -45,12 +45,13 @@ def contract_nets(draw: DrawFn) -> Net:
     in_saga = draw(st.booleans())
     scope = net.add(Saga("scope", outcome=OFFER, completes=end, aborts=end)) if in_saga else None
     goal = net.place("goal", OFFER) if in_saga else end
-    policies = st.sampled_from([lambda o: o.n <= 1, lambda o: (o.n <= 1) & o.vip, lambda o: (o.n == 0) | o.vip])
+    policies = st.sampled_from([lambda proposal: proposal.n <= 1, lambda proposal: (proposal.n <= 1) & proposal.vip, lambda proposal: (proposal.n == 0) | proposal.vip])
     limit = draw(policies)
     effect = Effect("sell", print, payload=OFFER)
     undo = Effect("refund", print, payload=OFFER)
     two = draw(st.booleans())
     failing = draw(st.booleans())
+    undoable = in_saga and draw(st.integers(0, 3)) > 0
     net.add(
         Contract(
             "a",
@@ -60,7 +61,8 @@ def contract_nets(draw: DrawFn) -> Net:
             returns=OFFER,
             verify=within(OFFER, limit, name="p"),
             commit=effect if in_saga or draw(st.booleans()) else None,
-            undo=undo if in_saga and draw(st.integers(0, 3)) else None,
+            undo=undo if undoable else None,
+            irreversible=not undoable,
             saga=scope,
             attempts=draw(st.integers(1, 2)),
             otherwise=review,

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from provenet.nets.net import Net, Requirement, Role, SagaInfo
-from provenet.verify.context import Candidate, Context, monitor
+from provenet.verify.context import Candidate, Context, Open, Proved, monitor
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.properties.common import Property, searched, vacuous
+from provenet.verify.hope import certainty_of, promise
+from provenet.verify.properties.common import Property, vacuous, verdict
 from provenet.verify.verdict import Verdict
 
 _COMPLETE = "every committed step is undone when the scope aborts"
@@ -26,7 +27,7 @@ class Observed:
 
     Attributes:
         steps: (contract, committed) of the steps that owe a compensation, in the order in which their commits began.
-        broken: The property that this run has broken; empty for none.
+        broken: The property that the last firing has broken; empty for none.
     """
 
     steps: tuple[tuple[str, bool], ...] = ()
@@ -81,15 +82,11 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
             if id == "SAGA-1":
                 yield from _stuck(graph, net, saga)
 
-        yield searched(
-            id,
-            title,
-            ctx,
-            find,
-            subject=saga.id,
-            broken=_BROKEN[id].format(scope=saga.id),
-            mend=mend,
-        )
+        answer = ctx.search(find)
+        if id == "SAGA-1" and isinstance(answer, Proved) and not _surely_ends(ctx, saga):
+            answer = Open(f"it is not certain that scope {saga.id!r} can end once it aborts")
+        broken = _BROKEN[id].format(scope=saga.id)
+        yield verdict(id, title, answer, net=net, subject=saga.id, broken=broken, mend=mend)
 
 
 def _never_broken(ctx: Context, graph: Graph, observe: Observer) -> bool:
@@ -123,9 +120,9 @@ class Observer:
             return self._contract(seen, t.contract, t.role)
         if t.contract == self.saga.id and t.role in (Role.ABORTED, Role.COMPLETE):
             if any(committed for _, committed in seen.steps):
-                return Observed(seen.steps, "SAGA-1" if t.role is Role.ABORTED else "SAGA-3")
+                return Observed((), "SAGA-1" if t.role is Role.ABORTED else "SAGA-3")
             return Observed()
-        return seen
+        return Observed(seen.steps)
 
     def _contract(self, seen: Observed, contract: str, role: Role) -> Observed:
         steps = list(seen.steps)
@@ -144,10 +141,11 @@ class Observer:
         elif role in (Role.COMPENSATE, Role.DISCHARGE):
             own = [i for i, s in enumerate(steps) if s == (contract, True)]
             if not own:
-                return Observed(tuple(steps), "SAGA-3") if role is Role.COMPENSATE else seen
-            if role is Role.COMPENSATE and own[-1] != len(steps) - 1:
-                return Observed(tuple(steps), "SAGA-2")
+                return Observed(tuple(steps), "SAGA-3" if role is Role.COMPENSATE else "")
+            early = role is Role.COMPENSATE and own[-1] != len(steps) - 1
+            # Undone out of order is undone all the same.
             del steps[own[-1]]
+            return Observed(tuple(steps), "SAGA-2" if early else "")
         if len(steps) > _MOST_STEPS:
             del steps[0]
         return Observed(tuple(steps))
@@ -159,6 +157,20 @@ _MOST_STEPS = 32
 def _owing(net: Net, saga: SagaInfo) -> frozenset[str]:
     declared = {c.id for c in net.contracts if c.saga == saga.id and c.undo}
     return frozenset(declared)
+
+
+def _surely_ends(ctx: Context, saga: SagaInfo) -> bool:
+    """Whether an aborting scope can always come to its end: a path of the graph is no promise, certain steps are."""
+    graph = ctx.graph()
+    certainty = certainty_of(ctx, graph)
+    anywhere = [True] * len(graph.states)
+    ends = frozenset(t.name for t in ctx.net.by_role(Role.ABORTED, contract=saga.id))
+    aborting = [s for s in range(len(graph.states)) if graph.count(s, saga.aborting)]
+    kept = [False] * len(graph.states)
+    for s in aborting:
+        kept[s] = certainty.can(s, anywhere, ends)
+    hope = promise(certainty, kept)
+    return graph.complete and all(hope.promising[s] for s in aborting)
 
 
 def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Candidate]:
