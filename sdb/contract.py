@@ -15,7 +15,7 @@ when its commit begins, and a commit leaves an undo token of that number (see ``
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -408,7 +408,10 @@ class _Expansion:
         if not isinstance(self.c.verify, Policy):
             return (), True
         try:
-            return self.c.verify.resolve(self.proposal, self._input_types()), False
+            rules = self.c.verify.resolve(self.proposal, self._input_types())
+            # A rule may name the taken variables; in the net's record of the contract it reads them from ``inputs``.
+            names = {v: e for v, e in self._input_names("inputs").items() if v != "proposal"}
+            return tuple(replace(r, expr=substitute(r.expr, names)) for r in rules), False
         except ProvenetError as error:
             self.net.mistake(
                 error.code,

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 
+import z3
+
+from provenet import __version__
 from provenet.nets.check import check_net
 from provenet.nets.errors import NetError, did_you_mean
 from provenet.nets.formats.canonical import content_hash
@@ -76,7 +78,7 @@ def _verify(
         verdicts += [_evidenced(v, net) for v in found]
     if progress is not None:
         progress("", len(asked), len(asked))
-    versions = {"provenet": version("provenet"), "z3-solver": version("z3-solver")}
+    versions = {"provenet": __version__, "z3-solver": z3.get_version_string()}
     return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
 
 

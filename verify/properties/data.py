@@ -231,9 +231,6 @@ def _encoded(
 def _policy(ctx: Context, info: ContractInfo) -> Verdict:
     subject = f"{info.id}: {info.policy}"
     types: dict[str, Type] = {"proposal": info.proposal, "inputs": info.inputs}
-    free = frozenset().union(*(free_variables(r.expr) for r in info.rules))
-    if not free <= set(types):
-        types |= _taken(ctx.net, info)
     try:
         enc = Encoding.for_exprs([(r.expr, types) for r in info.rules])
         env = {name: enc.fresh(name, of) for name, of in types.items()}
@@ -254,15 +251,6 @@ def _policy(ctx: Context, info: ContractInfo) -> Verdict:
     return proved(
         "DATA-2", _POLICIES, "solver", Certificate("policy", {"contract": info.id}), subject=subject
     )
-
-
-def _taken(net: Net, info: ContractInfo) -> dict[str, Type]:
-    """Rules may name the variables that the contract takes."""
-    out: dict[str, Type] = {}
-    for t in net.transitions:
-        if t.contract == info.id:
-            out = {**net.scope(t), **out}
-    return out
 
 
 def _broken_policy(subject: str, reason: str) -> Verdict:

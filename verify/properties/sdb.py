@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import z3
 
-from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Or, Var, substitute
+from provenet.nets.expr.ast import And, Compare, Expr, Not, Or, Var, substitute
 from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import BOOL
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, monitor
@@ -152,7 +152,7 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
         if info is not None and of == info.proposal:
             names: dict[str, Expr] = {"proposal": value}
             if inputs is not None:
-                names |= {"inputs": inputs[0]} | _fields_of_inputs(net, info, inputs[0])
+                names["inputs"] = inputs[0]
             for rule in info.rules:
                 bound = substitute(rule.expr, names)
                 if _closed(net, commit, bound):
@@ -187,21 +187,6 @@ def _accepted(net: Net, accept: Transition, info: ContractInfo | None) -> tuple[
         if isinstance(of, RecordType) and {f.name for f in of.fields} == variables:
             return Build(of, tuple(Var(f.name) for f in of.fields)), of
     return None
-
-
-def _fields_of_inputs(net: Net, info: ContractInfo, inputs: Expr) -> dict[str, Expr]:
-    """Rules may name the taken variables; in the fragment they are the inputs, or the inputs' fields."""
-    from provenet.nets.schema import RecordType
-
-    names: dict[str, Expr] = {}
-    for t in (*net.by_role(Role.BEGIN, contract=info.id), *net.by_role(Role.ACCEPT, contract=info.id)):
-        taken = [a.var for a in t.takes if a.var is not None]
-        if t.role is Role.BEGIN or not net.by_role(Role.BEGIN, contract=info.id):
-            for var in taken:
-                many = len(taken) > 1 and isinstance(info.inputs, RecordType)
-                names.setdefault(var, Get(inputs, var) if many else inputs)
-    names.pop("proposal", None)
-    return names
 
 
 def _closed(net: Net, t: Transition, expr: Expr) -> bool:
