@@ -9,13 +9,31 @@ Each mutant is one too, under its name with underscores: ``...contract_renewal:v
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from provenet.nets.net import Net
 
-__all__ = ["agent"]
+__all__ = ["agent", "cases"]
+
+
+def cases(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """The cases of a customer file, for ``provenet run TARGET --input customers.csv``.
+
+    Raises:
+        CustomerFileError: The file cannot be read, or rows of it are broken.
+    """
+    from provenet.examples.contract_renewal.customers import CustomerFileError, load_customers
+    from provenet.examples.contract_renewal.people import DAY_0
+    from provenet.examples.contract_renewal.tokens import case_of
+
+    found = load_customers(path)
+    if found.rejected:
+        raise CustomerFileError(found.summary(), where=str(path), hint="mend these rows first")
+    for customer in found.customers:
+        yield customer.renewal_id, {"waiting": case_of(customer, day0=DAY_0)}
 
 
 def __getattr__(name: str) -> Any:

@@ -112,7 +112,7 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[Progress | None]:
         yield shown
 
 
-def explain(error: BaseException, *, as_json: bool) -> int:
+def explain(error: Exception, *, as_json: bool) -> int:
     """Tell the user what went wrong.
 
     Returns:
@@ -138,6 +138,10 @@ def explain(error: BaseException, *, as_json: bool) -> int:
             ),
             as_json=as_json,
         )
+    if type(error).__module__ == "sqlite3":
+        from provenet.engine.store import translate
+
+        return explain(translate(error, None), as_json=as_json)
     said = f"{type(error).__name__}: {error}"
     if as_json:
         sys.stdout.write(json.dumps({"error": {"message": said, "code": "BUG"}, "exit_code": 1}) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import AGENTS, Cli
 
 ROWS = "id,wants\nanna,10\nbert,35\ncleo,70\ndora,40\n"
 
@@ -24,14 +25,36 @@ def ledger(folder: Path) -> list[str]:
     return sorted(path.read_text(encoding="utf-8").splitlines()) if path.exists() else []
 
 
-@pytest.fixture
-def ran(cli: Cli, folder: Path) -> Path:
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four cases: one published, three waiting for a person."""
+    folder = tmp_path_factory.mktemp("once")
+    shutil.copy(AGENTS / "offers.py", folder)
     (folder / "in.csv").write_text(ROWS, encoding="utf-8")
-    said = cli("run", "offers.py", "--db", "x.db", "--input", "in.csv", "--json")
-    assert said.code == 0, said.err
-    assert said.json["statuses"] == {"done": 1, "waiting": 3}
+    command = [
+        sys.executable,
+        "-m",
+        "provenet",
+        "run",
+        "offers.py",
+        "--db",
+        "x.db",
+        "--input",
+        "in.csv",
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["statuses"] == {"done": 1, "waiting": 3}
     assert ledger(folder) == ["publish anna 10"]
+    return folder
+
+
+@pytest.fixture
+def ran(once: Path, folder: Path) -> Path:
+    """A copy of that folder for each test."""
+    for name in ("in.csv", "x.db", "ledger.txt"):
+        shutil.copy(once / name, folder)
     return folder
 
 
@@ -248,7 +271,7 @@ def test_a_running_engine_takes_requests_from_other_processes(cli: Cli, ran: Pat
     engine = subprocess.Popen(command, cwd=ran, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         until = time.monotonic() + 60
-        while (ran / "x.db.lock").read_text(encoding="utf-8") != str(engine.pid):
+        while not _held(ran / "x.db.lock", engine.pid):
             assert engine.poll() is None, engine.communicate()
             assert time.monotonic() < until
             time.sleep(0.05)
@@ -273,3 +296,17 @@ def test_a_running_engine_takes_requests_from_other_processes(cli: Cli, ran: Pat
     assert cli("audit", "--db", "x.db").code == 0
     (cleo,) = cli("tasks", "--db", "x.db", "--json").json
     assert cleo["about"] == {"customer": "cleo", "discount_pct": 45}
+
+
+def _held(lock: Path, pid: int) -> bool:
+    return lock.exists() and lock.read_text(encoding="utf-8") == str(pid)
+
+
+def test_the_renewal_agent_reads_customer_files(cli: Cli, folder: Path) -> None:
+    from provenet.cli.inputs import read_inputs
+    from provenet.cli.loading import load
+    from provenet.examples.contract_renewal.customers import SAMPLE
+
+    found = read_inputs(load("provenet.examples.contract_renewal:agent"), SAMPLE)
+    assert len(found.cases) == 200
+    assert all(set(inputs) == {"waiting"} for _, inputs in found.cases)
