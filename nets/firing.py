@@ -21,7 +21,7 @@ from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.show import show
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net, Transition
-from provenet.nets.schema import UNIT_VALUE, Type, Value, check, shorten
+from provenet.nets.schema import UNIT_VALUE, Type, Value, check, checker, shorten
 
 Binding: TypeAlias = Mapping[str, Value]
 """Values of a transition's variables: taken, read, and from outside."""
@@ -99,6 +99,7 @@ class _Step:
     __slots__ = (
         "_arcs",
         "_ensures",
+        "_fits",
         "_fresh",
         "_guard",
         "_named",
@@ -131,7 +132,8 @@ class _Step:
             )
             for p in transition.puts
         ]
-        self._fresh = transition.fresh
+        self._fresh = [(f, checker(f.type)) for f in transition.fresh]
+        self._fits = {p.place: checker(net.place(p.place).type) for p in transition.puts}
         # Per place: variables taken, variables read, and how many anonymous tokens are taken and read.
         arcs: dict[str, tuple[list[str], list[str], int, int]] = {}
         for kind, arc in [(0, a) for a in transition.takes] + [(1, a) for a in transition.reads]:
@@ -234,9 +236,11 @@ class _Step:
 
     def _check_outside(self, binding: Binding) -> None:
         where = f"transition {self.transition.name!r}"
-        for fresh in self._fresh:
+        for fresh, fits in self._fresh:
             if fresh.var not in binding:
                 raise Breach(f"no value for {fresh.var!r} came from outside", where=where)
+            if fits(binding[fresh.var]):
+                continue
             try:
                 check(binding[fresh.var], fresh.type, fresh.var)
             except TypeMismatch as error:
@@ -249,6 +253,8 @@ class _Step:
             raise Breach(f"requires does not hold: {show_guard(self.transition.requires)}", where=where)
 
     def _check_token(self, place: str, token: Value) -> None:
+        if self._fits[place](token):
+            return
         try:
             check(token, self._net.place(place).type, place)
         except TypeMismatch as error:

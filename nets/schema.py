@@ -24,6 +24,7 @@ Types are data too, so a net file carries its own and loads without running anyb
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -272,6 +273,54 @@ def check(value: Value, of: Type, path: str = "") -> None:
                     check(part, f.type, f"{path}.{f.name}" if path else f.name)
     if not ok:
         raise TypeMismatch(field=path, expected=describe(of), got=shorten(value))
+
+
+def checker(of: Type) -> Callable[[Value], bool]:
+    """Whether a value belongs to a type, as a function made once for many values; ``check`` says what is wrong.
+
+    A step of a case checks every token that it builds: walking the type anew each time was a third of a firing's cost.
+    """
+    match of:
+        case StrType(max_length):
+            most = math.inf if max_length is None else max_length
+            return lambda v: (
+                isinstance(v, str) and len(v) <= most and (v.isascii() or all(map(_representable, v)))
+            )
+        case BoolType():
+            return lambda v: v is True or v is False
+        case IntType(lo, hi):
+            return lambda v: (
+                type(v) is int
+                and (lo is None or v >= lo)
+                and (hi is None or v <= hi)
+                and v.bit_length() <= _MAX_INT_BITS
+            )
+        case OptionalType(item):
+            inner = checker(item)
+            return lambda v: v is None or inner(v)
+        case ListType(item, max_length):
+            element, longest = checker(item), math.inf if max_length is None else max_length
+            return lambda v: isinstance(v, tuple) and len(v) <= longest and all(map(element, v))
+        case RecordType(_, fields):
+            parts = [checker(f.type) for f in fields]
+            size = len(parts)
+
+            def record(v: Value) -> bool:
+                if not isinstance(v, tuple) or len(v) != size:
+                    return False
+                return all(fits(part) for fits, part in zip(parts, v, strict=True))
+
+            return record
+        case _:
+            return lambda v: _belongs(v, of)
+
+
+def _belongs(value: Value, of: Type) -> bool:
+    try:
+        check(value, of)
+    except TypeMismatch:
+        return False
+    return True
 
 
 def describe(of: Type) -> str:

@@ -31,6 +31,7 @@ from provenet.nets.schema import (
     StrType,
     Type,
     check,
+    checker,
     from_json,
     plainest,
     to_json,
@@ -134,3 +135,15 @@ def test_the_innermost_field_is_named() -> None:
     with pytest.raises(TypeMismatch) as caught:
         from_json({"paid": True, "cuont": 1}, record)
     assert "no count; unknown field 'cuont'" in caught.value.got
+
+
+@given(st.data())
+def test_a_compiled_check_agrees_with_check(data: st.DataObject) -> None:
+    of = data.draw(types())
+    value = data.draw(st.one_of(values(of), types().flatmap(values)))
+    try:
+        check(value, of)
+        fits = True
+    except TypeMismatch:
+        fits = False
+    assert checker(of)(value) is fits
