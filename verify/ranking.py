@@ -6,7 +6,9 @@ changes it (Floyd, "Assigning meanings to programs", 1967). Each obligation is o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 import z3
 
@@ -31,45 +33,70 @@ def attempts_certificate(ctx: Context, contract: str, bound: int | None) -> Cert
     net = ctx.net
     loop = list(net.by_role(*_LOOP, contract=contract))
     retries = [t for t in loop if t.role is Role.RETRY]
-    into = {p.place for t in loop for p in t.puts} & {a.place for t in loop for a in t.takes}
-    outside = [
-        t
-        for t in net.transitions
-        if t not in loop and any(p.place in into for p in t.puts) and t.role is not Role.BEGIN
-    ]
-    if outside:
+    places = _area(net, contract)
+    if not places or not _one_lap(net, contract, loop, places):
         return None
     if not retries:
         return Certificate("ranking", {"contract": contract, "field": "", "bound": 1})
     if bound is None:
         return None
-    for field in _fields(net, loop, into):
+    for field in _fields(net, places):
         if ranks(ctx, contract, field, bound):
             return Certificate("ranking", {"contract": contract, "field": field, "bound": bound})
     return None
 
 
 def ranks(ctx: Context, contract: str, field: str, bound: int) -> bool:
-    """Whether the field is a counter of attempts: 1 at the begin, kept by the loop, raised by one below the bound by each retry."""
+    """Whether the field counts attempts: at least 1 at the begin, kept by the loop, raised by each retry, to the bound at most."""
     net = ctx.net
-    loop = list(net.by_role(*_LOOP, contract=contract))
-    into = {p.place for t in loop for p in t.puts} & {a.place for t in loop for a in t.takes}
-    begins = [t for t in net.by_role(Role.BEGIN, contract=contract) if any(p.place in into for p in t.puts)]
+    places = _area(net, contract)
+    return all(_starts(ctx, t, field, places) for t in net.by_role(Role.BEGIN, contract=contract)) and all(
+        _keeps(ctx, t, field, places, bound) for t in net.by_role(*_LOOP, contract=contract)
+    )
+
+
+def _area(net: Net, contract: str) -> set[str]:
+    """The places between which the loop moves its token."""
+    return {a.place for t in net.by_role(*_LOOP, contract=contract) for a in t.takes}
+
+
+def _one_lap(net: Net, contract: str, loop: list[Transition], places: set[str]) -> bool:
+    """Whether a begin puts one token into the loop, nothing else does, and between two retries it is asked at most once."""
+
+    def put(t: Transition) -> int:
+        return sum(p.weight for p in t.puts if p.place in places)
+
+    begins = list(net.by_role(Role.BEGIN, contract=contract))
+    if any(p in places for p, _ in net.initial) or any(e.place in places for e in net.entries):
+        return False
+    if any(put(t) for t in net.transitions if t not in loop and t not in begins):
+        return False
+    if any(put(t) > 1 for t in (*begins, *loop)):
+        return False
+    if any(sum(a.weight for a in t.takes if a.place in places) != 1 for t in loop):
+        return False
     flow: TopologicalSorter[str] = TopologicalSorter()
     for t in loop:
         if t.role is not Role.RETRY:
             for p in t.puts:
-                flow.add(p.place, *(a.place for a in t.takes))
+                flow.add(p.place, *(a.place for a in t.takes if a.place in places))
     try:
-        flow.prepare()
+        order = list(flow.static_order())
     except CycleError:
         return False
-    return all(_starts(ctx, t, field, into) for t in begins) and all(
-        _keeps(ctx, t, field, into, bound) for t in loop
-    )
+    asked: set[str] = set()
+    asks = (Role.PROPOSE, Role.FAULT)
+    for place in order:
+        for t in loop:
+            if t.role is not Role.RETRY and any(a.place == place for a in t.takes):
+                if t.role in asks and place in asked:
+                    return False
+                if t.role in asks or place in asked:
+                    asked |= {p.place for p in t.puts}
+    return True
 
 
-def _fields(net: Net, loop: list[Transition], places: set[str]) -> list[str]:
+def _fields(net: Net, places: set[str]) -> list[str]:
     common: set[str] | None = None
     for place in places:
         of = net.place(place).type
@@ -84,26 +111,31 @@ def _fields(net: Net, loop: list[Transition], places: set[str]) -> list[str]:
 
 def _starts(ctx: Context, t: Transition, field: str, places: set[str]) -> bool:
     return all(
-        _valid(ctx, t, lambda built, taken: built >= 1, field, place)
+        _valid(ctx, t, lambda built, taken: built >= 1, field, place, places)
         for place in places & {p.place for p in t.puts}
     )
 
 
 def _keeps(ctx: Context, t: Transition, field: str, places: set[str], bound: int) -> bool:
-    if sum(p.weight for p in t.puts if p.place in places) > 1 or sum(a.place in places for a in t.takes) != 1:
-        return False
     for place in places & {p.place for p in t.puts}:
         if t.role is Role.RETRY:
             if not _valid(
-                ctx, t, lambda built, taken: z3.And(built >= taken + 1, built <= bound), field, place
+                ctx, t, lambda built, taken: z3.And(built >= taken + 1, built <= bound), field, place, places
             ):
                 return False
-        elif not _valid(ctx, t, lambda built, taken: built >= taken, field, place):
+        elif not _valid(ctx, t, lambda built, taken: built >= taken, field, place, places):
             return False
     return True
 
 
-def _valid(ctx: Context, t: Transition, claim, field: str, place: str) -> bool:  # type: ignore[no-untyped-def]
+def _valid(
+    ctx: Context,
+    t: Transition,
+    claim: Callable[[Any, Any], z3.BoolRef],
+    field: str,
+    place: str,
+    places: set[str],
+) -> bool:
     """Whether a claim about the field of the built and of the taken token follows from the guard."""
     net, enc = ctx.net, ctx.encoding
     scope = net.scope(t)
@@ -116,7 +148,7 @@ def _valid(ctx: Context, t: Transition, claim, field: str, place: str) -> bool: 
         taken: Expr = Const(0, INT)
         for arc in t.takes:
             of = net.place(arc.place).type
-            if arc.var is not None and isinstance(of, RecordType) and of.field(field) is not None:
+            if arc.place in places and arc.var is not None and isinstance(of, RecordType) and of.field(field):
                 taken = Get(Var(arc.var), field)
                 break
         before = enc.encode(taken, env, scope)

@@ -345,17 +345,17 @@ class Explicit:
         return self.observed(frozenset(), step, lambda s: s == "bad")
 
     def sdb_4(self, contract: str) -> bool | None:
-        """Whether the proposer is asked at most ``attempts`` times after each begin, where there is one begin at a time."""
+        """Whether the proposer is asked at most ``attempts`` times after a begin; not known from a second begin on."""
         most = self.net.contract(contract).attempts
 
-        def step(asked: int, t: Transition, _: Binding) -> int:
+        def step(seen: tuple[bool, int], t: Transition, _: Binding) -> tuple[bool, int] | None:
             if t.contract != contract:
-                return asked
+                return seen
             if t.role is Role.BEGIN:
-                return 0
-            return asked + 1 if t.role in (Role.PROPOSE, Role.FAULT) else asked
+                return None if seen[0] else (True, 0)
+            return (seen[0], seen[1] + 1) if t.role in (Role.PROPOSE, Role.FAULT) else seen
 
-        return self.observed(0, step, lambda n: n > most)
+        return self.observed((False, 0), step, lambda seen: seen[1] > most)
 
     def sdb_5(self, contract: str) -> bool | None:
         def step(left: int, t: Transition, _: Binding) -> int | None:

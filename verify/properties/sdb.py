@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import z3
 
-from provenet.nets.expr.ast import And, Compare, Expr, Not, Or, Var, substitute
+from provenet.nets.expr.ast import And, Build, Compare, Expr, Not, Var, free_variables, substitute
 from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
-from provenet.nets.schema import BOOL
+from provenet.nets.schema import RecordType
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import at_most
@@ -33,6 +34,7 @@ _VERIFIED = "no commit without verify"
 _HANDLED = "every reject is handled"
 _BOUNDED = "the propose/reject loop ends"
 _MOST_COUNTED = 8
+_UNTOLD = -1
 _ONCE = "at most one commit per accepted proposal"
 
 
@@ -162,8 +164,6 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
             answer = ctx.fires(commit.name)
     result = verdict("SDB-1", _VERIFIED, answer, net=net, **words)
     if info is not None and info.opaque != "no" and isinstance(answer, Proved):
-        from dataclasses import replace
-
         result = replace(
             result, reason="the verifier is a function: opaque to the proof, which takes its word for it"
         )
@@ -179,9 +179,6 @@ def _accepted(net: Net, accept: Transition, info: ContractInfo | None) -> tuple[
     if single is not None and len(accept.takes) == 1:
         return single
     if info is not None and len(accept.takes) > 1:
-        from provenet.nets.expr.ast import Build
-        from provenet.nets.schema import RecordType
-
         of = info.proposal
         variables = {a.var for a in accept.takes}
         if isinstance(of, RecordType) and {f.name for f in of.fields} == variables:
@@ -190,8 +187,6 @@ def _accepted(net: Net, accept: Transition, info: ContractInfo | None) -> tuple[
 
 
 def _closed(net: Net, t: Transition, expr: Expr) -> bool:
-    from provenet.nets.expr.ast import free_variables
-
     return free_variables(expr) <= set(net.scope(t))
 
 
@@ -299,17 +294,27 @@ def _loop_bounded(ctx: Context, contract: str) -> Verdict:
         )
     asks = {t.name for t in roles(net, contract, Role.PROPOSE, Role.FAULT)}
     begins = {t.name for t in roles(net, contract, Role.BEGIN)}
+    again: list[str] = []
 
-    def step(asked: int, edge: Edge) -> int:
-        return 0 if edge.transition in begins else asked + 1 if edge.transition in asks else asked
+    def step(seen: tuple[bool, int], edge: Edge) -> tuple[bool, int]:
+        begun, asked = seen
+        if edge.transition in begins:
+            if begun:
+                again.append(edge.transition)
+            # From a second begin on it is not known whom a proposal answers: this run shows no more.
+            return (True, 0) if not begun else (True, _UNTOLD)
+        return (begun, asked + 1) if edge.transition in asks and asked != _UNTOLD else seen
 
     def find(graph: Graph) -> Iterator[Candidate]:
-        return monitor(graph, 0, step, lambda asked: asked > attempts)
+        return monitor(graph, (False, 0), step, lambda seen: seen[1] > attempts)
 
+    answer = ctx.search(find)
+    if isinstance(answer, Proved) and again:
+        answer = Open(f"{again[0]!r} fires more than once, and no counter of attempts was found")
     return verdict(
         "SDB-4",
         _BOUNDED,
-        ctx.search(find),
+        answer,
         net=net,
         subject=contract,
         broken=f"{contract!r} asks its proposer more than {attempts} times for one begin",
@@ -347,6 +352,3 @@ def _outnumbers(trace: Trace, minus: Sequence[str], plus: Sequence[str]) -> bool
 
 def _effect(t: Transition) -> str:
     return repr(t.trigger.handler) if isinstance(t.trigger, Perform) else "an effect"
-
-
-__all__ = ["BOOL", "CATALOGUE", "Or", "Refuted", "bounded", "handled", "once", "verified"]
