@@ -119,32 +119,50 @@ def test_engine_page_has_every_fault_point_and_error() -> None:
     assert not [name for name in (*POINTS, *codes) if name not in page]
 
 
-def test_commands_page_has_every_command_and_no_other() -> None:
+def options_by_command() -> dict[str, set[str]]:
+    """The command line as it is: each command with its options."""
     from typer.main import get_command
 
     from provenet.cli.main import make_app
 
-    there = set(getattr(get_command(make_app()), "commands", {}))
+    found = getattr(get_command(make_app()), "commands", {})
+    return {
+        name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+        for name, command in found.items()
+    }
+
+
+def test_commands_page_is_complete() -> None:
+    there = options_by_command()
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    described = set(re.findall(r"^### `provenet ([\w-]+)", page, re.MULTILINE))
-    assert described == there
+    sections = {
+        m[1]: m[2]
+        for m in re.finditer(r"^### `provenet ([\w-]+)(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL)
+    }
+    assert set(sections) == set(there)
+    for name, text in sections.items():
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose)) - there[name]
+        assert not unknown, f"`provenet {name}` has no {sorted(unknown)}"
 
 
 def test_commands_on_pages_exist() -> None:
-    from typer.main import get_command
-
-    from provenet.cli.main import make_app
-
-    there = set(getattr(get_command(make_app()), "commands", {}))
-    unknown = []
+    there = options_by_command()
+    wrong = []
     for page in PAGES:
-        for block in blocks(page):
-            if block.language in {"console", "sh"}:
-                for command, _ in commands(block.text):
-                    parts = words(command)
-                    if parts[:1] == ["provenet"] and len(parts) > 1 and not parts[1].startswith("-"):
-                        unknown += [f"{block.where}: {parts[1]}"] if parts[1] not in there else []
-    assert not unknown
+        for each in blocks(page):
+            if each.language == "console":
+                for line, _ in commands(each.text):
+                    for part in re.split(r";|&&|\|", line):
+                        parts = words(part)
+                        if parts[:1] == ["provenet"] and len(parts) > 1 and not parts[1].startswith("-"):
+                            known = there.get(parts[1], set())
+                            wrong += [
+                                f"{each.where}: {parts[1]} {w}"
+                                for w in (parts[1:] if not known else parts[2:])
+                                if not known or (w.startswith("-") and w.partition("=")[0] not in known)
+                            ]
+    assert not wrong
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=named)
