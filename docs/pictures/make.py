@@ -46,7 +46,7 @@ def refund_agent(folder: Path) -> Path:
 
 def provenet(*words: str, code: int = 0) -> None:
     """Run a command."""
-    command = [sys.executable, "-m", "provenet", *words]
+    command = [sys.executable, "-P", "-m", "provenet", *words]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "NO_COLOR": "1"}
     )

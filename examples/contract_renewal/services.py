@@ -140,7 +140,8 @@ class OutsideProcess:
         """
         if self._process is not None:
             return self.url
-        command = [sys.executable, "-m", _MODULE, "--db", str(self.db_path)]
+        # -P: the working directory may hold a folder called provenet, as this project's own checkout does.
+        command = [sys.executable, "-P", "-m", _MODULE, "--db", str(self.db_path)]
         command += ["--port", str(self._port), "--until-stdin-closes", *self._faults.arguments()]
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
