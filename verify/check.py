@@ -78,6 +78,7 @@ def _verify(
         verdicts += [_evidenced(v, net) for v in found]
     if progress is not None:
         progress("", len(asked), len(asked))
+    ctx.memo.clear()  # what is shared points back at the context: without this, only the cycle collector frees the graph
     versions = {"provenet": __version__, "z3-solver": z3.get_version_string()}
     return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
 

@@ -197,21 +197,21 @@ class Space:
             if token != last:  # the state is sorted: alike tokens stand together
                 last = token
                 for step, edge in self._lone_edges.get(token) or self._alone(token):
-                    target = step.apply(state, edge)
+                    target = step.apply(self, state, edge)
                     if target is not None:
                         yield edge, target
         for step in self._sources:
-            yield from step.fire(state, by_place)
+            yield from step.fire(self, state, by_place)
         for place in by_place:
             for step in self._by_place.get(place, ()):
-                yield from step.fire(state, by_place)
+                yield from step.fire(self, state, by_place)
 
     def _alone(self, token: int) -> list[tuple[_Step, Edge]]:
         """What transitions that need one token can do with this one."""
         found = self._lone_edges[token] = [
             (step, edge)
             for step in self._lone.get(self.place_of[token], ())
-            for edge in (step.edges((token,), ()) if step.takes else step.edges((), (token,)))
+            for edge in (step.edges(self, (token,), ()) if step.takes else step.edges(self, (), (token,)))
         ]
         return found
 
@@ -257,11 +257,11 @@ class Space:
 
 
 class _Step:
-    """One transition, compiled for partial values."""
+    """One transition, compiled for partial values; it knows no space, so that spaces are freed without the cycle collector."""
 
     def __init__(self, space: Space, t: Transition) -> None:
         net = space.net
-        self.space, self.transition = space, t
+        self.transition = t
         scope = net.scope(t)
         bound = {n: o for n, o in scope.items() if n not in {f.var for f in t.fresh}}
         # One slot for each token: (place, variable or None); black tokens of weighted arcs get a slot each.
@@ -281,14 +281,14 @@ class _Step:
         ]
         self._cache: dict[tuple[State, State], tuple[Edge, ...]] = {}
 
-    def fire(self, state: State, by_place: Mapping[str, list[int]]) -> Iterator[tuple[Edge, State]]:
+    def fire(self, space: Space, state: State, by_place: Mapping[str, list[int]]) -> Iterator[tuple[Edge, State]]:
         for taken, read in self._choices(by_place):
             key = (taken, read)
             edges = self._cache.get(key)
             if edges is None:
-                edges = self._cache[key] = tuple(self.edges(taken, read))
+                edges = self._cache[key] = tuple(self.edges(space, taken, read))
             for edge in edges:
-                target = self.apply(state, edge)
+                target = self.apply(space, state, edge)
                 if target is not None:
                     yield edge, target
 
@@ -326,9 +326,8 @@ class _Step:
 
         return extend(0, ())
 
-    def edges(self, taken: State, read: State) -> Iterator[Edge]:
+    def edges(self, space: Space, taken: State, read: State) -> Iterator[Edge]:
         """The abstract firings with these tokens, one for each choice of outside values."""
-        space = self.space
         binding = {
             var: space.value_of[token]
             for (_, var), token in zip(self.takes + self.reads, taken + read, strict=True)
@@ -346,26 +345,25 @@ class _Step:
             puts = []
             for place, build, weight in self.puts:
                 value = UNIT_VALUE if build is None else build(env)
-                puts += [self._keep(place, value)] * weight
+                puts += [self._keep(space, place, value)] * weight
             yield Edge(self.transition.name, taken, read, tuple(puts), holds is True, number)
 
-    def _keep(self, place: str, value: Any) -> int:
-        space = self.space
+    def _keep(self, space: Space, place: str, value: Any) -> int:
         if isinstance(space.net.place(place).type, UnitType):
             return space.number(place, ANY)
         return space.number(place, space.masks.project(place, value))
 
-    def apply(self, state: State, edge: Edge) -> State | None:
+    def apply(self, space: Space, state: State, edge: Edge) -> State | None:
         """The state after a firing; ``None`` where a capacity forbids it."""
         rest = list(state)
         for token in edge.takes:
             rest.remove(token)
         if self.resets:
-            place_of, resets = self.space.place_of, self.resets
+            place_of, resets = space.place_of, self.resets
             rest = [token for token in rest if place_of[token] not in resets]
         rest += edge.puts
         if self.limits:
-            places = [self.space.place_of[token] for token in rest]
+            places = [space.place_of[token] for token in rest]
             if any(places.count(place) > limit for place, limit in self.limits.items()):
                 return None
         rest.sort()
