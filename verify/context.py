@@ -20,6 +20,7 @@ from provenet.nets.errors import ProvenetError
 from provenet.nets.expr.ast import Expr, Not
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
+from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import BOOL, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
@@ -394,6 +395,8 @@ def _parsed(hint: Certificate | None, net: Net, ghost: Ghost | None) -> PlaceFac
             scope |= {GHOST_SET: BOOL, GHOST_VALUE: ghost.type}
         try:
             places[place] = [parse(text, scope, like=BOOL) for text in texts]
+            if any(type_of(fact, scope) != BOOL for fact in places[place]):
+                return None
         except ProvenetError:
             return None
     return PlaceFacts(places)
