@@ -151,6 +151,10 @@ class NetBuilder:
         """Let tokens stay behind in these places when a case ends."""
         self._resting.extend(p.name for p in places)
 
+    def known_place(self, name: str) -> PlaceRef | None:
+        """The place of that name, if it was added."""
+        return next((PlaceRef(p.name, p.type) for p in self._places if p.name == name), None)
+
     def keep(self, *places: PlaceRef) -> None:
         """Protect places from ``clears``: tokens in them stand for work that must be finished or undone."""
         self._kept.update(p.name for p in places)

@@ -343,7 +343,7 @@ class _Expansion:
                 )
                 saga.compensate(net, c.id, undo, c.undo, self.c.undo_payload)
             else:
-                puts[saga.void] = Build(saga.open_type, (_path("v.seq"),))
+                puts[saga.void_place(net)] = Build(saga.open_type, (_path("v.seq"),))
         made = self._transition(
             "commit",
             Role.COMMIT,
@@ -358,7 +358,7 @@ class _Expansion:
             names.pop("receipt"), types.pop("receipt")
             failed = {c.on_failure: self._shape("fail", c.fail_emit, c.on_failure.type, names, types)}
             if saga:
-                failed[saga.void] = Build(saga.open_type, (_path("v.seq"),))
+                failed[saga.void_place(net)] = Build(saga.open_type, (_path("v.seq"),))
             self._transition(
                 "fail",
                 Role.FAIL,

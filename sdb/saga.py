@@ -55,24 +55,16 @@ class Saga:
             open=net.place(f"{self.id}.open", opened, capacity=1, initial=[(0,)]),
             aborting=net.place(f"{self.id}.aborting", ending, capacity=1),
             completing=net.place(f"{self.id}.completing", ending, capacity=1),
-            void=net.place(f"{self.id}.void", opened),
             open_type=opened,
             ending_type=ending,
             outcome_type=outcome,
         )
-        net.keep(handle.open, handle.aborting, handle.completing, handle.void)
+        net.keep(handle.open, handle.aborting, handle.completing)
         net.declare(SagaInfo(self.id, handle.open.name, handle.aborting.name, handle.completing.name))
         for state, role, name, target in (
             (handle.aborting, Role.ABORTED, "aborted", self.aborts),
             (handle.completing, Role.COMPLETE, "completed", self.completes),
         ):
-            net.transition(
-                f"{self.id}.skip when {state.name.rsplit('.', 1)[1]}",
-                contract=self.id,
-                takes={"s": state, "v": handle.void},
-                when=lambda s, v: v.depth == s.depth,
-                puts={state: lambda s: s.with_(depth=s.depth - 1)},
-            )
             made = net.transition(
                 f"{self.id}.{name}",
                 role=role,
@@ -93,7 +85,6 @@ class SagaHandle:
     open: PlaceRef
     aborting: PlaceRef
     completing: PlaceRef
-    void: PlaceRef
     open_type: RecordType
     ending_type: RecordType
     outcome_type: Type
@@ -133,6 +124,29 @@ class SagaHandle:
     def kill(self, net: NetBuilder, name: str, *, outcome: Any) -> Transition:
         """Let the kill switch abort the scope, whatever it is doing."""
         return self._end(net, name, Role.KILL, self.aborting, {}, outcome, None, Signal(KILL_SIGNAL))
+
+    def void_place(self, net: NetBuilder) -> PlaceRef:
+        """The place of the numbers of steps that need no undoing: their effect failed, or has no compensation.
+
+        It comes, with the transitions that pass such steps over, when a step first asks for it: a scope of steps that all
+        leave undo tokens would have dead transitions otherwise.
+        """
+        name = f"{self.id}.void"
+        found = net.known_place(name)
+        if found is not None:
+            return found
+        void = net.place(name, self.open_type)
+        net.keep(void)
+        for state, role in ((self.aborting, Role.UNWIND), (self.completing, Role.DISCHARGE)):
+            net.transition(
+                f"{self.id}.skip when {state.name.rsplit('.', 1)[1]}",
+                role=role,
+                contract=self.id,
+                takes={"s": state, "v": void},
+                when=lambda s, v: v.depth == s.depth,
+                puts={state: lambda s: s.with_(depth=s.depth - 1)},
+            )
+        return void
 
     def undo_place(self, net: NetBuilder, contract: str, payload: Type, receipt: Type) -> PlaceRef:
         """The place of a step's undo tokens: its number, and what its effect was given and returned."""

@@ -83,7 +83,7 @@ def structure(net: Net) -> Structure:
 def _skips(t: Transition, saga: SagaInfo) -> bool:
     """Whether a transition only moves a scope past a step: it takes and puts back the same state."""
     kept = {a.place for a in t.takes} & {p.place for p in t.puts} & {saga.aborting, saga.completing}
-    return t.role is Role.ROUTE and bool(kept) and len(t.puts) == 1
+    return t.role in {Role.UNWIND, Role.DISCHARGE} and bool(kept) and len(t.puts) == 1
 
 
 def _interior(net: Net, kind: Kind, name: str, members: list[Transition]) -> Iterator[str]:

@@ -260,6 +260,7 @@ def _named(net: Net, name: str) -> set[str]:
         known = [t.name for t in net.transitions] + [
             t.contract for t in net.by_role(Role.COMMIT, Role.APPROVE)
         ]
+        known += [t.trigger.handler for t in net.transitions if isinstance(t.trigger, Perform)]
         raise _unknown(name, "transition, contract, task or effect", known)
     return found
 
