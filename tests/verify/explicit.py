@@ -205,10 +205,7 @@ class Explicit:
             return isinstance(t.trigger, Choice | Signal)
 
         waits = {
-            a.place
-            for t in self.net.transitions
-            if outside(t) and t.role is not Role.KILL
-            for a in t.takes
+            a.place for t in self.net.transitions if outside(t) and t.role is not Role.KILL for a in t.takes
         }
         if not self.complete:
             return None
@@ -245,7 +242,9 @@ class Explicit:
         """The ways to choose tokens for the arcs of a transition, by (kind, place, how manieth)."""
         slots = _slots(t)
 
-        def extend(at: int, left: dict[str, list[Value]], out: dict[Any, Value]) -> Iterator[dict[Any, Value]]:
+        def extend(
+            at: int, left: dict[str, list[Value]], out: dict[Any, Value]
+        ) -> Iterator[dict[Any, Value]]:
             if at == len(slots):
                 yield dict(out)
                 return
@@ -253,9 +252,7 @@ class Explicit:
             for value in dict.fromkeys(left[place]):
                 rest = list(left[place])
                 rest.remove(value)
-                yield from extend(
-                    at + 1, {**left, place: rest}, {**out, (kind, place, number): value}
-                )
+                yield from extend(at + 1, {**left, place: rest}, {**out, (kind, place, number): value})
 
         yield from extend(0, {place: list(marking[place]) for (_, place, _), _ in slots}, {})
 
@@ -317,15 +314,14 @@ class Explicit:
         return self.holds_unless(any(sum(m.count(p) for p in set(places)) > k for m in self.markings))
 
     def mutex(self, places: tuple[str, ...]) -> bool | None:
-        return self.holds_unless(
-            any(sum(m.count(p) > 0 for p in set(places)) > 1 for m in self.markings)
-        )
+        return self.holds_unless(any(sum(m.count(p) > 0 for p in set(places)) > 1 for m in self.markings))
 
     # contracts
 
     def sdb_1(self, contract: str) -> bool | None:
         """Whether each commit has a proposal that an accept of the contract has accepted before, and that meets the policy."""
-        info = self.net.contract(contract)
+        info = next((c for c in self.net.contracts if c.id == contract), None)
+        rules = () if info is None else info.rules
 
         def step(accepted: frozenset[Any], t: Transition, b: Binding) -> Any:
             if t.contract != contract or t.role not in (Role.ACCEPT, Role.COMMIT):
@@ -336,17 +332,17 @@ class Explicit:
             if found is None:
                 return None
             of, value = found
-            types = {"proposal": info.proposal}
-            met = of != info.proposal or all(
-                evaluate(r.expr, {"proposal": value}, types) for r in info.rules
-            )
+            met = info is None or of != info.proposal
+            met = met or all(evaluate(r.expr, {"proposal": value}, {"proposal": of}) for r in rules)
             return accepted if found in accepted and met else "bad"
 
         return self.observed(frozenset(), step, lambda s: s == "bad")
 
     def sdb_4(self, contract: str) -> bool | None:
         """Whether the proposer is asked at most ``attempts`` times after a begin; not known from a second begin on."""
-        most = self.net.contract(contract).attempts
+        most = next((c.attempts for c in self.net.contracts if c.id == contract), None)
+        if most is None:
+            return None
 
         def step(seen: tuple[bool, int], t: Transition, _: Binding) -> tuple[bool, int] | None:
             if t.contract != contract:

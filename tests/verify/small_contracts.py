@@ -45,7 +45,13 @@ def contract_nets(draw: DrawFn) -> Net:
     in_saga = draw(st.booleans())
     scope = net.add(Saga("scope", outcome=OFFER, completes=end, aborts=end)) if in_saga else None
     goal = net.place("goal", OFFER) if in_saga else end
-    policies = st.sampled_from([lambda proposal: proposal.n <= 1, lambda proposal: (proposal.n <= 1) & proposal.vip, lambda proposal: (proposal.n == 0) | proposal.vip])
+    policies = st.sampled_from(
+        [
+            lambda proposal: proposal.n <= 1,
+            lambda proposal: (proposal.n <= 1) & proposal.vip,
+            lambda proposal: (proposal.n == 0) | proposal.vip,
+        ]
+    )
     limit = draw(policies)
     effect = Effect("sell", print, payload=OFFER)
     undo = Effect("refund", print, payload=OFFER)
@@ -110,8 +116,27 @@ def _with_fault(draw: DrawFn, net: Net) -> Net:
     """The net with one thing done wrong; the net itself where the fault does not fit."""
     at = draw(st.integers(0, len(net.transitions) - 1))
     t = net.transitions[at]
-    kind = draw(st.sampled_from(("guard", "flip", "swap", "drop", "double", "retarget", "value", "steal", "role", "resets", "jump", "add")))
-    alike = {p.name: [q.name for q in net.places if q.type == p.type and q.name != p.name] for p in net.places}
+    kind = draw(
+        st.sampled_from(
+            (
+                "guard",
+                "flip",
+                "swap",
+                "drop",
+                "double",
+                "retarget",
+                "value",
+                "steal",
+                "role",
+                "resets",
+                "jump",
+                "add",
+            )
+        )
+    )
+    alike = {
+        p.name: [q.name for q in net.places if q.type == p.type and q.name != p.name] for p in net.places
+    }
     changed: Transition | None = t
     extra: tuple[Transition, ...] = ()
     match kind:
@@ -171,7 +196,12 @@ def _other_value(draw: DrawFn, put: Put) -> Put:
 
 def _shortcuts(net: Net, which: int) -> list[Transition]:
     """A transition past a verifier, a commit or a person."""
-    ways: list[tuple[str, str]] = [("start", "goal"), ("review", "goal"), ("start", "middle"), ("start", "end")]
+    ways: list[tuple[str, str]] = [
+        ("start", "goal"),
+        ("review", "goal"),
+        ("start", "middle"),
+        ("start", "end"),
+    ]
     source, target = ways[which]
     if not net.has_place(source) or not net.has_place(target):
         return []

@@ -148,7 +148,9 @@ def transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transitio
             (reads if reading else takes).append((Read if reading else Take)(p.name, f"v{i}"))
     fresh: tuple[Fresh, ...] = ()
     trigger: Any = draw(
-        st.sampled_from((Auto(), Auto(), Auto(), Choice("ask", "yes"), Signal("e"), After(Const(timedelta(1), DURATION))))
+        st.sampled_from(
+            (Auto(), Auto(), Auto(), Choice("ask", "yes"), Signal("e"), After(Const(timedelta(1), DURATION)))
+        )
     )
     bound = dict(scope)
     if draw(st.integers(0, 2)) == 0:
@@ -161,6 +163,7 @@ def transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transitio
             puts.append(Put(p.name, None, draw(st.sampled_from((1, 1, 1, 2)))))
         else:
             puts.append(Put(p.name, normalized(draw(builders(p.type, scope)), scope, p.type)))
+
     def maybe(within: dict[str, Type], often: int) -> Expr | None:
         if not within or draw(st.integers(0, 9)) >= often:
             return None
@@ -170,7 +173,9 @@ def transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transitio
         name,
         takes=tuple(takes),
         reads=tuple(reads),
-        resets=tuple(draw(st.lists(st.sampled_from(places), max_size=1)) and [draw(st.sampled_from(places)).name])
+        resets=tuple(
+            draw(st.lists(st.sampled_from(places), max_size=1)) and [draw(st.sampled_from(places)).name]
+        )
         if draw(st.integers(0, 9)) == 0
         else (),
         puts=tuple(puts),
@@ -219,13 +224,21 @@ def small_nets(draw: DrawFn) -> Net:
         if what == 0 or (p is places[0] and what < 3):
             scope = {"it": p.type}
             with_where = not isinstance(p.type, UnitType) and draw(st.integers(0, 3)) == 0
-            entries.append(Entry(p.name, normalized(draw(conditions(scope, 1)), scope) if with_where else None))
+            entries.append(
+                Entry(p.name, normalized(draw(conditions(scope, 1)), scope) if with_where else None)
+            )
         elif what == 1:
             room = 1 if p.capacity == 1 else 2
             initial[p.name] = tuple(draw(st.lists(values_of(p.type), min_size=1, max_size=room)))
-    if any(p.capacity is not None and len(initial.get(p.name, ())) + any(e.place == p.name for e in entries) > p.capacity for p in places):
+    if any(
+        p.capacity is not None
+        and len(initial.get(p.name, ())) + any(e.place == p.name for e in entries) > p.capacity
+        for p in places
+    ):
         initial = {}
-    counts = st.dictionaries(st.sampled_from([p.name for p in places]), st.integers(1, 2), min_size=1, max_size=2)
+    counts = st.dictionaries(
+        st.sampled_from([p.name for p in places]), st.integers(1, 2), min_size=1, max_size=2
+    )
     finals = tuple(tuple(draw(counts).items()) for _ in range(draw(st.sampled_from((0, 1, 1, 2)))))
     resting = tuple(draw(st.lists(st.sampled_from([p.name for p in places]), unique=True, max_size=1)))
     net = Net(

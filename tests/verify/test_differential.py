@@ -14,6 +14,7 @@ from provenet.verify.check import requirements_of
 from provenet.verify.context import Context
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.explicit import Explicit
+from tests.verify.small_contracts import contract_nets
 from tests.verify.small_nets import small_nets
 
 TALLY: Counter[tuple[str, str]] = Counter()
@@ -76,9 +77,22 @@ def disagreements(net: Net, *, timeout: float = 2) -> Iterator[str]:
                 yield f"{r.kind}: the trace does not replay"
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+def examples(few: int) -> int:
+    """A few by default; 10,000 where the thorough profile is asked for."""
+    return 10_000 if settings().max_examples == 10_000 else few
+
+
+@settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
 @given(small_nets())
+@pytest.mark.timeout(14_400)
 def test_small_nets(net: Net) -> None:
+    assert list(disagreements(net)) == []
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
+@given(contract_nets())
+@pytest.mark.timeout(14_400)
+def test_small_contracts(net: Net) -> None:
     assert list(disagreements(net)) == []
 
 
