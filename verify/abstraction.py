@@ -34,6 +34,7 @@ from provenet.nets.expr.evaluate import compile_expr
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Net, Put, Transition
 from provenet.nets.schema import BoolType, EnumType, IntType, OptionalType, RecordType, Type, Value
+from provenet.verify.questions import inputs_of
 
 
 class _Any:
@@ -147,7 +148,7 @@ class Masks:
             for transition, put in into.get(place, ()):
                 if put.expr is None:
                     continue
-                arcs = {a.var: a.place for a in (*transition.takes, *transition.reads) if a.var is not None}
+                arcs = {a.var: a.place for a in inputs_of(transition) if a.var is not None}
                 for var, source in sources(put.expr, path):
                     if var in arcs:
                         stack.append((arcs[var], source))
@@ -204,7 +205,7 @@ def sources(expr: Expr, path: Path) -> Iterator[tuple[str, Path]]:
 
 def read_fields(net: Net, transition: Transition, expr: Expr) -> Iterator[tuple[str, Path]]:
     """The fields of places that a condition of a transition reads."""
-    arcs = {a.var: a.place for a in (*transition.takes, *transition.reads) if a.var is not None}
+    arcs = {a.var: a.place for a in inputs_of(transition) if a.var is not None}
     for var, path in sources(expr, ()):
         if var in arcs:
             yield arcs[var], path

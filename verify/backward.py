@@ -40,7 +40,7 @@ from provenet.nets.expr.evaluate import evaluate
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Net, Put, Transition
 from provenet.nets.schema import BOOL, OptionalType, Type, plainest
-from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier, inputs_of
 from provenet.verify.smt import Encoding, Opaque, SymValue
 
 _MOST_FACTS = 400
@@ -75,7 +75,7 @@ def infer(
             free = free_variables(part) - {GHOST_SET, GHOST_VALUE}
             ghostly = bool(free_variables(part) & {GHOST_SET, GHOST_VALUE})
             owners = free | ({primary} if ghostly and primary is not None else set())
-            arcs = {a.var: a.place for a in (*t.takes, *t.reads) if a.var is not None}
+            arcs = {a.var: a.place for a in inputs_of(t) if a.var is not None}
             if rules.implied(t, part, requires=requires):
                 continue
             if len(owners) != 1 or (owner := next(iter(owners))) not in arcs:
@@ -210,7 +210,7 @@ class _Rules:
         solver.push()
         try:
             if facts is not None:
-                for arc in (*t.takes, *t.reads):
+                for arc in inputs_of(t):
                     for fact in facts.of(arc.place):
                         about = {IT: env[arc.var]} if arc.var is not None else {}
                         if arc.var is None:

@@ -27,7 +27,7 @@ from provenet.nets.expr.ast import Expr
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import BOOL, RecordType, Type, plainest
 from provenet.verify.abstraction import Masks, Path, sources, type_at
-from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier, inputs_of
 from provenet.verify.smt import Encoding, Opaque, SymValue
 
 
@@ -88,7 +88,7 @@ class HornSystem:
         self, inside: Sequence[Transition], asked: Mapping[str, Transition]
     ) -> Iterator[tuple[str, Path]]:
         arcs = {
-            t.name: {a.var: a.place for a in (*t.takes, *t.reads) if a.var is not None}
+            t.name: {a.var: a.place for a in inputs_of(t) if a.var is not None}
             for t in (*inside, *asked.values())
         }
         reads: list[tuple[str, Expr]] = [(q.transition, q.condition) for q in self.questions]
@@ -180,7 +180,7 @@ class HornSystem:
         inputs = []
         ghosts: dict[str | None, tuple[z3.ExprRef, ...]] = {}
         body: list[z3.BoolRef] = []
-        for arc in (*t.takes, *t.reads):
+        for arc in inputs_of(t):
             of = net.place(arc.place).type
             value = enc.fresh(self._name(arc.var or "_"), of)
             if arc.var is not None:
@@ -345,7 +345,7 @@ def _cone(net: Net, transitions: set[str]) -> set[str]:
             producers.setdefault(put.place, []).append(t)
     while stack:
         t = stack.pop()
-        for arc in (*t.takes, *t.reads):
+        for arc in inputs_of(t):
             if arc.place not in cone:
                 cone.add(arc.place)
                 stack += producers.get(arc.place, [])

@@ -19,6 +19,7 @@ from provenet.nets.net import Choice, Net, Signal, Transition
 from provenet.nets.schema import BoolType, IntType, OptionalType, RecordType, Type, UnitType, check
 from provenet.verify.context import Context, Proved
 from provenet.verify.graph import Edge, Graph, State
+from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Opaque, SymValue
 from provenet.verify.trace import agree
 
@@ -120,7 +121,7 @@ class Certainty:
                 slots += [(a.place, a.var) for a in t.reads for _ in range(a.weight)]
                 env: dict[str, SymValue] = {}
                 # Tokens are told apart by their slot: two tokens of one number may differ in what was forgotten.
-                for slot, ((place, var), number) in enumerate(zip(slots, (*edge.takes, *edge.reads), strict=True)):
+                for slot, ((place, var), number) in enumerate(zip(slots, inputs_of(edge), strict=True)):
                     if var is None:
                         continue
                     of = ctx.net.place(place).type

@@ -19,7 +19,7 @@ from provenet.nets.net import Net, Put, Transition
 from provenet.nets.schema import BOOL, Type
 from provenet.verify.abstraction import Path, sources
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier, inputs_of
 from provenet.verify.smt import Encoding, SymValue
 
 _MOST_VISITS = 3
@@ -112,7 +112,7 @@ class Storyteller:
         passes: dict[str, set[str]] = {}
         for place, producers in self._producers.items():
             for t, put in producers:
-                for arc in (*t.takes, *t.reads):
+                for arc in inputs_of(t):
                     passes.setdefault(arc.place, set()).add(place)
         out = dict.fromkeys([*self._entries, *self._initial], 0)
         queue = deque(out)
@@ -140,7 +140,7 @@ class Storyteller:
         conditions.append(self.encoding.encode_bool(question.condition, env, scope))
         if var is None or not self._possible(conditions):
             return None
-        place = next(a.place for a in (*t.takes, *t.reads) if a.var == var)
+        place = next(a.place for a in inputs_of(t) if a.var == var)
         matters = frozenset(path for v, path in sources(question.condition, ()) if v == var)
         return _Partial(place, env[var], ((place, t.name, ""),), tuple(conditions), matters)
 
@@ -168,7 +168,7 @@ class Storyteller:
         if not self._possible(conditions):
             return None
         var, matters = self._source(t, put, here.matters)
-        place = next((a.place for a in (*t.takes, *t.reads) if var is None or a.var == var), None)
+        place = next((a.place for a in inputs_of(t) if var is None or a.var == var), None)
         if place is None:
             return None
         token: SymValue = env[var] if var is not None else ()
@@ -179,7 +179,7 @@ class Storyteller:
     def _source(self, t: Transition, put: Put, matters: frozenset[Path]) -> tuple[str | None, frozenset[Path]]:
         """The input token that most of what matters of a put token comes from, and what of that token matters."""
         wanted: dict[str, set[Path]] = {}
-        inputs = {a.var for a in (*t.takes, *t.reads)}
+        inputs = {a.var for a in inputs_of(t)}
         if put.expr is not None:
             for path in matters:
                 for var, source in sources(put.expr, path):

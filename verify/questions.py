@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provenet.nets.expr.ast import Expr, free_variables
-from provenet.nets.net import Put, Transition
+from provenet.nets.net import Put, Read, Take, Transition
 from provenet.nets.schema import Type
 
 IT = "it"
@@ -48,13 +48,18 @@ class Ghost:
     sets: Mapping[str, Expr]
 
 
+def inputs_of(t: Transition) -> tuple[Take | Read, ...]:
+    """The arcs that say which tokens a transition needs: those that it takes, then those that it reads."""
+    return (*t.takes, *t.reads)
+
+
 def carrier(t: Transition, put: Put | None) -> str | None:
     """The variable of the input token whose ghost goes to a token that a transition puts.
 
     The first taken or read variable that the token is built from, else the first one; for ``put=None``, the firing itself, the first one. Any rule
     would be sound; this one keeps an approval with the data that it approved.
     """
-    variables = [a.var for a in (*t.takes, *t.reads) if a.var is not None]
+    variables = [a.var for a in inputs_of(t) if a.var is not None]
     if put is not None and put.expr is not None:
         used = free_variables(put.expr)
         variables = [v for v in variables if v in used] or variables

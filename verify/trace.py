@@ -20,6 +20,7 @@ from provenet.nets.net import Net, Transition
 from provenet.nets.schema import RecordType, Type, UnitType, Value
 from provenet.verify.abstraction import ANY, is_known
 from provenet.verify.graph import Edge, Space
+from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding, Opaque, SymValue
 from provenet.verify.verdict import Trace, TraceStep
 
@@ -114,7 +115,7 @@ class Realizer:
             slots = [(a.place, a.var, True) for a in t.takes for _ in range(a.weight)]
             slots += [(a.place, a.var, False) for a in t.reads for _ in range(a.weight)]
             used: set[int] = set()
-            for (place, var, consumed), number in zip(slots, (*edge.takes, *edge.reads), strict=True):
+            for (place, var, consumed), number in zip(slots, inputs_of(edge), strict=True):
                 tokens = run.tokens.get(place, [])
                 at = next(
                     (k for k in tokens if k.number in (number, _INPUT) and k.identity not in used), None

@@ -31,6 +31,7 @@ from provenet.verify.hope import (
 )
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
+from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, choices_of_tokens
 from provenet.verify.verdict import Certificate, Status, Trace, Verdict
@@ -250,7 +251,7 @@ def _nothing_enabled(ctx: Context) -> Extra:
     def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
         out: list[z3.BoolRef] = []
         for t in ctx.net.transitions:
-            slots = [(a.place, a.var) for a in (*t.takes, *t.reads) for _ in range(a.weight)]
+            slots = [(a.place, a.var) for a in inputs_of(t) for _ in range(a.weight)]
             for chosen in choices_of_tokens(run, slots):
                 if t.guard is None:
                     return [z3.BoolVal(False)]
