@@ -14,39 +14,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from provenet.engine import Decision, Engine, RealClock, Task, VirtualClock, audit, transaction
+    from provenet.engine import (
+        Decision,
+        Engine,
+        Progress,
+        RealClock,
+        Task,
+        VirtualClock,
+        transaction,
+    )
+    from provenet.engine.audit import Audit, audit
+    from provenet.engine.errors import EngineError
     from provenet.nets.build import NetBuilder
     from provenet.nets.errors import NetError, ProvenetError
-    from provenet.nets.expr.build import choose, make
+    from provenet.nets.expr.build import Term, choose, make
     from provenet.nets.models import Token
-    from provenet.nets.net import Net, Requirement
+    from provenet.nets.net import Net, Perform, Requirement, Role
     from provenet.sdb.contract import Contract
     from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, Proposer, Request
     from provenet.sdb.human import Human
-    from provenet.sdb.policy import Policy, policy, rule, within
+    from provenet.sdb.policy import Policy, PolicyRule, policy, rule, within
     from provenet.sdb.proposers import function, model, recorded, scripted
     from provenet.sdb.reject import Reject
-    from provenet.sdb.saga import Saga
+    from provenet.sdb.saga import KILL_SIGNAL, Saga
     from provenet.verify.certificate import recheck
     from provenet.verify.check import prove
-    from provenet.verify.properties.user import always, bound, mutex, never, precedes
+    from provenet.verify.requirements import always, bound, mutex, never, precedes
     from provenet.verify.verdict import Report, Verdict
     from provenet.visualize import draw_trace, render_net
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "KILL_SIGNAL",
     "Agent",
+    "Audit",
     "Contract",
     "Decision",
     "Effect",
     "EffectRefused",
     "Engine",
+    "EngineError",
     "Human",
     "Net",
     "NetBuilder",
     "NetError",
+    "Perform",
     "Policy",
+    "PolicyRule",
+    "Progress",
     "Proposal",
     "Proposer",
     "ProvenetError",
@@ -55,8 +71,10 @@ __all__ = [
     "Report",
     "Request",
     "Requirement",
+    "Role",
     "Saga",
     "Task",
+    "Term",
     "Token",
     "Verdict",
     "VirtualClock",
@@ -89,7 +107,10 @@ _EXPORTS: dict[str, str] = {
     "Token": "provenet.nets.models",
     "Net": "provenet.nets.net",
     "NetBuilder": "provenet.nets.build",
+    "Perform": "provenet.nets.net",
     "Requirement": "provenet.nets.net",
+    "Role": "provenet.nets.net",
+    "Term": "provenet.nets.expr.build",
     "choose": "provenet.nets.expr.build",
     "make": "provenet.nets.expr.build",
     # Contracts at the boundary
@@ -98,7 +119,9 @@ _EXPORTS: dict[str, str] = {
     "Effect": "provenet.sdb.handlers",
     "EffectRefused": "provenet.sdb.handlers",
     "Human": "provenet.sdb.human",
+    "KILL_SIGNAL": "provenet.sdb.saga",
     "Policy": "provenet.sdb.policy",
+    "PolicyRule": "provenet.sdb.policy",
     "Proposal": "provenet.sdb.handlers",
     "Proposer": "provenet.sdb.handlers",
     "Reject": "provenet.sdb.reject",
@@ -115,25 +138,28 @@ _EXPORTS: dict[str, str] = {
     # Proofs
     "Report": "provenet.verify.verdict",
     "Verdict": "provenet.verify.verdict",
-    "always": "provenet.verify.properties.user",
-    "bound": "provenet.verify.properties.user",
-    "mutex": "provenet.verify.properties.user",
-    "never": "provenet.verify.properties.user",
-    "precedes": "provenet.verify.properties.user",
+    "always": "provenet.verify.requirements",
+    "bound": "provenet.verify.requirements",
+    "mutex": "provenet.verify.requirements",
+    "never": "provenet.verify.requirements",
+    "precedes": "provenet.verify.requirements",
     "prove": "provenet.verify.check",
     "recheck": "provenet.verify.certificate",
     # Running
     "Engine": "provenet.engine",
     "Decision": "provenet.engine",
+    "Progress": "provenet.engine",
     "Task": "provenet.engine",
     "RealClock": "provenet.engine",
     "VirtualClock": "provenet.engine",
-    "audit": "provenet.engine",
+    "Audit": "provenet.engine.audit",
+    "audit": "provenet.engine.audit",
     "transaction": "provenet.engine",
     # Pictures
     "draw_trace": "provenet.visualize",
     "render_net": "provenet.visualize",
     # Errors
+    "EngineError": "provenet.engine.errors",
     "NetError": "provenet.nets.errors",
     "ProvenetError": "provenet.nets.errors",
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from provenet.nets.net import Net
+    from provenet import Net
 
 __all__ = ["agent", "cases"]
 

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+from provenet import ProvenetError
 from provenet.examples.contract_renewal.endpoints import (
     BILLING_OFFER,
     BILLING_REVERT,
@@ -28,7 +29,6 @@ from provenet.examples.contract_renewal.endpoints import (
     EMAIL_SEND,
     MAX_KEY,
 )
-from provenet.nets.errors import ProvenetError
 
 Fate = Literal["not_done", "unknown"]
 Answered = Literal["first", "again"]

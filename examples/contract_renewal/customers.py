@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from provenet.nets.errors import ProvenetError, did_you_mean
+from provenet import ProvenetError
 
 SAMPLE = Path(__file__).parent / "data" / "sample_customers.csv"
 """Two hundred generated customers that ship with the example."""
@@ -275,7 +275,7 @@ def _header(path: Path, number: int, raw: bytes) -> tuple[dict[str, int], int, t
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-        hint = did_you_mean(missing[0], names)
+        hint = f"there are {', '.join(names)}"
         for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if len(names) == 1 and names[0].count(mark) >= len(COLUMNS) - 1:
                 hint = f"its columns are separated by {word}: save it with commas"

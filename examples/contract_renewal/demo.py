@@ -20,8 +20,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from provenet.engine import Decision, Engine, Progress, Task, VirtualClock
-from provenet.engine.errors import EngineError
+from provenet import (
+    KILL_SIGNAL,
+    Agent,
+    Decision,
+    Engine,
+    EngineError,
+    Progress,
+    ProvenetError,
+    Task,
+    VirtualClock,
+    prove,
+)
 from provenet.examples.contract_renewal.client import OutsideClient
 from provenet.examples.contract_renewal.customers import SAMPLE, load_customers
 from provenet.examples.contract_renewal.demo_report import DemoReport, examine
@@ -32,13 +42,9 @@ from provenet.examples.contract_renewal.people import DAY_0, CasePlan, TimedEven
 from provenet.examples.contract_renewal.proposers import Proposers
 from provenet.examples.contract_renewal.services import OutsideProcess
 from provenet.examples.contract_renewal.tokens import Deal, Plan
-from provenet.nets.errors import ProvenetError
-from provenet.sdb.handlers import Agent
-from provenet.sdb.saga import KILL_SIGNAL
-from provenet.verify.check import verify
 
 if TYPE_CHECKING:
-    from provenet.verify.verdict import Report
+    from provenet import Report
 
 NET = "contract renewal"
 DATABASE, LEDGER, SETTINGS = "renewals.db", "outside.db", "demo.json"
@@ -119,7 +125,7 @@ def run(demo: Demo, tell: Tell = lambda _stage, _what: None, *, report: Report |
         proposers = Proposers.models(demo.model) if demo.model else Proposers.stand_in(seed=demo.seed)
         made = agent(proposers=proposers, effects=effects)
         if report is None:
-            report = verify(made.net)
+            report = prove(made.net)
             tell("verified", report)
         last, refused = asyncio.run(_run(demo, made, report, plans, tell))
     found = examine(

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from provenet.engine.audit import Audit, audit
+from provenet import Audit, Net, Perform, Role, audit
 from provenet.examples.contract_renewal.ledger import ExpectedEffect, Ledger, LedgerReport
 from provenet.examples.contract_renewal.people import CasePlan
-from provenet.nets.net import Net, Perform, Role
 
 ENDPOINT_OF: Mapping[str, tuple[str, str]] = {
     "crm.create_draft": ("crm", "draft"),

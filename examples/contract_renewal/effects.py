@@ -6,15 +6,15 @@ Nothing here decides anything and nothing here retries: the net does the one, th
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from provenet.examples.contract_renewal.client import OutsideClient, Receipt, ServiceRefused
+from provenet import Effect, EffectRefused, ProvenetError, Request, Term, Token, make
 from provenet.examples.contract_renewal.tokens import Correction, Done, Draft, Letter, Offer
-from provenet.nets.errors import ProvenetError
-from provenet.nets.expr.build import Term, make
-from provenet.nets.models import Token
-from provenet.sdb.handlers import Effect, EffectFunction, EffectRefused, Request
+
+if TYPE_CHECKING:
+    from provenet.examples.contract_renewal.client import OutsideClient, Receipt
 
 OUTSIDE_URL = "PROVENET_RENEWAL_OUTSIDE"
 """Environment variable with the outside world's URL, for runs that are not started by the demo."""
@@ -37,7 +37,7 @@ class Effects:
         # Without a bound on tries, an effect is repeated until it is done or refused for good: its fate
         # is never given up as unknown.
 
-        def effect(name: str, run: EffectFunction, payload: type[Token]) -> Effect:
+        def effect(name: str, run: Callable[[Request], Awaitable[Done]], payload: type[Token]) -> Effect:
             return Effect(name, run, payload, Done, timeout=timeout, tries=None)
 
         self.create_draft = effect("crm.create_draft", self._create_draft, Draft)
@@ -55,7 +55,7 @@ class Effects:
 
     async def close(self) -> None:
         """Close the connections."""
-        if isinstance(self._outside, OutsideClient):
+        if self._outside is not None and not isinstance(self._outside, str):
             await self._outside.close()
 
     async def _create_draft(self, request: Request) -> Done:
@@ -115,6 +115,8 @@ class Effects:
         return await self._done(request, send)
 
     async def _done(self, request: Request, call: Awaitable[Receipt]) -> Done:
+        from provenet.examples.contract_renewal.client import ServiceRefused
+
         try:
             receipt = await call
         except ServiceRefused as error:
@@ -122,7 +124,10 @@ class Effects:
         return Done(key=request.key, reference=receipt.reference)
 
     def _client(self) -> OutsideClient:
-        if not isinstance(self._outside, OutsideClient):
+        if self._outside is None or isinstance(self._outside, str):
+            # Here and not at the top: a net is built, proved and drawn with no HTTP client at all.
+            from provenet.examples.contract_renewal.client import OutsideClient
+
             url = self._outside or os.environ.get(OUTSIDE_URL, "")
             if not url:
                 raise ProvenetError(

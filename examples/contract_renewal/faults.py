@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from provenet.nets.errors import ProvenetError
+from provenet import ProvenetError
 
 _SPAN = 1 << 32
 

@@ -33,6 +33,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
+from provenet import (
+    Agent,
+    Contract,
+    Human,
+    NetBuilder,
+    Policy,
+    PolicyRule,
+    Requirement,
+    Saga,
+    Term,
+    always,
+    bound,
+    choose,
+    make,
+    mutex,
+    never,
+    policy,
+    precedes,
+    rule,
+)
 from provenet.examples.contract_renewal.effects import Effects
 from provenet.examples.contract_renewal.policy_data import POLICY_V7, Trigger
 from provenet.examples.contract_renewal.proposers import Proposers
@@ -51,16 +71,6 @@ from provenet.examples.contract_renewal.tokens import (
     Signals,
     Why,
 )
-from provenet.nets.build import NetBuilder
-from provenet.nets.expr.ast import Expr
-from provenet.nets.expr.build import Term, choose, expr_of, make, term
-from provenet.nets.models import schema_of
-from provenet.nets.net import Requirement
-from provenet.sdb.contract import Contract
-from provenet.sdb.handlers import Agent
-from provenet.sdb.human import Human
-from provenet.sdb.policy import Policy, PolicyRule, policy, rule
-from provenet.sdb.saga import Saga, SagaHandle
 
 OPEN = "window.open"
 DISCONTINUED = "plan.discontinued"
@@ -139,9 +149,7 @@ class _Renewal:
         self.lost = net.place("lost", Outcome)
         self.closed = net.final("closed", Outcome)
         self.called_off = net.final("called off", Outcome)
-        self.scope: SagaHandle = net.add(
-            Saga("case", outcome=Outcome, completes=self.closed, aborts=self.called_off)
-        )
+        self.scope = net.add(Saga("case", outcome=Outcome, completes=self.closed, aborts=self.called_off))
 
     def build(self) -> NetBuilder:
         self._window()
@@ -616,61 +624,41 @@ BINDING = policy(
 
 def user_requirements() -> tuple[Requirement, ...]:
     """What must be proved of this agent beyond the catalogue."""
+    cap = _P.discount.escalate_pct
     return (
-        Requirement(
-            "never",
-            args=(
-                ("effect", "billing.apply_offer"),
-                ("where", over_ceiling_payload()),
-                ("unless", APPROVE_OFFER),
-            ),
+        never(
+            effect="billing.apply_offer",
+            of=Offer,
+            where=lambda payload: _over_ceiling(payload),  # noqa: PLW0108 - its name says what it is about
+            unless=APPROVE_OFFER,
             name=f"no offer above {_P.discount.max_pct}% (customer overrides aside) reaches billing "
             "unless a person approved that very offer",
         ),
-        Requirement(
-            "never",
-            args=(
-                ("effect", "billing.apply_offer"),
-                ("where", expr_of(term("payload", schema_of(Offer)).discount_pct > _P.discount.escalate_pct)),
-            ),
-            name=f"no offer above {_P.discount.escalate_pct}% reaches billing, whoever approves it",
+        never(
+            effect="billing.apply_offer",
+            of=Offer,
+            where=lambda payload: payload.discount_pct > cap,
+            name=f"no offer above {cap}% reaches billing, whoever approves it",
         ),
-        Requirement(
-            "precedes",
-            args=(("first", "billing.apply_offer"), ("then", "email.send_letter")),
+        precedes(
+            "billing.apply_offer",
+            "email.send_letter",
             name="no letter is sent before billing has an offer",
         ),
-        Requirement(
-            "precedes",
-            args=(("first", APPROVE_OFFER), ("then", "email.send_binding_letter")),
+        precedes(
+            APPROVE_OFFER,
+            "email.send_binding_letter",
             name="no binding letter is sent before a person has approved an offer",
         ),
-        Requirement(
-            "always",
-            args=(("place", "offer sent"), ("where", _own_customer())),
+        always(
+            "offer sent",
+            of=Deal,
+            where=lambda it: it.offer.customer == it.case.id,
             name="an offer that is out was made to the customer of its case",
         ),
-        Requirement(
-            "mutex",
-            args=(("places", ("offer sent", "final sent", "agreed", "review")),),
-            name="one offer at a time",
-        ),
-        Requirement(
-            "bound",
-            args=(("places", ("closed", "called off")), ("k", 1)),
-            name="a case ends once",
-        ),
+        mutex("offer sent", "final sent", "agreed", "review", name="one offer at a time"),
+        bound("closed", "called off", k=1, name="a case ends once"),
     )
-
-
-def _own_customer() -> Expr:
-    deal = term("it", schema_of(Deal))
-    return expr_of(deal.offer.customer == deal.case.id)
-
-
-def over_ceiling_payload() -> Expr:
-    """The condition on billing's payload that calls for a person."""
-    return expr_of(_over_ceiling(term("payload", schema_of(Offer))))
 
 
 # conditions and tokens

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from provenet import ProvenetError
 from provenet.examples.contract_renewal.endpoints import Endpoint
-from provenet.nets.errors import ProvenetError
 
 APPLICATION_ID = 0x50764F57
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from provenet import KILL_SIGNAL, ProvenetError
 from provenet.examples.contract_renewal.customers import Customer, ExpectedPath, expected_path
 from provenet.examples.contract_renewal.net import (
     ACCEPT,
@@ -25,8 +26,6 @@ from provenet.examples.contract_renewal.net import (
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
 from provenet.examples.contract_renewal.proposers import draw
 from provenet.examples.contract_renewal.tokens import Case, Counter, Deal, Plan, PlanChange, case_of
-from provenet.nets.errors import ProvenetError
-from provenet.sdb.saga import KILL_SIGNAL
 
 DAY_0 = datetime(2026, 9, 30, tzinfo=UTC)
 """When the demo's contracts end, unless told otherwise."""

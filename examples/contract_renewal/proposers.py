@@ -14,10 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from provenet import Proposer, ProvenetError, Request
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
 from provenet.examples.contract_renewal.tokens import Case, Deal, Draft, Letter, Offer, Plan, Score
-from provenet.nets.errors import ProvenetError
-from provenet.sdb.handlers import Proposer, Request
 
 MODEL = "PROVENET_RENEWAL_MODEL"
 """Environment variable that names a model as litellm does; with it, ``Proposers.from_environment`` asks
@@ -96,7 +95,7 @@ class Proposers:
     @classmethod
     def stand_in(cls, *, seed: int = 0, misbehaviour: Misbehaviour | None = None) -> Proposers:
         """The seeded stand-in, for runs with no key and no network."""
-        from provenet.sdb.proposers import function
+        from provenet import function
 
         rates = misbehaviour or Misbehaviour()
         found = (
@@ -117,9 +116,9 @@ class Proposers:
 
         Args:
             name: The model as litellm names it.
-            **options: Further arguments of ``provenet.sdb.proposers.model``, such as ``api_base``.
+            **options: Further arguments of ``provenet.model``, such as ``api_base``.
         """
-        from provenet.sdb.proposers import model
+        from provenet import model
 
         return cls(
             *(

@@ -26,10 +26,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from provenet import ProvenetError
 from provenet.examples.contract_renewal.faults import NO_FAULTS, Faults
 from provenet.examples.contract_renewal.outside_http import World
 from provenet.examples.contract_renewal.outside_store import OutsideStore, OutsideWorldError
-from provenet.nets.errors import ProvenetError
 
 __all__ = ["Faults", "OutsideProcess", "OutsideWorld", "OutsideWorldError", "main"]
 

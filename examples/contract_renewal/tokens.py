@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from provenet import Token
 from provenet.examples.contract_renewal.customers import Customer, Term
-from provenet.nets.models import Token
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 Months = Annotated[int, Field(ge=1, le=60)]

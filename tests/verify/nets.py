@@ -12,7 +12,7 @@ from provenet.sdb.handlers import Effect, Proposal, Request
 from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.saga import Saga
-from provenet.verify.properties.user import never
+from provenet.verify.requirements import never
 
 WEEK = timedelta(days=7)
 

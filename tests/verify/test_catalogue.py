@@ -16,7 +16,7 @@ from provenet.nets.net import Choice, Net, Put, Requirement, Role, Take, Transit
 from provenet.nets.schema import BOOL, INT
 from provenet.verify.check import CATALOGUE, requirements_of, verify
 from provenet.verify.errors import PropertyError
-from provenet.verify.properties.user import always, bound, mutex, never, precedes
+from provenet.verify.requirements import always, bound, mutex, never, precedes
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.nets import Offer, cap, selling, trip
 
