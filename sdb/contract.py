@@ -2,14 +2,15 @@
 
 Fragment of contract ``c``; names in parentheses are places, in brackets transitions with their roles::
 
-    takes ─[begin]─▶ (running) ─[propose]─▶ (proposed) ─[accept]─▶ (verified) ─[intent]─▶ (committing) ─[commit]─▶ gives
-                       ▲   └──[fault]──┐         └──[reject]──┐                                └──[fail]──▶ on_failure
-                       └──[retry]── (rejected) ◀──────────────┘
-                                        └──[give_up]──▶ otherwise
+    takes ─[begin]─▶ (running) ─[propose]─▶ (proposed) ─[accept]─▶ (verified) ─[intent]─▶ (committing)
+                       ─[commit]─▶ gives ▲   └──[fault]──┐         └──[reject]──┐
+                       └──[fail]──▶ on_failure └──[retry]── (rejected) ◀──────────────┘ └──[give_up]──▶
+                       otherwise
 
-``propose=None`` leaves the left part out: the input itself is the proposal (a person approved it, or another contract made it), and
-the verifier re-checks it. A transactional commit needs no ``intent``. Within a saga scope, a step takes its number from the scope
-when its commit begins, and a commit leaves an undo token of that number (see ``provenet.sdb.saga``).
+``propose=None`` leaves the left part out: the input itself is the proposal (a person approved it, or another
+contract made it), and the verifier re-checks it. A transactional commit needs no ``intent``. Within a saga
+scope, a step takes its number from the scope when its commit begins, and a commit leaves an undo token of
+that number (see ``provenet.sdb.saga``).
 """
 
 from __future__ import annotations
@@ -51,13 +52,15 @@ Shape = Callable[..., Any] | str | None
 class Contract:
     """A stochastic-deterministic boundary in its four parts.
 
-    Lambdas may read ``inputs`` (or the taken variables by name), ``proposal``, and where they exist ``attempt``, ``signal``, ``receipt``.
+    Lambdas may read ``inputs`` (or the taken variables by name), ``proposal``, and where they exist
+    ``attempt``, ``signal``, ``receipt``.
 
     Attributes:
         id: Name of the contract; its transitions are ``id.propose`` and so on.
         takes: Where its inputs come from: a place, or variables with their places.
         gives: Where a committed result goes.
-        verify: The verifier: a ``Policy``, or a deterministic function ``(proposal, inputs) -> bool | Reject | None``.
+        verify: The verifier: a ``Policy``, or a deterministic function ``(proposal, inputs) -> bool | Reject
+            | None``.
         otherwise: Where the case goes when the attempts are spent.
         propose: The proposer; ``None`` where the input itself is the proposal.
         returns: Token model of the proposal; not needed where there is no proposer.
@@ -66,14 +69,18 @@ class Contract:
         irreversible: The commit cannot be undone.
         attempts: Most proposals.
         timeout: How long a proposal may take.
-        on_failure: Where the case goes when the commit's effect fails for good; without it, the effect is tried until it works.
+        on_failure: Where the case goes when the commit's effect fails for good; without it, the effect is
+            tried until it works.
         saga: The scope that the commit belongs to.
         when: Guard on the inputs for the contract to begin.
         payload: What the effect is given; by default the proposal.
-        emit: The token for ``gives``; by default the proposal, the input or the receipt, whichever has its type.
+        emit: The token for ``gives``; by default the proposal, the input or the receipt, whichever has its
+            type.
         escalate: The token for ``otherwise``; by default the input or the signal, whichever has its type.
-        fail_emit: The token for ``on_failure``; by default the proposal, the input or the signal, whichever has its type.
-        undo_payload: What the undo effect is given, over ``payload`` and ``receipt``; by default the commit's payload.
+        fail_emit: The token for ``on_failure``; by default the proposal, the input or the signal, whichever
+            has its type.
+        undo_payload: What the undo effect is given, over ``payload`` and ``receipt``; by default the commit's
+            payload.
         requires: What the commit relies on; proved from what was verified (DATA-3).
     """
 
@@ -409,7 +416,8 @@ class _Expansion:
             return (), True
         try:
             rules = self.c.verify.resolve(self.proposal, self._input_types())
-            # A rule may name the taken variables; in the net's record of the contract it reads them from ``inputs``.
+            # A rule may name the taken variables; in the net's record of the contract it reads them from
+            # ``inputs``.
             names = {v: e for v, e in self._input_names("inputs").items() if v != "proposal"}
             return tuple(replace(r, expr=substitute(r.expr, names)) for r in rules), False
         except ProvenetError as error:

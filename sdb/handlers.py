@@ -1,7 +1,7 @@
 """What stands behind a net's handler names: proposers, effects and opaque verifiers, and the agent that binds them.
 
-A net is data; an ``Agent`` is a net together with the code that its names stand for. The engine calls handlers only through the
-protocols here, never inside a transaction.
+A net is data; an ``Agent`` is a net together with the code that its names stand for. The engine calls
+handlers only through the protocols here, never inside a transaction.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
        ├────[deny]─────▶ deny
        └────[timeout]──▶ where on_timeout says
 
-An approval binds to the hash of what the person was shown (``about``), so it approves that very proposal and no other.
+An approval binds to the hash of what the person was shown (``about``), so it approves that very proposal and
+no other.
 """
 
 from __future__ import annotations

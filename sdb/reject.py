@@ -55,7 +55,8 @@ class Reject:
 
 def _clean(text: str) -> str:
     text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
-    # A model's text may hold code points that token strings do not: say so rather than fail on the way to the log.
+    # A model's text may hold code points that token strings do not: say so rather than fail on the way to the
+    # log.
     return "".join(
         c if ord(c) <= 0x2FFFF and not 0xD800 <= ord(c) <= 0xDFFF else "\N{REPLACEMENT CHARACTER}"
         for c in text

@@ -1,14 +1,16 @@
 """Saga scopes: every committed step of an aborted scope is undone exactly once, in reverse order.
 
-After Garcia-Molina & Salem, "Sagas" (SIGMOD 1987). A scope is one token that is in exactly one of these states::
+After Garcia-Molina & Salem, "Sagas" (SIGMOD 1987). A scope is one token that is in exactly one of these
+states::
 
     (open) ──[abort | kill]──▶ (aborting) ──[unwind]─[compensate]─▶ (aborting) ... ──[aborted]──▶ aborts
        └─────[complete]──────▶ (completing) ──[discharge]──▶ (completing) ...      ──[completed]─▶ completes
 
-The token counts the steps whose commit has begun (``depth``). A step takes the next number when its commit begins, so that a commit in flight is
-never forgotten: the aborting scope waits until the step with the highest number has left its undo token (or a void, where its
-effect failed or needs no undoing), undoes it, and goes on with the one below. Beginning and ending to unwind cancel all ordinary work of the
-net, so no commit begins once the scope has left ``open``.
+The token counts the steps whose commit has begun (``depth``). A step takes the next number when its commit
+begins, so that a commit in flight is never forgotten: the aborting scope waits until the step with the
+highest number has left its undo token (or a void, where its effect failed or needs no undoing), undoes it,
+and goes on with the one below. Beginning and ending to unwind cancel all ordinary work of the net, so no
+commit begins once the scope has left ``open``.
 """
 
 from __future__ import annotations
@@ -128,8 +130,8 @@ class SagaHandle:
     def void_place(self, net: NetBuilder) -> PlaceRef:
         """The place of the numbers of steps that need no undoing: their effect failed, or has no compensation.
 
-        It comes, with the transitions that pass such steps over, when a step first asks for it: a scope of steps that all
-        leave undo tokens would have dead transitions otherwise.
+        It comes, with the transitions that pass such steps over, when a step first asks for it: a scope of
+        steps that all leave undo tokens would have dead transitions otherwise.
         """
         name = f"{self.id}.void"
         found = net.known_place(name)

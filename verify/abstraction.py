@@ -1,9 +1,10 @@
 """Partial values: what the state graph knows of tokens.
 
-A token's *abstract value* keeps some of its fields and forgets the rest (``ANY``). Which fields are kept is a ``Mask`` for each place, closed
-under dependence: a kept field can be computed from kept fields wherever a token is built (program slicing, Weiser 1981, on token
-fields). Evaluating an expression on partial values gives its value, or ``ANY`` where it depends on what was forgotten; so every
-concrete run is a run of the abstraction (an over-approximation), and where everything needed is known the abstraction is exact.
+A token's *abstract value* keeps some of its fields and forgets the rest (``ANY``). Which fields are kept is a
+``Mask`` for each place, closed under dependence: a kept field can be computed from kept fields wherever a
+token is built (program slicing, Weiser 1981, on token fields). Evaluating an expression on partial values
+gives its value, or ``ANY`` where it depends on what was forgotten; so every concrete run is a run of the
+abstraction (an over-approximation), and where everything needed is known the abstraction is exact.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Facts by weakest preconditions: what must be known of a token here, for the question to be answered there.
 
-Start from what must hold when the asked transition fires, and ask of each place what its tokens must promise. A promise about a token is carried
-backwards through every transition that puts one (Dijkstra's weakest precondition, CACM 1975, in the expression language itself): the guard may
-already imply it; otherwise it becomes a promise about the token that it was built from. A promise that comes back to where it was asked before closes a loop.
-What is left is one conjunction for each place, inductive by construction, in the notation of the net.
+Start from what must hold when the asked transition fires, and ask of each place what its tokens must promise.
+A promise about a token is carried backwards through every transition that puts one (Dijkstra's weakest
+precondition, CACM 1975, in the expression language itself): the guard may already imply it; otherwise it
+becomes a promise about the token that it was built from. A promise that comes back to where it was asked
+before closes a loop. What is left is one conjunction for each place, inductive by construction, in the
+notation of the net.
 
-This answers most questions about contracts in milliseconds and gives facts that people can read. It gives up where a promise needs two tokens at once or
-new constants; Spacer (``provenet.verify.facts``) is asked then.
+This answers most questions about contracts in milliseconds and gives facts that people can read. It gives up
+where a promise needs two tokens at once or new constants; Spacer (``provenet.verify.facts``) is asked then.
 """
 
 from __future__ import annotations
@@ -269,8 +271,8 @@ class _Rules:
 def simplify(expr: Expr, scope: Mapping[str, Type]) -> Expr:
     """An equivalent expression, with constants folded and fields of built records taken directly.
 
-    Taking a field out of a built record may put a value where an optional was; ``scope`` tells, so that asking whether it is null
-    is answered here.
+    Taking a field out of a built record may put a value where an optional was; ``scope`` tells, so that
+    asking whether it is null is answered here.
     """
     match expr:
         case Const() | Var():
@@ -287,7 +289,9 @@ def simplify(expr: Expr, scope: Mapping[str, Type]) -> Expr:
             return Const(value[index], of.fields[index].type)
         case Get(If(condition, then, otherwise), name):
             return simplify(If(condition, Get(then, name), Get(otherwise, name)), scope)
-        case Build(of, built) if built and (whole := _unbuilt(built, [f.name for f in of.fields])) is not None:
+        case Build(of, built) if (
+            built and (whole := _unbuilt(built, [f.name for f in of.fields])) is not None
+        ):
             return whole
         case Not(Const(value, _)):
             return _FALSE if value else _TRUE
@@ -350,7 +354,9 @@ def _conjuncts(expr: Expr) -> tuple[Expr, ...]:
 
 def _may_be_valid(expr: Expr) -> bool:
     """Whether a condition could hold for every value of its variables: worth asking the solver."""
-    return any(isinstance(node, If | Or | Const) for node in _nodes(expr)) and not isinstance(expr, Var | Get | Compare)
+    return any(isinstance(node, If | Or | Const) for node in _nodes(expr)) and not isinstance(
+        expr, Var | Get | Compare
+    )
 
 
 def _nodes(expr: Expr) -> list[Expr]:

@@ -1,8 +1,9 @@
 """Re-checking a report: does its evidence still hold for this net?
 
-The properties are asked again, but nothing is searched for: a question about data is answered only by the report's own certificate, whose
-clauses a plain solver checks one by one; counting arguments are found and checked by arithmetic; the state graph is explored again. A
-report about another net, with a certificate missing, tampered with or about another question, is refused.
+The properties are asked again, but nothing is searched for: a question about data is answered only by the
+report's own certificate, whose clauses a plain solver checks one by one; counting arguments are found and
+checked by arithmetic; the state graph is explored again. A report about another net, with a certificate
+missing, tampered with or about another question, is refused.
 """
 
 from __future__ import annotations

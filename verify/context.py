@@ -1,8 +1,9 @@
 """What the checks of one net share: its firing rule, its encoding, its state graph; and the two ways to answer a question.
 
-``never_fires`` asks about data: can this transition fire with such values? ``search`` asks about control: is there a path that a monitor
-objects to? Both prove on an abstraction and refute with a trace that replays; where a path of the abstraction has no data, the abstraction is refined
-by the fields that the clashing guards read (counterexample-guided refinement, Clarke et al., CAV 2000) before anything is called unknown.
+``never_fires`` asks about data: can this transition fire with such values? ``search`` asks about control: is
+there a path that a monitor objects to? Both prove on an abstraction and refute with a trace that replays;
+where a path of the abstraction has no data, the abstraction is refined by the fields that the clashing guards
+read (counterexample-guided refinement, Clarke et al., CAV 2000) before anything is called unknown.
 """
 
 from __future__ import annotations
@@ -70,8 +71,6 @@ class _Tried:
         return [n for n in dict.fromkeys(names) if n != last]
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Proved:
     """A question answered: it cannot happen."""
@@ -105,7 +104,8 @@ class Context:
         net: A net without mistakes.
         deadline: ``time.monotonic()`` value to stop at.
         most_states: Most abstract states to explore.
-        hints: Certificates to check instead of searching for proofs: then a question about data is answered only by one of them.
+        hints: Certificates to check instead of searching for proofs: then a question about data is answered
+            only by one of them.
     """
 
     _ROUNDS = 5
@@ -139,7 +139,9 @@ class Context:
         """Whether a transition's ``requires`` holds wherever it fires."""
         assert t.requires is not None
         if t.name not in self._requires:
-            self._requires[t.name] = self.never_fires([Question(t.name, Not(t.requires), assumes_requires=False)])
+            self._requires[t.name] = self.never_fires(
+                [Question(t.name, Not(t.requires), assumes_requires=False)]
+            )
         return self._requires[t.name]
 
     def remaining_ms(self, most: int = 10_000) -> int:
@@ -200,9 +202,7 @@ class Context:
                 path = graph.detour(candidate.path, avoided)
             if path is None:
                 continue
-            found = self.realizer.realize(
-                graph.space, path, candidate.extra, timeout_ms=self.remaining_ms()
-            )
+            found = self.realizer.realize(graph.space, path, candidate.extra, timeout_ms=self.remaining_ms())
             if isinstance(found, Trace):
                 return found
             clash = tried.note(path, found)
@@ -282,7 +282,8 @@ class Context:
         )
         wanted = {q.transition: q for q in questions if q.assumes_requires}
         if len(wanted) < len(questions):
-            # No run fires a transition whose requires is false: whoever asks looks for what comes just before.
+            # No run fires a transition whose requires is false: whoever asks looks for what comes just
+            # before.
             return Open("what a firing requires is broken only by markings just before it")
 
         def find(graph: Graph) -> Iterator[Candidate]:

@@ -1,18 +1,21 @@
 """Per-place facts: what is known of every token in a place, whatever a model says.
 
-One predicate for each place over its own token's fields (a refinement type), one constrained Horn clause for each token that a transition puts::
+One predicate for each place over its own token's fields (a refinement type), one constrained Horn clause for
+each token that a transition puts::
 
     P_in1(x) & P_in2(y) & guard(x, y) & ensures(x, y, new)  =>  P_out(built(x, y, new))
 
-Z3's Spacer (Komuravelli, Gurfinkel & Chaki, "SMT-based model checking for recursive programs", CAV 2014) solves for the predicates, given
-what must never happen when a transition fires. The view is per token: it forgets which tokens are there together, so it over-approximates, and what it
-proves holds in every run. One predicate over all places at once does not scale; this does (hundreds of contracts in a second).
+Z3's Spacer (Komuravelli, Gurfinkel & Chaki, "SMT-based model checking for recursive programs", CAV 2014)
+solves for the predicates, given what must never happen when a transition fires. The view is per token: it
+forgets which tokens are there together, so it over-approximates, and what it proves holds in every run. One
+predicate over all places at once does not scale; this does (hundreds of contracts in a second).
 
-A *ghost* rides along with the tokens: set by some transitions (an approval, an accept) to a value, handed on from the tokens that a transition takes
-to those it puts. "A ghost with this value is on the token" implies "one of those transitions has fired with this value before".
+A *ghost* rides along with the tokens: set by some transitions (an approval, an accept) to a value, handed on
+from the tokens that a transition takes to those it puts. "A ghost with this value is on the token" implies
+"one of those transitions has fired with this value before".
 
-Only what the question depends on is encoded: the cone of places behind the asked transitions, and the fields that their conditions and the
-cone's guards read.
+Only what the question depends on is encoded: the cone of places behind the asked transitions, and the fields
+that their conditions and the cone's guards read.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The abstract state graph: breadth-first exploration of markings of partial tokens.
 
-Every concrete run of the net is a path of the graph (see ``abstraction``), so what no path does, no run does. An abstract firing whose
-guard is known to hold, for whatever was forgotten, is ``certain``; others are only possible. Paths found here are candidates for traces and are
-confirmed by ``provenet.verify.trace``.
+Every concrete run of the net is a path of the graph (see ``abstraction``), so what no path does, no run does.
+An abstract firing whose guard is known to hold, for whatever was forgotten, is ``certain``; others are only
+possible. Paths found here are candidates for traces and are confirmed by ``provenet.verify.trace``.
 
-A state is the sorted tuple of its tokens' numbers; a (place, partial value) pair gets its number when it first occurs. Firings are cached by
-the numbers that they take, so that most of the work is integers. Breadth first: the first path to a state is a shortest one.
+A state is the sorted tuple of its tokens' numbers; a (place, partial value) pair gets its number when it
+first occurs. Firings are cached by the numbers that they take, so that most of the work is integers. Breadth
+first: the first path to a state is a shortest one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Edge:
         reads: Numbers of the tokens it reads.
         puts: Numbers of the tokens it puts, in the order of the arcs.
         certain: Its guard is known to hold.
-        outside: Index of the choice of values from outside; firings that differ only in it are the outside's choice.
+        outside: Index of the choice of values from outside; firings that differ only in it are the outside's
+            choice.
     """
 
     transition: str
@@ -136,8 +138,9 @@ class Space:
     Args:
         net: The net.
         masks: Which fields to keep.
-        possible: Asked for a transition and a binding of partial values whose guard is undecided: whether some values of what was
-            forgotten let it fire. Pruning with it is exact as long as it never denies a real firing.
+        possible: Asked for a transition and a binding of partial values whose guard is undecided: whether
+            some values of what was forgotten let it fire. Pruning with it is exact as long as it never denies
+            a real firing.
     """
 
     def __init__(
@@ -281,7 +284,9 @@ class _Step:
         ]
         self._cache: dict[tuple[State, State], tuple[Edge, ...]] = {}
 
-    def fire(self, space: Space, state: State, by_place: Mapping[str, list[int]]) -> Iterator[tuple[Edge, State]]:
+    def fire(
+        self, space: Space, state: State, by_place: Mapping[str, list[int]]
+    ) -> Iterator[tuple[Edge, State]]:
         for taken, read in self._choices(by_place):
             key = (taken, read)
             edges = self._cache.get(key)

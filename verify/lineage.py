@@ -1,9 +1,10 @@
 """Refuting by slicing: follow the one token that breaks the promise back to where it came from, then let the rest of the net catch up.
 
-Spacer is slow to refute (10 s for 50 chained contracts); a broken promise is usually the story of one token. So a question is first traced backwards
-along single tokens: which transition put it, from which token, under which guard. Each step adds its condition to the solver, and stories
-that cannot be are cut off at once. A story that reaches the case's input is then embedded in the state graph: the shortest path on which these firings
-happen in this order to this token.
+Spacer is slow to refute (10 s for 50 chained contracts); a broken promise is usually the story of one token.
+So a question is first traced backwards along single tokens: which transition put it, from which token, under
+which guard. Each step adds its condition to the solver, and stories that cannot be are cut off at once. A
+story that reaches the case's input is then embedded in the state graph: the shortest path on which these
+firings happen in this order to this token.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Story:
 
     Attributes:
         start: The place where the token lay when the case started.
-        steps: The firings that passed it on: place it was taken from, transition, place it was put into; ``""`` for the last, asked one.
+        steps: The firings that passed it on: place it was taken from, transition, place it was put into;
+            ``""`` for the last, asked one.
     """
 
     start: str
@@ -172,11 +174,11 @@ class Storyteller:
         if place is None:
             return None
         token: SymValue = env[var] if var is not None else ()
-        return _Partial(
-            place, token, ((place, t.name, put.place), *here.steps), tuple(conditions), matters
-        )
+        return _Partial(place, token, ((place, t.name, put.place), *here.steps), tuple(conditions), matters)
 
-    def _source(self, t: Transition, put: Put, matters: frozenset[Path]) -> tuple[str | None, frozenset[Path]]:
+    def _source(
+        self, t: Transition, put: Put, matters: frozenset[Path]
+    ) -> tuple[str | None, frozenset[Path]]:
         """The input token that most of what matters of a put token comes from, and what of that token matters."""
         wanted: dict[str, set[Path]] = {}
         inputs = {a.var for a in inputs_of(t)}

@@ -1,9 +1,11 @@
 """Linear invariants: counting arguments that hold whatever the data.
 
-For a weight y(p) >= 0 on each place, let y(m) be the weighted number of tokens of a marking. If every transition t changes it by at most
-``plus(t) - minus(t)`` and it starts at zero, then in every run the ``minus`` transitions have fired no more often than the ``plus``
-transitions (Farkas' lemma on the state equation; Murata, "Petri nets: properties, analysis and applications", Proc. IEEE 1989). With ``plus = minus = 0``,
-a weight of at least 1 on a place bounds it. Resets only remove tokens, so they keep every such invariant. Read arcs change nothing.
+For a weight y(p) >= 0 on each place, let y(m) be the weighted number of tokens of a marking. If every
+transition t changes it by at most ``plus(t) - minus(t)`` and it starts at zero, then in every run the
+``minus`` transitions have fired no more often than the ``plus`` transitions (Farkas' lemma on the state
+equation; Murata, "Petri nets: properties, analysis and applications", Proc. IEEE 1989). With ``plus = minus =
+0``, a weight of at least 1 on a place bounds it. Resets only remove tokens, so they keep every such
+invariant. Read arcs change nothing.
 
 Weights are found by Z3 over the rationals, scaled to integers, and checked by plain integer arithmetic.
 """

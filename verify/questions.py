@@ -23,8 +23,8 @@ class Question:
     Attributes:
         transition: Name of the transition.
         condition: Over the transition's variables, and ``ghost_set`` and ``ghost_value`` of its carrier.
-        assumes_requires: Whether the transition's ``requires`` holds when it fires. The firing rule sees to that, so it does, but for the question
-            whether ``requires`` itself could be broken.
+        assumes_requires: Whether the transition's ``requires`` holds when it fires. The firing rule sees to
+            that, so it does, but for the question whether ``requires`` itself could be broken.
     """
 
     transition: str
@@ -36,8 +36,9 @@ class Question:
 class Ghost:
     """A value that rides along with tokens.
 
-    Some transitions set it on the tokens that they put; every other transition hands it on from one input token, the *carrier*, to the token that it
-    puts. So a ghost with some value on a token implies that one of those transitions fired with that value before.
+    Some transitions set it on the tokens that they put; every other transition hands it on from one input
+    token, the *carrier*, to the token that it puts. So a ghost with some value on a token implies that one of
+    those transitions fired with that value before.
 
     Attributes:
         type: Type of the value.
@@ -56,8 +57,9 @@ def inputs_of(t: Transition) -> tuple[Take | Read, ...]:
 def carrier(t: Transition, put: Put | None) -> str | None:
     """The variable of the input token whose ghost goes to a token that a transition puts.
 
-    The first taken or read variable that the token is built from, else the first one; for ``put=None``, the firing itself, the first one. Any rule
-    would be sound; this one keeps an approval with the data that it approved.
+    The first taken or read variable that the token is built from, else the first one; for ``put=None``, the
+    firing itself, the first one. Any rule would be sound; this one keeps an approval with the data that it
+    approved.
     """
     variables = [a.var for a in inputs_of(t) if a.var is not None]
     if put is not None and put.expr is not None:

@@ -1,7 +1,8 @@
 """A ranking argument for the propose/reject loop: an integer field that every retry raises and no retry raises beyond a bound.
 
-The rank of a token is (bound - field); it is a natural number wherever a retry fires, falls with every retry, and nothing else in the loop
-changes it (Floyd, "Assigning meanings to programs", 1967). Each obligation is one small query to the solver.
+The rank of a token is (bound - field); it is a natural number wherever a retry fires, falls with every retry,
+and nothing else in the loop changes it (Floyd, "Assigning meanings to programs", 1967). Each obligation is
+one small query to the solver.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def attempts_certificate(ctx: Context, contract: str, bound: int | None) -> Cert
     Args:
         ctx: The net.
         contract: Id of the contract.
-        bound: The declared number of attempts; with ``None``, nothing is proved unless there is no retry at all.
+        bound: The declared number of attempts; with ``None``, nothing is proved unless there is no retry at
+            all.
     """
     net = ctx.net
     loop = list(net.by_role(*_LOOP, contract=contract))

@@ -30,7 +30,9 @@ def readable_text(facts: Mapping[str, Sequence[str]]) -> dict[str, str]:
     out = {}
     for place, texts in facts.items():
         text = " and ".join(f"({t})" if " or " in t and len(texts) > 1 else t for t in texts)
-        text = text.replace("it.", "").replace(GHOST_SET, "approved").replace(GHOST_VALUE, "the approved value")
+        text = (
+            text.replace("it.", "").replace(GHOST_SET, "approved").replace(GHOST_VALUE, "the approved value")
+        )
         out[place] = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
     return out
 

@@ -24,8 +24,8 @@ def gap(ctx: Context, place: str, takers: Sequence[Transition]) -> Answer:
         takers: Transitions that take from it.
 
     Returns:
-        Proved where the guards cover every value of the place's type (or every value that gets there); refuted with a run to a token
-        that no guard lets go.
+        Proved where the guards cover every value of the place's type (or every value that gets there);
+        refuted with a run to a token that no guard lets go.
     """
     alone = [t for t in takers if len(t.takes) == 1 and t.takes[0].weight == 1 and not t.reads]
     conditions = [guard_over(t, place) for t in alone]
@@ -76,4 +76,3 @@ def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
     except Opaque:
         return True
     return bool(solver.check() != z3.unsat)
-

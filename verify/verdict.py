@@ -1,7 +1,8 @@
 """Verdicts: what the checker says of one property, with its evidence.
 
-``PROVED`` comes with a certificate that was re-checked, ``REFUTED`` with a trace that was replayed through the firing rule (or, where the fault is
-that nothing can happen, with a certificate of that), ``UNKNOWN`` with the reason and what was tried. ``UNKNOWN`` is never a pass.
+``PROVED`` comes with a certificate that was re-checked, ``REFUTED`` with a trace that was replayed through
+the firing rule (or, where the fault is that nothing can happen, with a certificate of that), ``UNKNOWN`` with
+the reason and what was tried. ``UNKNOWN`` is never a pass.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Certificate:
     """What a proof rests on, in a form that a small checker re-checks without the engine that found it.
 
     Attributes:
-        kind: Which re-check applies: ``facts``, ``linear``, ``graph``, ``ranking``, ``policy``, ``structure``.
+        kind: Which re-check applies: ``facts``, ``linear``, ``graph``, ``ranking``, ``policy``,
+            ``structure``.
         data: JSON-like data for that re-check.
     """
 
@@ -126,7 +128,8 @@ class Verdict:
         trace: A run that breaks the property.
         certificates: What the proof rests on.
         witness: Named values that show the point, such as the discount that slips through.
-        facts: Place name to what is known of every token there, in the expression language, where the proof found it.
+        facts: Place name to what is known of every token there, in the expression language, where the proof
+            found it.
         mend: How to mend the net, where the cause is recognized.
         vacuous: Why the property holds for want of anything to check; empty where it says something.
         seconds: How long it took.

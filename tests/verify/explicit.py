@@ -1,7 +1,8 @@
 """An independent checker for tests: every reachable marking of a net over finite types, and properties by their plain definitions.
 
-Nothing here is shared with ``provenet.verify``. A set of markings that was cut short still shows what can happen; what cannot happen, and
-what can always be reached, it shows only when ``complete``. Answers are ``True`` (holds), ``False`` (broken) or ``None`` (not known).
+Nothing here is shared with ``provenet.verify``. A set of markings that was cut short still shows what can
+happen; what cannot happen, and what can always be reached, it shows only when ``complete``. Answers are
+``True`` (holds), ``False`` (broken) or ``None`` (not known).
 """
 
 from __future__ import annotations

@@ -189,9 +189,7 @@ def first_token(net: Net, t: Transition) -> tuple[Expr, Type] | None:
     return None
 
 
-def searched(
-    property: str, title: str, ctx: Context, find: Finder, **words: str
-) -> Verdict:
+def searched(property: str, title: str, ctx: Context, find: Finder, **words: str) -> Verdict:
     """The verdict of a search."""
     return verdict(property, title, ctx.search(find), net=ctx.net, **words)
 

@@ -72,7 +72,11 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         return
     if all(unaided(ctx, graph).promising) and not any(p in net.resting for p in waits):
         yield proved(
-            "CTL-3", _WAY_OUT, "state graph, certain steps", graph_certificate(graph), subject=", ".join(waits)
+            "CTL-3",
+            _WAY_OUT,
+            "state graph, certain steps",
+            graph_certificate(graph),
+            subject=", ".join(waits),
         )
         return
     certainty = certainty_of(ctx, graph)
