@@ -45,7 +45,7 @@ from provenet.sdb.reject import REJECT
 from provenet.sdb.saga import SagaHandle
 
 Shape = Callable[..., Any] | str | None
-"""A lambda that builds a token or payload, the name of a variable to pass on, or ``None`` for the obvious one."""
+"""A lambda that builds a token or payload, a variable's name to pass on, or ``None`` for the obvious one."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""What stands behind a net's handler names: proposers, effects and opaque verifiers, and the agent that binds them.
+"""What stands behind a net's handler names.
+
+Proposers, effects and opaque verifiers, and the agent that binds them.
 
 A net is data; an ``Agent`` is a net together with the code that its names stand for. The engine calls
 handlers only through the protocols here, never inside a transaction.
@@ -86,7 +88,10 @@ class ProposalFault(ProvenetError):
 
 
 class EffectRefused(ProvenetError):
-    """An effect failed for good; trying again will not help. Any other exception of an effect is tried again."""
+    """An effect failed for good.
+
+    Trying again will not help. Any other exception of an effect is tried again.
+    """
 
     code = "SD301"
 
@@ -108,7 +113,7 @@ EffectFunction: TypeAlias = Callable[[Request], Any] | Callable[[Request], Await
 """Performs an effect and returns its receipt; a repeated ``request.key`` must be one logical effect."""
 
 VerifierFunction: TypeAlias = Callable[[Any, Any], bool | Reject | None]
-"""``(proposal, inputs)`` to ``True`` or ``None`` for a pass, ``False`` or a ``Reject`` for a refusal; deterministic."""
+"""Deterministic: ``(proposal, inputs)`` to ``True`` or ``None`` (passes), ``False`` or a ``Reject`` (refused)."""
 
 
 @dataclass(frozen=True, slots=True)

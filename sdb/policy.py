@@ -1,4 +1,4 @@
-"""Policies: deterministic verifiers written as expressions, so that the runtime and the prover read the same thing."""
+"""Policies: deterministic verifiers written as expressions, read alike by the runtime and the prover."""
 
 from __future__ import annotations
 

@@ -120,7 +120,10 @@ class SagaHandle:
         outcome: Any,
         when: Callable[..., Any] | None = None,
     ) -> Transition:
-        """End the scope well: what was committed stays, its undo tokens are dropped. Arguments as for ``abort``."""
+        """End the scope well: what was committed stays, its undo tokens are dropped.
+
+        Arguments as for ``abort``.
+        """
         return self._end(net, name, Role.ROUTE, self.completing, takes, outcome, when, Auto())
 
     def kill(self, net: NetBuilder, name: str, *, outcome: Any) -> Transition:
@@ -128,7 +131,9 @@ class SagaHandle:
         return self._end(net, name, Role.KILL, self.aborting, {}, outcome, None, Signal(KILL_SIGNAL))
 
     def void_place(self, net: NetBuilder) -> PlaceRef:
-        """The place of the numbers of steps that need no undoing: their effect failed, or has no compensation.
+        """The place of the numbers of steps that need no undoing.
+
+        Their effect failed, or has no compensation.
 
         It comes, with the transitions that pass such steps over, when a step first asks for it: a scope of
         steps that all leave undo tokens would have dead transitions otherwise.

@@ -173,7 +173,10 @@ class Masks:
         return [ANY] if not kept else list(_domain(self.net.place(place).type, frozenset(kept)))
 
     def without_outside(self, place: str, path: Path) -> bool:
-        """Whether a field is computed from constants alone: no proposal, event or case input flows into it."""
+        """Whether a field is computed from constants alone.
+
+        No proposal, event or case input flows into it.
+        """
         alone = Masks(self.net, [(place, path)])
         return not alone.fresh and not any(e.place in alone.places for e in self.net.entries)
 
@@ -246,7 +249,10 @@ def _within_records(of: Type, path: Path) -> Path:
 
 
 def control_fields(net: Net) -> list[tuple[str, Path]]:
-    """The fields that guards read and that are computed from constants alone: counters, flags and steps of the control flow."""
+    """The fields that guards read and that are computed from constants alone.
+
+    Counters, flags and steps of the control flow.
+    """
     everything = Masks(net, ())
     found = []
     for t in net.transitions:
@@ -263,7 +269,10 @@ def control_fields(net: Net) -> list[tuple[str, Path]]:
 
 
 def small_fields(net: Net, transition: Transition) -> list[tuple[str, Path]]:
-    """The fields of few values that a transition's guard reads: what to keep when the abstraction was too coarse there."""
+    """The fields of few values that a transition's guard reads.
+
+    What to keep when the abstraction was too coarse there.
+    """
     if transition.guard is None:
         return []
     return [
@@ -318,7 +327,10 @@ def _project(value: Any, of: Type, kept: Paths) -> Any:
 
 
 def _domain(of: Type, kept: Paths) -> Iterator[Any]:
-    """All partial values of a type that differ in what is kept; a kept part with too many values is forgotten after all."""
+    """All partial values of a type that differ in what is kept.
+
+    A kept part with too many values is forgotten after all.
+    """
     if () in kept or not isinstance(of, RecordType):
         yield from (_values(of) if () in kept and small(of) else [ANY])
         return

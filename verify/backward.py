@@ -52,7 +52,7 @@ _FALSE = Const(False, BOOL)
 
 @dataclass(slots=True)
 class PlaceFacts:
-    """For each place, conditions over ``it`` (its token) and the ghost on the token, all of which hold of every token there."""
+    """For each place, conditions over ``it`` and the ghost that it carries, which hold of every token there."""
 
     places: dict[str, list[Expr]] = field(default_factory=dict)
 
@@ -151,7 +151,10 @@ class _Rules:
         self._solvers: dict[tuple[str, bool], tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]] = {}
 
     def before(self, t: Transition, put: Put, fact: Expr) -> tuple[str | None, Expr]:
-        """What must hold when a transition fires for a fact to hold of the token that it puts; and whose ghost it speaks of."""
+        """What must hold when a transition fires for a fact to hold of the token that it puts.
+
+        And whose ghost it speaks of.
+        """
         token: Expr = Const((), self.net.place(put.place).type) if put.expr is None else put.expr
         by: dict[str, Expr] = {IT: token}
         primary = carrier(t, put)
@@ -198,7 +201,7 @@ class _Rules:
         primary: str | None = None,
         requires: bool = True,
     ) -> bool:
-        """Whether a condition follows from a transition's guard and promises, and from facts about its inputs."""
+        """Whether a condition follows from a transition's guard and promises, and facts about its inputs."""
         wanted = simplify(wanted, self.net.scope(t) | self.ghost_scope())
         if wanted in (_TRUE, _FALSE):
             return wanted == _TRUE

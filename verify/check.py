@@ -78,7 +78,8 @@ def _verify(
         verdicts += [_evidenced(v, net) for v in found]
     if progress is not None:
         progress("", len(asked), len(asked))
-    ctx.memo.clear()  # what is shared points back at the context: without this, only the cycle collector frees the graph
+    # What is shared points back at the context: without this, only the cycle collector frees the graph
+    ctx.memo.clear()
     versions = {"provenet": __version__, "z3-solver": z3.get_version_string()}
     return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
 
@@ -89,7 +90,10 @@ prove = verify
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile: nothing here makes cycles, and walking the live state graph costs a tenth of the time."""
+    """No cyclic garbage collection meanwhile.
+
+    Nothing here makes cycles, and walking the live state graph costs a tenth of the time.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -129,7 +133,10 @@ def _selected(net: Net, wanted: str) -> list[Requirement]:
 
 
 def _evidenced(v: Verdict, net: Net) -> Verdict:
-    """The verdict, or UNKNOWN where its evidence does not hold: no proof without a certificate, no refutation that does not replay."""
+    """The verdict, or UNKNOWN where its evidence does not hold.
+
+    No proof without a certificate, no refutation that does not replay.
+    """
     if v.status is Status.PROVED and not v.certificates:
         return replace(v, status=Status.UNKNOWN, reason="the proof left no certificate; please report this")
     if v.status is Status.REFUTED:

@@ -1,4 +1,6 @@
-"""What the checks of one net share: its firing rule, its encoding, its state graph; and the two ways to answer a question.
+"""What the checks of one net share: its firing rule, its encoding, its state graph.
+
+And the two ways to answer a question.
 
 ``never_fires`` asks about data: can this transition fire with such values? ``search`` asks about control: is
 there a path that a monitor objects to? Both prove on an abstraction and refute with a trace that replays;
@@ -311,7 +313,10 @@ class Context:
 
 
 def last_step(condition: Expr, ghost: Ghost | None) -> Extra:
-    """Asks that a condition holds at the last firing of a run; a ghost means: some earlier firing had set it to this value."""
+    """Asks that a condition holds at the last firing of a run.
+
+    A ghost means: some earlier firing had set it to this value.
+    """
 
     def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
         last = run.steps[-1]

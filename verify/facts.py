@@ -177,7 +177,7 @@ class HornSystem:
         z3.BoolRef,
         tuple[z3.ExprRef, ...],
     ]:
-        """Symbolic values of a transition's variables, its inputs' predicates, its condition, and the ghost that it hands on."""
+        """Symbolic values of a transition's variables, its inputs' predicates, its condition, and its ghosts."""
         enc, net = self.encoding, self.net
         env: dict[str, SymValue] = {}
         inputs = []
@@ -204,7 +204,8 @@ class HornSystem:
                 try:
                     body.append(enc.encode_bool(condition, env, scope))
                 except Opaque:
-                    continue  # a guard that the prover cannot look into is taken to be true: weaker, never wrong
+                    # A guard that the prover cannot look into is taken to be true: weaker, never wrong
+                    continue
         return env, tuple(inputs), _all(body), ghosts
 
     def _promise(self, value: SymValue, of: Type, kept: set[Path]) -> list[z3.BoolRef]:

@@ -73,7 +73,7 @@ class Graph:
     _firings: dict[str, list[tuple[int, Edge]]] | None = None
 
     def firings(self, transition: str) -> list[tuple[int, Edge]]:
-        """The first few states, in the order found, in which a transition fires, with one of its edges there."""
+        """The first few states in which a transition fires, with one of its edges there."""
         if self._firings is None:
             self._firings = {}
             for state, edges in enumerate(self.edges):
@@ -93,7 +93,7 @@ class Graph:
         return edges[::-1]
 
     def detour(self, path: Sequence[Edge], avoided: frozenset[str]) -> list[Edge] | None:
-        """A shortest path that ends as another one does (same state, same last firing) and avoids some transitions before that."""
+        """A shortest path to the end of another one (state and last firing) that avoids some transitions."""
         if not path:
             return None
         *before, last = path
@@ -260,7 +260,10 @@ class Space:
 
 
 class _Step:
-    """One transition, compiled for partial values; it knows no space, so that spaces are freed without the cycle collector."""
+    """One transition, compiled for partial values.
+
+    It knows no space, so that spaces are freed without the cycle collector.
+    """
 
     def __init__(self, space: Space, t: Transition) -> None:
         net = space.net

@@ -1,4 +1,4 @@
-"""Refuting by slicing: follow the one token that breaks the promise back to where it came from, then let the rest of the net catch up.
+"""Refuting by slicing: follow the token that breaks a promise back; then let the rest of the net catch up.
 
 Spacer is slow to refute (10 s for 50 chained contracts); a broken promise is usually the story of one token.
 So a question is first traced backwards along single tokens: which transition put it, from which token, under
@@ -75,7 +75,7 @@ class Storyteller:
         """Whether the last telling ended because there was nothing more to tell."""
 
     def stories(self, question: Question, ghost: Ghost | None, *, most: int = 600) -> Iterator[Story]:
-        """Stories after which a question's transition can fire with its condition true, as far as one token tells.
+        """Stories after which a question's transition can fire, its condition true, as far as one token tells.
 
         Args:
             question: The question.
@@ -110,7 +110,10 @@ class Storyteller:
         self.exhausted = not queue
 
     def _distances(self) -> dict[str, int]:
-        """Fewest firings from the start of a case to each place, by single tokens: what is left to tell, at least (A*)."""
+        """Fewest firings from the start of a case to each place, by single tokens.
+
+        What is left to tell, at least (A*).
+        """
         passes: dict[str, set[str]] = {}
         for place, producers in self._producers.items():
             for t, put in producers:
@@ -179,7 +182,7 @@ class Storyteller:
     def _source(
         self, t: Transition, put: Put, matters: frozenset[Path]
     ) -> tuple[str | None, frozenset[Path]]:
-        """The input token that most of what matters of a put token comes from, and what of that token matters."""
+        """The input token that most of what matters of a put token comes from, and what matters of it."""
         wanted: dict[str, set[Path]] = {}
         inputs = {a.var for a in inputs_of(t)}
         if put.expr is not None:

@@ -55,7 +55,7 @@ class LinearInvariant:
 
 
 def at_most(net: Net, minus: Collection[str], plus: Collection[str]) -> LinearInvariant | None:
-    """An invariant that shows: in every run, the ``minus`` transitions fire no more often than the ``plus`` ones.
+    """An invariant that shows: the ``minus`` transitions never fire more often than the ``plus`` ones.
 
     Args:
         net: The net.
@@ -94,7 +94,7 @@ def effects(net: Net) -> dict[str, dict[str, int]]:
 
 
 def _along_the_way(net: Net, minus: Collection[str], plus: Collection[str]) -> LinearInvariant:
-    """A guess: weight 1 on the places of the way back from the ``minus`` transitions to the ``plus`` ones, by first arcs."""
+    """A guess: weight 1 on the places between the ``minus`` and the ``plus`` transitions, by first arcs."""
     weights: dict[str, int] = {}
     stack = [t.takes[0].place for t in net.transitions if t.name in minus and t.takes]
     while stack:

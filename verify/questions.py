@@ -1,4 +1,4 @@
-"""Questions about data: what must never happen when a transition fires, and the ghosts that history leaves on tokens."""
+"""Questions about data: what must never happen at a firing, and the ghosts that history leaves on tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A ranking argument for the propose/reject loop: an integer field that every retry raises and no retry raises beyond a bound.
+"""A ranking argument for the propose/reject loop.
+
+An integer field that every retry raises and no retry raises beyond a bound.
 
 The rank of a token is (bound - field); it is a natural number wherever a retry fires, falls with every retry,
 and nothing else in the loop changes it (Floyd, "Assigning meanings to programs", 1967). Each obligation is
@@ -24,7 +26,9 @@ _LOOP = (Role.PROPOSE, Role.FAULT, Role.REJECT, Role.RETRY)
 
 
 def attempts_certificate(ctx: Context, contract: str, bound: int | None) -> Certificate | None:
-    """A certificate that one begin of a contract leads to at most ``bound`` proposals; ``None`` where there is none.
+    """A certificate that one begin of a contract leads to at most ``bound`` proposals.
+
+    ``None`` where there is none.
 
     Args:
         ctx: The net.
@@ -49,7 +53,10 @@ def attempts_certificate(ctx: Context, contract: str, bound: int | None) -> Cert
 
 
 def ranks(ctx: Context, contract: str, field: str, bound: int) -> bool:
-    """Whether the field counts attempts: at least 1 at the begin, kept by the loop, raised by each retry, to the bound at most."""
+    """Whether the field counts attempts.
+
+    At least 1 at the begin, kept by the loop, raised by each retry, to the bound at most.
+    """
     net = ctx.net
     places = _area(net, contract)
     return all(_starts(ctx, t, field, places) for t in net.by_role(Role.BEGIN, contract=contract)) and all(
@@ -63,7 +70,7 @@ def _area(net: Net, contract: str) -> set[str]:
 
 
 def _one_lap(net: Net, contract: str, loop: list[Transition], places: set[str]) -> bool:
-    """Whether a begin puts one token into the loop, nothing else does, and between two retries it is asked at most once."""
+    """Whether only a begin puts a token into the loop, one, and each lap of it asks at most once."""
 
     def put(t: Transition) -> int:
         return sum(p.weight for p in t.puts if p.place in places)

@@ -61,7 +61,8 @@ def _show(e: z3.ExprRef, *, negated: bool) -> str:
     if z3.is_true(e) or z3.is_false(e):
         return "true" if z3.is_true(e) is not negated else "false"
     if kind == z3.Z3_OP_EQ and z3.is_bool(children[0]):
-        return f"({_show(children[0], negated=False)} {'!=' if negated else '=='} {_show(children[1], negated=False)})"
+        one, two = (_show(c, negated=False) for c in children)
+        return f"({one} {'!=' if negated else '=='} {two})"
     if kind in _COMPARE:
         return _comparison(e, kind, negated)
     text = _term(e)

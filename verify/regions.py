@@ -66,7 +66,10 @@ def guard_over(t: Transition, place: str) -> Expr | None:
 
 
 def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
-    """Whether some value of a place's type meets a condition over ``it``; ``True`` where that is not known."""
+    """Whether some value of a place's type meets a condition over ``it``.
+
+    ``True`` where that is not known.
+    """
     enc, of = ctx.encoding, ctx.net.place(place).type
     try:
         it: SymValue = enc.fresh("it", of)

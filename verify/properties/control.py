@@ -28,7 +28,10 @@ _WAY_OUT = "every wait for a person or the outside has a way out"
 
 
 def approved(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """CTL-1: commits of contracts declared irreversible; ``exempt`` names contracts whose policy stands in for the person."""
+    """CTL-1: commits of contracts declared irreversible.
+
+    ``exempt`` names contracts whose policy stands in for the person.
+    """
     net = ctx.net
     exempt = requirement.arg("exempt", ())
     chosen = [c for c in net.contracts if c.irreversible and c.id not in exempt]
@@ -56,7 +59,7 @@ def approved(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
 
 def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """CTL-3: from every reachable marking with a token waiting, that place can be left without the person or the outside."""
+    """CTL-3: wherever a token waits, its place can be left without the person or the outside."""
     net = ctx.net
     waits = list(
         dict.fromkeys(
@@ -148,14 +151,17 @@ def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
 
 
 def committed(net: Net, t: Transition) -> tuple[Expr, Type] | None:
-    """What a commit commits, with its type: what its effect is given, else the proposal, else the first token that it takes."""
+    """What a commit commits, with its type.
+
+    What its effect is given, else the proposal, else the first token that it takes.
+    """
     if isinstance(t.trigger, Perform) and t.trigger.payload is not None:
         return t.trigger.payload, declared_type(net, t, t.trigger.payload)
     return carried(net, t, "proposal") or first_token(net, t)
 
 
 def declared_type(net: Net, t: Transition, expr: Expr) -> Type:
-    """The type of an expression over a transition's variables, with its declared bounds where it is a variable or a field."""
+    """The type of an expression over a transition's variables; of variables and fields with their bounds."""
     path: list[str] = []
     at = expr
     while isinstance(at, Get):
@@ -179,7 +185,7 @@ def _left(graph: Graph, place: str) -> list[bool]:
 
 
 def _hopeless(graph: Graph, net: Net, left: list[bool]) -> list[int]:
-    """States from which not even the abstraction has a path, without the outside, to a state where nothing waits."""
+    """States from which not even the abstraction leads, without the outside, to one where nothing waits."""
     if not graph.complete:
         return []
     back: list[list[int]] = [[] for _ in graph.states]

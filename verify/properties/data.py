@@ -1,4 +1,4 @@
-"""DATA-1, 2, 3: guards leave no gap and do not overlap, policies say something, commits get what they rely on."""
+"""DATA-1, 2, 3: guards leave no gap or overlap, policies say something, commits get what they rely on."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from provenet.verify.verdict import Certificate, Status, Verdict
 _CHOICES = "guards of a choice are exhaustive and disjoint"
 _POLICIES = "policies are neither unsatisfiable nor vacuous"
 _MOST_WAYS = 64
+_GUARDS = {"gap": "no guard", "overlap": "more than one guard"}
 _IMPLIED = "each commit's precondition is implied by what was verified"
 
 
@@ -45,7 +46,7 @@ def choices(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
                     answer,
                     net=ctx.net,
                     subject=names,
-                    broken=f"{'no guard' if kind == 'gap' else 'more than one guard'} of the choice between {names} holds",
+                    broken=f"{_GUARDS[kind]} of the choice between {names} holds",
                     mend="let the last guard be the negation of the others"
                     if kind == "gap"
                     else "make the guards exclude each other",
@@ -114,7 +115,10 @@ def _clusters(net: Net) -> Iterator[list[Transition]]:
 
 
 def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str, Expr]]]:
-    """The ways in which a choice may fail; each as conditions by transition name, all of which must hold together."""
+    """The ways in which a choice may fail.
+
+    Each as conditions by transition name, all of which must hold together.
+    """
     place = cluster[0].takes[0].place
     waits = any(t not in cluster and any(a.place == place for a in t.takes) for t in net.transitions)
     if not waits:
@@ -130,7 +134,7 @@ _Slot: TypeAlias = tuple[str, str, int]
 
 
 def _slots(t: Transition) -> list[tuple[_Slot, str | None]]:
-    """The tokens that a transition needs, with their variables, in one order for all transitions of a cluster."""
+    """The tokens that a transition needs, with their variables, in one order for a whole cluster."""
     found: list[tuple[_Slot, str | None]] = []
     arcs: tuple[tuple[str, tuple[Take | Read, ...]], ...] = (("take", t.takes), ("read", t.reads))
     for kind, some in arcs:

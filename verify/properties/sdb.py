@@ -39,7 +39,7 @@ _ONCE = "at most one commit per accepted proposal"
 
 
 def verified(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """SDB-1: each commit comes after an accept of the same proposal, and what is committed meets the policy."""
+    """SDB-1: each commit comes after an accept of its proposal, and what is committed meets the policy."""
     net = ctx.net
     effects = [
         t
@@ -67,7 +67,7 @@ def verified(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
 
 def handled(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """SDB-2: a reject's token is consumed only by retry or give_up, never gets stuck, and is never reported as committed."""
+    """SDB-2: only retry or give_up take a reject; it never gets stuck and is never reported as committed."""
     net = ctx.net
     ids = [c for c in contracts(net) if roles(net, c, Role.REJECT, Role.FAULT)]
     if not ids:
@@ -217,7 +217,7 @@ def _rejects_handled(ctx: Context, contract: str) -> Verdict:
                         _HANDLED,
                         answer,
                         net=net,
-                        broken=f"{thief.name!r} takes the reject of {contract!r} and neither retries nor escalates",
+                        broken=f"{thief.name!r} takes the reject of {contract!r}, no retry nor escalation",
                         mend="let only retry and give_up take it",
                         **words,
                     )
@@ -244,7 +244,7 @@ def _rejects_handled(ctx: Context, contract: str) -> Verdict:
                     _HANDLED,
                     answer,
                     net=net,
-                    broken=f"{give_up.name!r} reports a rejected proposal of {contract!r} exactly as a committed one",
+                    broken=f"{give_up.name!r} reports a rejected proposal of {contract!r} as a committed one",
                     mend="send it elsewhere, or let its token say that it was rejected",
                     **words,
                 )
@@ -334,7 +334,10 @@ def _after(ctx: Context, first: str, then: str) -> Answer:
 
 
 def _count(minus: Sequence[str], plus: Sequence[str]):  # type: ignore[no-untyped-def]
-    """An observer that counts ``plus`` firings and takes ``minus`` firings off, up to a few: it may lose some of the former."""
+    """An observer that counts ``plus`` firings and takes ``minus`` firings off, up to a few.
+
+    It may lose some of the former.
+    """
 
     def step(n: int, edge: Edge) -> int:
         if edge.transition in minus:
