@@ -1,4 +1,4 @@
-"""The typed reject signal: unlike success in its structure, kept for ever, told to the proposer on a retry."""
+"""The typed reject signal: unlike success in its form, kept for ever, told to the proposer on a retry."""
 
 from __future__ import annotations
 

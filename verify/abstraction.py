@@ -65,7 +65,7 @@ def compile_partial(expr: Expr, scope: Mapping[str, Type]) -> Partial:
     """A function from environments of partial values to the expression's value, or ``ANY``."""
     match expr:
         case Const(value, _):
-            return lambda env: value
+            return lambda _: value
         case Var(name):
             return lambda env: env[name]
         case Get(of, field):

@@ -41,7 +41,7 @@ from provenet.nets.expr.ast import (
 from provenet.nets.expr.evaluate import evaluate
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Net, Put, Transition
-from provenet.nets.schema import BOOL, OptionalType, Type, plainest
+from provenet.nets.schema import BOOL, OptionalType, RecordType, Type, plainest
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier, inputs_of
 from provenet.verify.smt import Encoding, Opaque, SymValue
 
@@ -52,7 +52,7 @@ _FALSE = Const(False, BOOL)
 
 @dataclass(slots=True)
 class PlaceFacts:
-    """For each place, conditions over ``it`` and the ghost that it carries, which hold of every token there."""
+    """For each place, conditions over ``it`` and its ghost, which hold of every token there."""
 
     places: dict[str, list[Expr]] = field(default_factory=dict)
 
@@ -287,9 +287,8 @@ def simplify(expr: Expr, scope: Mapping[str, Type]) -> Expr:
         case Get(Build(of, built), name):
             index = of.index(name)
             return expr if index is None else built[index]
-        case Get(Const(value, of), name) if hasattr(of, "index") and of.index(name) is not None:
-            index = of.index(name)
-            return Const(value[index], of.fields[index].type)
+        case Get(Const(value, RecordType() as of), name) if (at := of.index(name)) is not None:
+            return Const(value[at], of.fields[at].type)
         case Get(If(condition, then, otherwise), name):
             return simplify(If(condition, Get(then, name), Get(otherwise, name)), scope)
         case Build(of, built) if (

@@ -175,9 +175,9 @@ class HornSystem:
         dict[str, SymValue],
         tuple[tuple[str, tuple[z3.ExprRef, ...]], ...],
         z3.BoolRef,
-        tuple[z3.ExprRef, ...],
+        dict[str | None, tuple[z3.ExprRef, ...]],
     ]:
-        """Symbolic values of a transition's variables, its inputs' predicates, its condition, and its ghosts."""
+        """Symbolic values of a transition's variables, its inputs' predicates, its condition, its ghosts."""
         enc, net = self.encoding, self.net
         env: dict[str, SymValue] = {}
         inputs = []
@@ -273,10 +273,9 @@ def solve(system: HornSystem, *, timeout_ms: int) -> Facts | None:
     for clause in system.clauses:
         premises = [relations[p](*given) for p, given in clause.inputs]
         head = bad() if clause.head is None else relations[clause.head[0]](*clause.head[1])
-        arguments = [a for _, given in clause.inputs for a in given] + list(
-            clause.head[1] if clause.head else ()
-        )
-        for var in _constants((*arguments, clause.body)):
+        given_all = [a for _, given in clause.inputs for a in given]
+        given_all += clause.head[1] if clause.head else ()
+        for var in _constants((*given_all, clause.body)):
             if var.get_id() not in declared:
                 declared.add(var.get_id())
                 fp.declare_var(var)

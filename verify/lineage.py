@@ -75,7 +75,7 @@ class Storyteller:
         """Whether the last telling ended because there was nothing more to tell."""
 
     def stories(self, question: Question, ghost: Ghost | None, *, most: int = 600) -> Iterator[Story]:
-        """Stories after which a question's transition can fire, its condition true, as far as one token tells.
+        """Stories after which a question's transition can fire, its condition true, as one token tells them.
 
         Args:
             question: The question.

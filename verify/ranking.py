@@ -120,7 +120,7 @@ def _fields(net: Net, places: set[str]) -> list[str]:
 
 def _starts(ctx: Context, t: Transition, field: str, places: set[str]) -> bool:
     return all(
-        _valid(ctx, t, lambda built, taken: built >= 1, field, place, places)
+        _valid(ctx, t, lambda built, _: built >= 1, field, place, places)
         for place in places & {p.place for p in t.puts}
     )
 

@@ -121,9 +121,8 @@ def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str
     """
     place = cluster[0].takes[0].place
     waits = any(t not in cluster and any(a.place == place for a in t.takes) for t in net.transitions)
-    if not waits:
-        if all(t.guard is not None for t in cluster):
-            yield "gap", {t.name: Not(t.guard) for t in cluster if t.guard is not None}
+    if not waits and all(t.guard is not None for t in cluster):
+        yield "gap", {t.name: Not(t.guard) for t in cluster if t.guard is not None}
     for a, b in combinations(cluster, 2):
         both = {t.name: t.guard for t in (a, b) if t.guard is not None}
         yield "overlap", both
