@@ -258,7 +258,7 @@ class _Expansion:
         self._give_up(rejected, Not(again))
 
     def _passthrough(self, verified: PlaceRef, rejected: PlaceRef, rules: tuple[Rule, ...]) -> None:
-        """accept and reject straight on the input; there is nobody to ask again."""
+        """Accept and reject straight on the input; there is nobody to ask again."""
         gathered = self._gathered()
         names = {"proposal": gathered, "inputs": gathered}
         policy = self._policy(rules, None, names)
@@ -295,7 +295,11 @@ class _Expansion:
             "signal": _path("r.signal"),
             **self._input_names("r.inputs"),
         }
-        types = {"proposal": OptionalType(self.proposal), "attempt": INT, "signal": REJECT}
+        types: dict[str, Type] = {
+            "proposal": OptionalType(self.proposal),
+            "attempt": INT,
+            "signal": REJECT,
+        }
         self._transition(
             "give_up",
             Role.GIVE_UP,
@@ -309,10 +313,10 @@ class _Expansion:
         source = verified
         saga = c.saga if self.numbered else None
         if self.external:
-            extra = {"seq": INT} if saga else {}
+            extra: dict[str, Type] = {"seq": INT} if saga else {}
             committing = self._place("committing", self._carrying(proposal=self.proposal, **extra), keep=True)
             takes = {"v": verified}
-            puts = {
+            puts: dict[PlaceRef, Any] = {
                 committing: self._record(
                     committing, inputs="v.inputs", proposal="v.proposal", seq=_next("s.depth")
                 )

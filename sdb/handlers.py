@@ -113,7 +113,7 @@ EffectFunction: TypeAlias = Callable[[Request], Any] | Callable[[Request], Await
 """Performs an effect and returns its receipt; a repeated ``request.key`` must be one logical effect."""
 
 VerifierFunction: TypeAlias = Callable[[Any, Any], bool | Reject | None]
-"""Deterministic: ``(proposal, inputs)`` to ``True`` or ``None`` (passes), ``False`` or a ``Reject`` (refused)."""
+"""Deterministic: ``(proposal, inputs)`` to ``True`` or ``None`` (passes), ``False`` or a ``Reject``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def _show(e: z3.ExprRef, *, negated: bool) -> str:
     if kind == z3.Z3_OP_EQ and z3.is_bool(children[0]):
         one, two = (_show(c, negated=False) for c in children)
         return f"({one} {'!=' if negated else '=='} {two})"
-    if kind in _COMPARE:
+    if kind is not None and kind in _COMPARE:
         return _comparison(e, kind, negated)
     text = _term(e)
     return f"not {text}" if negated else text

@@ -18,7 +18,7 @@ from provenet.nets.expr.ast import Expr
 from provenet.nets.expr.evaluate import evaluate
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import Marking, initial_marking
-from provenet.nets.net import Auto, Choice, Explain, Net, Perform, Role, Signal, Transition
+from provenet.nets.net import Auto, Choice, Explain, Net, Perform, Read, Role, Signal, Take, Transition
 from provenet.nets.schema import (
     BoolType,
     EnumType,
@@ -437,8 +437,9 @@ def _slots(t: Transition) -> list[tuple[tuple[str, str, int], str | None]]:
     """Arcs, one slot a token, as (kind, place, how manieth of them) with their variables."""
     out = []
     met: Counter[tuple[str, str]] = Counter()
-    for kind, arcs in (("take", t.takes), ("read", t.reads)):
-        for a in sorted(arcs, key=lambda a: (a.place, a.weight)):  # type: ignore[type-var]
+    both: tuple[tuple[str, tuple[Take | Read, ...]], ...] = (("take", t.takes), ("read", t.reads))
+    for kind, arcs in both:
+        for a in sorted(arcs, key=lambda a: (a.place, a.weight)):
             for _ in range(a.weight):
                 out.append(((kind, a.place, met[kind, a.place]), a.var))
                 met[kind, a.place] += 1
