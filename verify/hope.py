@@ -1,8 +1,9 @@
 """What can always be reached: option to complete, absence of deadlock, ways out of waits.
 
-The state graph over-approximates, so a path in it is no promise. A promise is made of *certain* steps (a modal transition system's "must" transitions,
-Larsen & Thomsen, LICS 1988): a firing whose guard is known to hold; or a set of firings of which, whatever the data, at least one is
-enabled, all of them promising. Values from outside are chosen kindly (a run exists), values of tokens unkindly (for every token).
+The state graph over-approximates, so a path in it is no promise. A promise is made of *certain* steps (a
+modal transition system's "must" transitions, Larsen & Thomsen, LICS 1988): a firing whose guard is known to
+hold; or a set of firings of which, whatever the data, at least one is enabled, all of them promising. Values
+from outside are chosen kindly (a run exists), values of tokens unkindly (for every token).
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class Certainty:
         """Whether some usable firing is certain to be possible in a state and can be made to lead to a good one."""
         moves = self.moves[state]
         return any(self._reaches(f, good, usable) for f in moves.certain) or any(
-            all(self._reaches(f, good, usable) for f in cluster) and self._covers(tuple(e for e, _ in cluster))
+            all(self._reaches(f, good, usable) for f in cluster)
+            and self._covers(tuple(e for e, _ in cluster))
             for cluster in moves.clusters
         )
 
@@ -120,8 +122,11 @@ class Certainty:
                 slots = [(a.place, a.var) for a in t.takes for _ in range(a.weight)]
                 slots += [(a.place, a.var) for a in t.reads for _ in range(a.weight)]
                 env: dict[str, SymValue] = {}
-                # Tokens are told apart by their slot: two tokens of one number may differ in what was forgotten.
-                for slot, ((place, var), number) in enumerate(zip(slots, inputs_of(edge), strict=True)):
+                # Tokens are told apart by their slot: two tokens of one number may differ in what was
+                # forgotten.
+                for slot, ((place, var), number) in enumerate(
+                    zip(slots, (*edge.takes, *edge.reads), strict=True)
+                ):
                     if var is None:
                         continue
                     of = ctx.net.place(place).type

@@ -1,8 +1,9 @@
 """From an abstract path to a run: solve for the data, then replay through the firing rule.
 
-A path of the state graph fixes which transitions fire and which tokens they take. Executing it symbolically (King, "Symbolic execution and program
-testing", CACM 1976) gives one formula over the case's input and the values from outside; a model of it is the data of a run. What comes out is
-replayed through the firing rule: a trace that does not replay is never reported.
+A path of the state graph fixes which transitions fire and which tokens they take. Executing it symbolically
+(King, "Symbolic execution and program testing", CACM 1976) gives one formula over the case's input and the
+values from outside; a model of it is the data of a run. What comes out is replayed through the firing rule: a
+trace that does not replay is never reported.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Realizer:
             slots = [(a.place, a.var, True) for a in t.takes for _ in range(a.weight)]
             slots += [(a.place, a.var, False) for a in t.reads for _ in range(a.weight)]
             used: set[int] = set()
-            for (place, var, consumed), number in zip(slots, inputs_of(edge), strict=True):
+            for (place, var, consumed), number in zip(slots, (*edge.takes, *edge.reads), strict=True):
                 tokens = run.tokens.get(place, [])
                 at = next(
                     (k for k in tokens if k.number in (number, _INPUT) and k.identity not in used), None
@@ -247,6 +248,7 @@ def _solver(timeout_ms: int) -> z3.Solver:
 
 def choices_of_tokens(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[tuple[SymToken, ...]]:
     """The ways to fill slots (place and variable, one for each token) with the tokens at the end of a run, no token twice."""
+
     def extend(at: int, used: tuple[SymToken, ...]) -> Iterator[tuple[SymToken, ...]]:
         if at == len(slots):
             yield used

@@ -186,7 +186,12 @@ class Explicit:
             return False
         defensive = {Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL}
         fired = {s.transition for steps in self.steps for s in steps}
-        return all(t.name in fired or t.role in defensive for t in self.net.transitions)
+        scopes = {s.id for s in self.net.sagas}
+        bookkeeping = {Role.UNWIND, Role.DISCHARGE}  # of a scope itself: passing over steps that need no undoing
+        return all(
+            t.name in fired or t.role in defensive or (t.role in bookkeeping and t.contract in scopes)
+            for t in self.net.transitions
+        )
 
     def state_2(self, k: int | None = None) -> bool | None:
         if k is not None:

@@ -1,7 +1,7 @@
 """SAGA-1, 2, 3: what was committed is undone when the scope aborts, in reverse order, and nothing else is.
 
-An observer rides along the state graph with the steps that have begun to commit and are not yet undone or dropped, in the order in which
-their commits began.
+An observer rides along the state graph with the steps that have begun to commit and are not yet undone or
+dropped, in the order in which their commits began.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from provenet.nets.net import Net, Requirement, Role, SagaInfo
 from provenet.verify.context import Candidate, Context, Open, Proved, monitor
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import certainty_of, promise
+from provenet.verify.hope import certainty_of, promise, unaided
 from provenet.verify.properties.common import Property, vacuous, verdict
 from provenet.verify.verdict import Verdict
 
@@ -26,7 +26,8 @@ class Observed:
     """What the observer knows.
 
     Attributes:
-        steps: (contract, committed) of the steps that owe a compensation, in the order in which their commits began.
+        steps: (contract, committed) of the steps that owe a compensation, in the order in which their commits
+            began.
         broken: The property that the last firing has broken; empty for none.
     """
 
@@ -74,9 +75,7 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
             continue
         observe = Observer(net, saga, owing)
 
-        def find(
-            graph: Graph, observe: Observer = observe, saga: SagaInfo = saga
-        ) -> Iterator[Candidate]:
+        def find(graph: Graph, observe: Observer = observe, saga: SagaInfo = saga) -> Iterator[Candidate]:
             if not _never_broken(ctx, graph, observe):
                 yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id)
             if id == "SAGA-1":
@@ -162,6 +161,8 @@ def _owing(net: Net, saga: SagaInfo) -> frozenset[str]:
 def _surely_ends(ctx: Context, saga: SagaInfo) -> bool:
     """Whether an aborting scope can always come to its end: a path of the graph is no promise, certain steps are."""
     graph = ctx.graph()
+    if _leaves_by_its_end(ctx.net, saga) and graph.complete and all(unaided(ctx, graph).promising):
+        return True
     certainty = certainty_of(ctx, graph)
     anywhere = [True] * len(graph.states)
     ends = frozenset(t.name for t in ctx.net.by_role(Role.ABORTED, contract=saga.id))
@@ -171,6 +172,28 @@ def _surely_ends(ctx: Context, saga: SagaInfo) -> bool:
         kept[s] = certainty.can(s, anywhere, ends)
     hope = promise(certainty, kept)
     return graph.complete and all(hope.promising[s] for s in aborting)
+
+
+def _leaves_by_its_end(net: Net, saga: SagaInfo) -> bool:
+    """Whether the token of an aborting scope, unwinding or not, can go nowhere but through the end of the abort.
+
+    Then a case that surely ends surely ends its abort.
+    """
+    scope = {saga.aborting} | {
+        p.place
+        for t in net.by_role(Role.UNWIND)
+        if any(a.place == saga.aborting for a in t.takes)
+        for p in t.puts
+    }
+    if scope & ({place for final in net.finals for place, _ in final} | set(net.resting)):
+        return False
+    for t in net.transitions:
+        if t.role is Role.ABORTED and t.contract == saga.id:
+            continue
+        taken = sum(a.weight for a in t.takes if a.place in scope)
+        if scope & set(t.resets) or taken > sum(p.weight for p in t.puts if p.place in scope):
+            return False
+    return True
 
 
 def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Candidate]:

@@ -1,8 +1,9 @@
 """STATE-1, 2, 3: soundness, boundedness, absence of deadlock.
 
-Soundness is van der Aalst's ("The application of Petri nets to workflow management", 1998), for nets with data, several final markings and resting
-places: from every reachable marking a final one can be reached (option to complete), a marking that covers a final one is final (proper
-completion), and every transition fires in some run.
+Soundness is van der Aalst's ("The application of Petri nets to workflow management", 1998), for nets with
+data, several final markings and resting places: from every reachable marking a final one can be reached
+(option to complete), a marking that covers a final one is final (proper completion), and every transition
+fires in some run.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         if not all(hope.promising):
             yield _incomplete(ctx, graph, hope, finals)
             return
-    fired, never, unknown = fire_everything(ctx, graph)
+    coverage = fire_everything(ctx, graph)
     # A reject that can never be needed is a verifier that double-checks, not a mistake of the flow.
     # So is a scope that could pass over a step on a way on which no such step is ever met.
     scopes = {s.id for s in net.sagas}
     spare = {t.name for t in net.by_role(*_DEFENSIVE)}
     spare |= {t.name for t in net.by_role(Role.UNWIND, Role.DISCHARGE) if t.contract in scopes}
-    dead = [name for name in never if name not in spare]
+    dead = [name for name in coverage.dead if name not in spare]
     if dead:
         yield Verdict(
             "STATE-1",
@@ -88,14 +89,13 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             mend="remove the dead transition, or mend the guard or arc that keeps it from firing",
         )
         return
-    if unknown:
-        yield verdict(
-            "STATE-1", _SOUND, Open(f"no run was found that fires {', '.join(map(repr, unknown))}"), net=net
-        )
+    if coverage.unknown:
+        missing = ", ".join(map(repr, coverage.unknown))
+        yield verdict("STATE-1", _SOUND, Open(f"no run was found that fires {missing}"), net=net)
         return
-    reason = f"{len(graph.states):,} abstract states; transitions seen firing in {fired} replayed runs"
-    if never:
-        reason += f"; proved never to be needed: {', '.join(never)}"
+    reason = f"{len(graph.states):,} abstract states; every transition fires, by certain steps and {coverage.runs} replayed runs"
+    if coverage.dead:
+        reason += f"; proved never to be needed: {', '.join(coverage.dead)}"
     yield proved("STATE-1", _SOUND, "state graph, certain steps", graph_certificate(graph), reason=reason)
 
 
