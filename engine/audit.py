@@ -32,7 +32,7 @@ from provenet.engine.views import Reader
 from provenet.nets.errors import ExprError, FiringError, ProvenetError
 from provenet.nets.formats.canonical import content_hash, loads
 from provenet.nets.marking import Marking, initial_marking, is_final
-from provenet.nets.net import After, Choice, Explain, Perform
+from provenet.nets.net import After, Choice, Explain, OnFailure, Perform, Role
 from provenet.nets.schema import Value, from_json, microseconds
 from provenet.sdb.handlers import Agent
 
@@ -265,7 +265,9 @@ class _CaseAudit:
         self.effects = {
             (token, transition): tuple(rest)
             for token, transition, *rest in self.auditor.rows(
-                "SELECT token, transition, state, receipt, tries FROM provenet_effect WHERE case_no = ?", no
+                "SELECT token, transition, state, receipt, key, payload_hash FROM provenet_effect"
+                " WHERE case_no = ?",
+                no,
             )
         }
         self.tasks = {
@@ -289,6 +291,8 @@ class _CaseAudit:
                 return
         if not events:
             self.problem(0, "its log is empty")
+        if whole and events and (self.row[5], self.row[10]) != (case.next_token, case.killed):
+            self.problem(case.seq, "the case's row differs from what the log leads to")
         if (version, head) != (case.seq, case.head) and whole:
             self.problem(
                 case.seq,
@@ -356,6 +360,8 @@ class _CaseAudit:
         types = dict(step.fresh)
         binding |= {var: from_json(value, types[var], var) for var, value in said.get("bring", {}).items()}
         self.reasons(case, step, binding, said, at=at, seq=seq)
+        if step.transition.role is Role.KILL:
+            case.killed = 1
         took = set(said["took"])
         self.committed.update((token, transition) for token in took)
         case.fire(
@@ -382,13 +388,25 @@ class _CaseAudit:
         anchor = said["took"][0] if said["took"] else 0
         match step.transition.trigger:
             case Perform(external=True):
-                state, receipt, *_ = self.effects.get((anchor, step.name), ("missing", None))
+                state, receipt, key, payload = self.effects.get(
+                    (anchor, step.name), ("missing", None, "", "")
+                )
                 if state != "performed":
                     self.problem(seq, f"{step.name} committed, but its effect is {state}")
                 elif step.fresh and receipt is not None:
                     brought = encoder(step.fresh[0][1])(binding[step.fresh[0][0]])
                     if json.loads(receipt) != json.loads(brought):
                         self.problem(seq, f"{step.name} committed with another receipt than its effect gave")
+                if state != "missing" and key != said.get("note", {}).get("key"):
+                    self.problem(seq, f"{step.name} committed under another key than its effect has")
+                if state != "missing" and payload != self.payload(case, step, binding):
+                    self.problem(
+                        seq, f"the effect of {step.name} was given something else than its token holds"
+                    )
+            case OnFailure(of=failed):
+                state, *_ = self.effects.get((anchor, failed), ("failed",))
+                if state != "failed":
+                    self.problem(seq, f"{step.name} fired, but the effect of {failed} is {state}")
             case After() if step.due is not None:
                 delay = step.due(binding)
                 due = (
@@ -413,6 +431,12 @@ class _CaseAudit:
                 why = case.program.explain(step, binding)
                 if why is None or why.value() != binding[step.fresh[0][0]]:
                     self.problem(seq, f"{step.name} gives another reason than the policy does")
+
+    def payload(self, case: LiveCase, step: Step, binding: dict[str, Value]) -> str:
+        """The hash of what an effect is given."""
+        anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
+        value, of, *_ = case.program.payload(step, binding, anchor)
+        return text_hash(encoder(of)(value))
 
     def compare(self, case: LiveCase, status: str) -> None:
         rows = {

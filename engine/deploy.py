@@ -7,7 +7,7 @@ from collections import Counter
 from provenet.engine.errors import DeployRefused
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, dumps, loads
-from provenet.nets.net import Ask, Judge, Net, Perform
+from provenet.nets.net import Ask, Judge, Net, OnFailure, Perform
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
 
@@ -41,7 +41,7 @@ def gate(agent: Agent, report: Report) -> str:
         for v in report.unproved()
     ]
     reasons += uncovered(agent.net, report)
-    reasons += unbound(agent)
+    reasons += unbound(agent) + contended(agent.net)
     try:
         if content_hash(loads(dumps(agent.net))) != found:
             reasons.append("its file form reads back as another net, so it could not be resumed")
@@ -68,6 +68,28 @@ def uncovered(net: Net, report: Report) -> list[str]:
         if matching < (wanted[kind] if requirement.args else 1):
             missing.append(f"{requirement.name or kind} is required, and the report says nothing of it")
     return missing
+
+
+def contended(net: Net) -> list[str]:
+    """Effects in flight that something else could make the engine forget.
+
+    While an external effect runs, its token is the record of it: only its own commit, or its failure, may
+    take that token away.
+    """
+    reasons: list[str] = []
+    for t in net.transitions:
+        if not (isinstance(t.trigger, Perform) and t.trigger.external and t.takes):
+            continue
+        place = t.takes[0].place
+        for other in net.transitions:
+            mine = isinstance(other.trigger, OnFailure) and other.trigger.of == t.name
+            takes = any(a.place == place for a in other.takes) and (t.guard is None or other.guard is None)
+            if other is not t and not mine and (takes or place in other.resets):
+                reasons.append(
+                    f"{other.name!r} may take a token of {place!r} while effect {t.name!r} runs for it; "
+                    "let a transition of its own move the token to a place for the effect alone"
+                )
+    return reasons
 
 
 def unbound(agent: Agent) -> list[str]:

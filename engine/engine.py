@@ -109,6 +109,7 @@ class Engine:
         self._kills: dict[tuple[str, str], int] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._next_no = 1
+        self._deployed = 0
         self._known: dict[str, int] = {}
         self._store: Store
         self._workers: Workers
@@ -167,6 +168,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop work in flight, commit what is done, close the database; work resumes at the next opening."""
+        self._runner.closing = "yes"  # what ends now makes room for nothing new
         tasks = self._runner.running() + ([self._ticker] if self._ticker else [])
         self._ticker = None
         await cancel_and_wait([t for t in tasks if t is not asyncio.current_task()])
@@ -194,7 +196,9 @@ class Engine:
         found = gate(agent, report)
         unknown = found not in self._programs
         self._bind(agent, found)
-        row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._runner.now())
+        # The order of deployments tells the current version, and a virtual clock may stand still between two.
+        self._deployed = max(self._runner.now(), self._deployed + 1)
+        row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._deployed)
         self._store.put("provenet_net", found, row)
         self._store.flush()
         self._current[agent.net.name] = found
@@ -416,18 +420,25 @@ class Engine:
         """
         self._check()
         if scope == "case":
-            reached = [self._live(target)]
+            self._number(target)
+            stopped = self._runner.cases.get(target)
+            reached = [stopped if stopped is not None and stopped.status == "parked" else self._live(target)]
         else:
             reached = [
                 c
                 for c in tuple(self._runner.cases.values())
                 if scope == "all" or c.program.net.name == target
             ]
-            reached = [c for c in reached if c.status in LIVE]
             self._kills[scope, target] = self._runner.now()
         self._store.append("provenet_kill", (scope, target, who, reason, self._runner.now(), None))
         for case in reached:
+            self._store.flush_if_large()
+            parked = case.status == "parked"
+            if parked:
+                self._unpark(case)
             self._kill(case, who, reason)
+            if parked and case.status in LIVE:
+                self._runner.rearm(case, case.seq)
         await self._store.durable()
         return len(reached)
 
@@ -453,11 +464,10 @@ class Engine:
         live = self._runner.cases.get(case)
         if live is None or live.status != "parked":
             raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
-        expected = live.seq
-        live.log(self._store, "resume", "", self._runner.now(), "{}")
-        live.reason = None
-        self._runner.status(live, "running")
-        self._runner.rearm(live, expected)
+        self._unpark(live)
+        self._obey(live)
+        if live.status in LIVE:
+            self._runner.rearm(live, live.seq)
         await self._store.durable()
 
     # reading
@@ -501,9 +511,23 @@ class Engine:
         """Take up the unfinished cases of some net versions."""
         for case in load_cases(self._store, programs):
             self._runner.adopt(case)
+            self._obey(case)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
-        self._store.flush_if_large()
+            self._store.flush_if_large()
+
+    def _unpark(self, case: LiveCase) -> None:
+        expected = case.seq
+        case.log(self._store, "resume", "", self._runner.now(), "{}")
+        case.reason = None
+        self._runner.status(case, "running")
+        case.save(self._store, expected)
+
+    def _obey(self, case: LiveCase) -> None:
+        """Kill a case that the kill switch did not reach: its agent was missing, or a crash came between."""
+        pulled = (("all", "") in self._kills) or (("net", case.program.net.name) in self._kills)
+        if pulled and case.status in LIVE and not case.killed:
+            self._kill(case, "", "the kill switch was on")
 
     def _resume_clock(self) -> None:
         if isinstance(self.clock, VirtualClock):
@@ -513,9 +537,10 @@ class Engine:
 
     def _load_nets(self) -> None:
         given = {content_hash(a.net): a for a in self._agents}
-        for found, name, content in self._store.rows(
-            "SELECT hash, name, content FROM provenet_net ORDER BY deployed"
+        for found, name, content, deployed in self._store.rows(
+            "SELECT hash, name, content, deployed FROM provenet_net ORDER BY deployed"
         ):
+            self._deployed = deployed
             try:
                 sound = content_hash(loads(content)) == found
             except ProvenetError:

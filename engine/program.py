@@ -113,6 +113,11 @@ class Program:
             tuple(s.index for s in self.steps if isinstance(s.transition.trigger, After))
         )
         self.asks_people: dict[str, tuple[Step, ...]] = self._by_anchor(Choice)
+        self.decided: dict[str, tuple[str, ...]] = {}
+        for place, indices in self._watch(
+            tuple(s.index for steps in self.asks_people.values() for s in steps)
+        ).items():
+            self.decided[place] = tuple(dict.fromkeys(self.steps[i].anchor for i in indices))
         self.timers_of: dict[str, tuple[Step, ...]] = self._by_anchor(After)
         self.ending = frozenset(place for final in self.net.finals for place, _ in final)
         self.entries: dict[str, Compiled | None] = {

@@ -80,6 +80,8 @@ class Runner:
         self.firings = 0
         self.statuses: Counter[str] = Counter()
         self.crash: BaseException | None = None
+        self.closing: Literal["no", "yes"] = "no"
+        self._prompt = not isinstance(clock, VirtualClock)
         self._limits = limits
         self._states: Counter[str] = Counter()
         self._queues: dict[Kind, list[Job]] = {"ask": [], "perform": [], "person": []}
@@ -190,7 +192,8 @@ class Runner:
                 else:
                     self._rest(case)
         case.save(self.store, expected)
-        self.store.flush_if_large()
+        # Never here and now: what the caller still has to write belongs to the same commit.
+        self.store.flush_soon(unless_small="no" if self._prompt else "yes")
 
     def park(self, case: LiveCase, reason: str, transition: str = "") -> None:
         """Stop a case until somebody looks at it; its tokens stay where they are."""
@@ -221,12 +224,15 @@ class Runner:
 
     def next_due(self) -> int | None:
         """When the next timer or retry is due."""
+        while self._due and not self._awaited(self._due[0]):
+            heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
 
     def fire_due(self) -> None:
         """Fire every timer that is due, in the order of due time, case and token."""
         now = self.now()
         while self._due and self._due[0][0] <= now:
+            self.store.flush_if_large()
             due, no, token, index, job = heapq.heappop(self._due)
             if job is not None:
                 if job.state == "retrying":
@@ -237,6 +243,14 @@ class Runner:
                 continue
             fault_point("timer-due")
             self._ring(case, case.program.steps[index], token)
+
+    def _awaited(self, entry: tuple[int, int, int, int, Job | None]) -> bool:
+        """Whether anything happens when an entry is due: what was taken down leaves its entry behind."""
+        due, no, token, index, job = entry
+        if job is not None:
+            return job.state == "retrying"
+        case = self.numbers.get(no)
+        return case is not None and case.status in LIVE and case.timers.get((index, token)) == due
 
     def _ring(self, case: LiveCase, step: Step, token: int) -> None:
         binding = self.binding_for(case, step, token)
@@ -263,7 +277,8 @@ class Runner:
     def retry(self, job: Job, after: timedelta) -> None:
         """Run a job again later; meanwhile it holds no place in the queue."""
         self._become(job, "retrying")
-        heapq.heappush(self._due, (self.now() + microseconds(after), job.case.no, job.token, -1, job))
+        entry = (self.now() + microseconds(after), job.case.no, job.token, -1 - job.step.index, job)
+        heapq.heappush(self._due, entry)
         self.alarm.set()
 
     def drop(self, job: Job) -> None:
@@ -397,6 +412,8 @@ class Runner:
                 value = to_value(receipt, effect.receipt_type)
         except Exception as error:
             failure = case.program.on_failure.get(step.name)
+            if self.store.failure is not None:
+                raise self.store.failure from None
             if failure is None:
                 raise Breach(
                     f"effect {effect.name!r} failed: {error}", where=f"transition {step.name!r}"
@@ -436,20 +453,22 @@ class Runner:
         for index in sorted(timed):
             self._arm_timer(case, program.steps[index])
         jobs: list[Job] = []
-        for place in places:
-            tokens = case.ids.get(place, ())
-            if not tokens:
-                continue
-            for step in program.starts.get(place, ()):
-                for token in tokens:
-                    if (step.index, token) not in case.jobs:
-                        jobs += self._arm_work(case, step, token)
-            if place in program.asks_people:
-                for token in tokens:
+        asked: dict[str, None] = {}
+        try:
+            for place in places:
+                for step in program.starts.get(place, ()):
+                    for token in case.ids.get(place, ()):
+                        if (step.index, token) not in case.jobs:
+                            jobs += self._arm_work(case, step, token)
+                asked.update(dict.fromkeys(program.decided.get(place, ())))
+            for place in asked:
+                for token in tuple(case.ids.get(place, ())):
                     jobs += self._arm_tasks(case, place, token)
-        if jobs:
-            self.store.when_durable(lambda: self._enqueue_all(jobs))
-            self.check_quiet()
+        finally:
+            # Also where a later one cannot be set up: these count as work until they are over.
+            if jobs:
+                self.store.when_durable(lambda: self._enqueue_all(jobs))
+                self.check_quiet()
 
     def _arm_timer(self, case: LiveCase, step: Step) -> None:
         assert step.due is not None
@@ -495,8 +514,16 @@ class Runner:
         for step in case.program.asks_people[place]:
             assert isinstance(step.transition.trigger, Choice)
             trigger = step.transition.trigger
-            if (trigger.task, token) not in case.tasks and self.binding_for(case, step, token) is not None:
+            known = case.tasks.get((trigger.task, token))
+            if known is not None and trigger.choice in known.steps:
+                continue
+            if self.binding_for(case, step, token) is None:
+                continue
+            if known is None:
                 groups.setdefault(trigger.task, {})[trigger.choice] = step
+            else:
+                known.steps[trigger.choice] = step
+                self.record_task(case, known, "open")
         for task, steps in groups.items():
             first = next(iter(steps.values()))
             assert isinstance(first.transition.trigger, Choice)
@@ -641,9 +668,13 @@ class Runner:
         for at, job in tuple(case.jobs.items()):
             assert isinstance(job, Job)
             # An effect in flight is left to end: what it did must be known when somebody looks at the case.
-            if job.kind != "perform":
-                del case.jobs[at]
-                self.drop(job)
+            # One that has not begun, or waits for its next try, waits until the case is resumed.
+            if job.kind == "perform" and job.state == "running":
+                continue
+            if job.kind == "perform":
+                case.receipts[at] = job.tries, job.receipt
+            del case.jobs[at]
+            self.drop(job)
 
     def _enqueue_all(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -658,6 +689,8 @@ class Runner:
 
     def _pump(self, kind: Kind) -> None:
         queue = self._queues[kind]
+        if self.closing == "yes" or self.crash is not None:
+            return
         while self._busy[kind] < self._limits.get(kind, 1_000_000) and self._heads[kind] < len(queue):
             job = queue[self._heads[kind]]
             self._heads[kind] += 1
@@ -681,8 +714,7 @@ class Runner:
             if job.state == "running":
                 self._become(job, "over")
             job.task = None
-            if self.crash is None:
-                self._pump(job.kind)
+            self._pump(job.kind)
             self.check_quiet()
 
     def _become(self, job: Job, state: Any) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote as quote_url
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ from provenet.engine.errors import (
     StoreLocked,
     StoreVersion,
 )
-from provenet.engine.faults import FaultInjected, fault_point
+from provenet.engine.faults import fault_point
 from provenet.engine.lock import ProcessLock
 from provenet.engine.tables import SCHEMA_VERSION, TABLES
 from provenet.nets.schema import Value
@@ -172,6 +172,7 @@ class Store:
 
     def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
         """Change a case's row if it still has the expected version; the write fails otherwise."""
+        self._rows += 1
         first = self._known_cases.get(no)
         self._known_cases[no] = (*row, no, expected if first is None else first[-1])
 
@@ -193,9 +194,14 @@ class Store:
         self._schedule()
 
     def flush_if_large(self) -> None:
-        """Commit if many rows wait."""
+        """Commit if many rows wait; between two operations only, never in the midst of one."""
         if self._rows >= _FLUSH_ROWS:
             self.flush()
+
+    def flush_soon(self, *, unless_small: Literal["no", "yes"]) -> None:
+        """Commit when the operation that is going on has returned to the event loop."""
+        if unless_small == "no" or self._rows >= _FLUSH_ROWS:
+            self._schedule()
 
     def begin(self) -> None:
         """Open the transaction, for an effect that joins it."""
@@ -217,6 +223,10 @@ class Store:
         finally:
             self.connection.set_authorizer(None)
             _transaction.reset(token)
+            if not self.connection.in_transaction:
+                # SQLite ends the whole transaction by itself where, say, the disk is full: what other effects
+                # wrote in it is gone, so nothing of it may be committed.
+                raise self._fail(translate(sqlite3.OperationalError("database or disk is full"), self.path))
             if undo:
                 self.connection.execute("ROLLBACK TO provenet_effect")
             self.connection.execute("RELEASE provenet_effect")
@@ -234,7 +244,7 @@ class Store:
         if self._rows or self._open:
             try:
                 self._write()
-            except (sqlite3.Error, StoreError, FaultInjected) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, half of the rows are written
                 raise self._fail(error) from None
         waiters, self._waiters = self._waiters, []
         calls, self._calls = self._calls, []
@@ -278,8 +288,11 @@ class Store:
 
     def _flush_soon(self) -> None:
         if self._scheduled and self.failure is None:
-            with suppress(StoreError, FaultInjected):  # everybody who waits has been told
+            try:
                 self.flush()
+            except Exception:
+                if self.failure is None:  # else everybody who waits has been told
+                    raise
 
     def _write(self) -> None:
         execute, many = self.connection.execute, self.connection.executemany

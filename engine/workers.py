@@ -126,9 +126,10 @@ class Workers:
         request = runner.request(case, step, job.binding, job.key, anchor=_anchor(job), tries=job.tries)
         why: Reject
         spent: Proposal | None = None
+        answer: Any = None
         try:
             proposer = case.program.proposer(step)
-            answer: Any = await self._clock.limit(proposer.propose(request), trigger.timeout)
+            answer = await self._clock.limit(_own(proposer.propose(request)), trigger.timeout)
             fault_point("after-answer")
             if isinstance(answer, Proposal):
                 self._answered(job, answer)
@@ -140,6 +141,7 @@ class Workers:
             why, spent = error.reject, error.spent
         except TypeMismatch as error:
             why = Reject(rule="schema", field=error.field, expected=error.expected, got=error.got)
+            spent = answer if isinstance(answer, Proposal) else None
         except TimeoutError:
             why = Reject(rule="timeout", expected=f"an answer within {trigger.timeout}", got="none")
         except Exception as error:  # noqa: BLE001  a proposer may raise anything; none of it may stop the case
@@ -221,7 +223,7 @@ class Workers:
         job.tries += 1
         request = runner.request(case, step, job.binding, job.key, anchor=_anchor(job), tries=job.tries)
         try:
-            receipt = await self._clock.limit(self._call(effect.run, request), trigger.timeout)
+            receipt = await self._clock.limit(_own(self._call(effect.run, request)), trigger.timeout)
         except (asyncio.CancelledError, FaultInjected):
             raise
         except EffectRefused as error:
@@ -325,6 +327,11 @@ class Workers:
         if not spent:
             if external:
                 runner.record_effect(job, "intended", reason=why.got)
+            if case.status == "parked":
+                # The next try is for whoever resumes the case to allow.
+                runner.finished(job)
+                case.receipts[job.step.index, job.token] = job.tries, None
+                return
             runner.retry(job, self._backoff(job.tries))
             return
         runner.finished(job)
@@ -349,6 +356,17 @@ class Workers:
     def _backoff(self, tries: int) -> timedelta:
         base = min(timedelta(seconds=0.2 * 2 ** min(tries, 20)), LONGEST_BACKOFF)
         return base * (0.75 + 0.5 * self._jitter.random())
+
+
+async def _own(work: Awaitable[Any]) -> Any:
+    """What a handler returns; one that cancels itself has failed, and was not stopped by the engine."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("the handler was cancelled from within") from None
 
 
 def _anchor(job: Job) -> Any:

@@ -105,7 +105,11 @@ def agents(draw: st.DrawFn) -> tuple[Agent, World]:
                         name, brings={"answer": int}, trigger=Ask(net.handle("guess", Guess())), **parts
                     )
                 case "perform":
+                    # An effect has a place for itself alone: the gate refuses it otherwise.
                     trigger = Perform(net.handle("e", effect), None, tries=effect.tries)
+                    committing = net.place(f"committing{i}", int)
+                    net.route(f"{name} intent", takes=takes, puts={committing: "x"})
+                    takes = parts["takes"] = {"x": committing}
                     net.transition(name, brings={"receipt": int}, trigger=trigger, **parts)
                     if other % 2:
                         net.transition(
