@@ -14,7 +14,7 @@ from provenet.nets.models import Token
 from provenet.nets.net import Net
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
-from provenet.sdb.policy import within
+from provenet.sdb.policy import Policy, within
 from provenet.verify.check import verify
 from provenet.verify.requirements import never
 from provenet.verify.verdict import Report, Status
@@ -49,7 +49,7 @@ def chain(length: int, *, broken: bool = False) -> Net:
                 gives=there,
                 propose=Model() if i == 0 else None,
                 returns=Offer if i == 0 else None,
-                verify=within(Offer, lambda o, most=most: o.discount <= most, name=f"policy {i}"),
+                verify=limit(most, f"policy {i}"),
                 commit=Effect("sell", print, payload=Offer) if i == length - 1 else None,
                 otherwise=refused,
                 escalate="inputs",
@@ -58,6 +58,10 @@ def chain(length: int, *, broken: bool = False) -> Net:
         here = there
     net.require(never(effect="sell", of=Offer, where=lambda payload: payload.discount > 30))
     return net.build()
+
+
+def limit(most: int, name: str) -> Policy:
+    return within(Offer, lambda o: o.discount <= most, name=name)
 
 
 def told(report: Report) -> str:
@@ -69,7 +73,9 @@ def timed(label: str, net: Net, only: list[str] | None = None, timeout: float = 
     began = time.perf_counter()
     report = verify(net, only=only, timeout=timeout)
     seconds = time.perf_counter() - began
-    print(f"{label:28} {len(net.places):6} {len(net.transitions):6} {seconds:9.3f}  {told(report)}", flush=True)
+    print(
+        f"{label:28} {len(net.places):6} {len(net.transitions):6} {seconds:9.3f}  {told(report)}", flush=True
+    )
 
 
 def main() -> None:
