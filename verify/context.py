@@ -288,8 +288,10 @@ class Context:
             # before.
             return Open("what a firing requires is broken only by markings just before it")
 
+        told_out: set[str] = set()
+
         def find(graph: Graph) -> Iterator[Candidate]:
-            told_out = set()
+            told_out.clear()
             for question in wanted.values():
                 teller = Storyteller(net, self.encoding)
                 told = 0
@@ -307,6 +309,9 @@ class Context:
                         yield Candidate([*graph.path(state), edge], last_step(question.condition, ghost))
 
         answer = context.search(find, candidates=candidates)
+        if isinstance(answer, Proved) and told_out:
+            # Stories only spare the search for a trace: that there is none to tell is no proof.
+            return Open(f"no story of one token leads to {', '.join(map(repr, sorted(told_out)))}")
         if isinstance(answer, Proved) and net is not self.net:
             return Open("the state graph shows it, but no certificate speaks of the net itself")
         return answer

@@ -71,6 +71,7 @@ class Storyteller:
         self._entries = {e.place: e for e in net.entries}
         self._initial = dict(net.initial)
         self._count = 0
+        self._cut = False
         self.exhausted = False
         """Whether the last telling ended because there was nothing more to tell."""
 
@@ -86,7 +87,7 @@ class Storyteller:
         t = self.net.transition(question.transition)
         was_set = z3.Bool("story.set")
         was_value = None if ghost is None else enc.fresh("story.value", ghost.type)
-        self.exhausted = False
+        self.exhausted = self._cut = False
         first = self._asked(t, question, ghost, was_set, was_value)
         if first is None:
             self.exhausted = carrier(t, None) is not None
@@ -100,6 +101,7 @@ class Storyteller:
             if start is not None:
                 yield start
             if len(here.steps) >= _LONGEST:
+                self._cut = True
                 continue
             for producer, put in self._producers.get(here.place, ()):
                 most -= 1
@@ -107,7 +109,7 @@ class Storyteller:
                 if before is not None and before.place in distance:
                     ticket += 1
                     heappush(queue, (len(before.steps) + distance[before.place], ticket, before))
-        self.exhausted = not queue
+        self.exhausted = not queue and not self._cut
 
     def _distances(self) -> dict[str, int]:
         """Fewest firings from the start of a case to each place, by single tokens.
@@ -160,6 +162,7 @@ class Storyteller:
     ) -> _Partial | None:
         """The story with one more firing before it; ``None`` where that cannot be."""
         if sum(name == t.name for _, name, _ in here.steps) >= _MOST_VISITS:
+            self._cut = True
             return None
         enc = self.encoding
         env, scope, conditions = self._firing(t)
