@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from contextlib import suppress
+from collections import Counter
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
@@ -24,13 +23,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
-def reference(cases: int) -> list[tuple[str, str, str]]:
-    """The effects of an undisturbed run."""
+def reference(cases: int) -> tuple[list[tuple[str, str, str]], int]:
+    """The effects of an undisturbed run, and how long its logs are together."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "expected.db")
-        asyncio.run(run(":memory:", ledger, cases))
+        asyncio.run(run(f"{folder}/cases.db", ledger, cases))
         assert ledger.calls() == len(ledger.effects())
-        return ledger.effects()
+        return ledger.effects(), logged(Path(folder) / "cases.db")
+
+
+def logged(database: Path) -> int:
+    """How many log entries are durable."""
+    if not database.exists():
+        return 0
+    with closing(sqlite3.connect(database)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'provenet_event'").fetchone():
+            return 0
+        return int(db.execute("SELECT COUNT(*) FROM provenet_event").fetchone()[0])
 
 
 class Workers:
@@ -47,19 +56,19 @@ class Workers:
 
     def run(
         self, database: Path, ledger: Path, cases: int, *, fault: str = "-", kill_after: float | None = None
-    ) -> int:
-        """Run one process to its end, or kill it after some seconds; its exit code."""
+    ) -> str:
+        """Run one process to its end, or to its own end at a fault point, or kill it after some seconds.
+
+        Returns:
+            ``done``, ``fault`` or ``time``.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{database} {ledger} {cases} {fault}\n")
+        self._process.stdin.write(f"{database} {ledger} {cases} {fault} {kill_after or 1e9}\n")
         self._process.stdin.flush()
-        child = int(self._process.stdout.readline())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            # Where it has ended meanwhile it is not reaped yet, or its id is not used again that soon.
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        return int(self._process.stdout.readline())
+        said = self._process.stdout.readline().strip()
+        assert said in {"done", "fault", "time"}, said
+        return said
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -69,34 +78,40 @@ class Workers:
         assert self._process.wait(30) == 0
 
 
-def kill_often(tmp_path: Path, *, cases: int, kills: int, seed: int, longest: float) -> None:
-    """Kill at fault points and at random times; when a run ends by itself, take a fresh database."""
-    expected = reference(cases)
+def kill_often(tmp_path: Path, *, cases: int, kills: int, seed: int) -> Counter[str]:
+    """Kill one run of so many cases again and again, at fault points and at random times.
+
+    The kills are spread over the whole run: where the log is further than its share, they come quickly.
+
+    Returns:
+        How often the processes ended how.
+    """
+    expected, entries = reference(cases)
     rng = random.Random(seed)
     workers = Workers(tmp_path / "scratch.db")
-    killed, rounds = 0, 0
-    while killed < kills:
-        rounds += 1
-        database, ledger = tmp_path / f"cases{rounds}.db", tmp_path / f"ledger{rounds}.db"
-        Ledger(ledger)
-        code = -signal.SIGKILL
-        while code == -signal.SIGKILL:
-            at_point = rng.random() < 0.6
-            if killed >= kills:
-                code = workers.run(database, ledger, cases)
-            elif at_point:
-                fault = f"{rng.choice(PASSED)}:kill:{rng.randint(1, cases)}"
-                code = workers.run(database, ledger, cases, fault=fault)
-            else:
-                code = workers.run(database, ledger, cases, kill_after=rng.uniform(0.0, longest))
-            killed += code == -signal.SIGKILL
-        assert code == 0
-        # The outside has seen every effect exactly once, whatever was repeated.
-        assert Ledger(ledger).effects() == expected
-        assert Reader(database).counts() == {"done": cases}
-        result = audit(database)
-        assert result.clean, [str(p) for p in result.problems[:5]]
+    database, ledger = tmp_path / "cases.db", tmp_path / "ledger.db"
+    Ledger(ledger)
+    ended: Counter[str] = Counter()
+    while (killed := ended["fault"] + ended["time"]) < kills and not ended["done"]:
+        ahead = logged(database) * kills > killed * entries
+        if rng.random() < 0.6:
+            fault = f"{rng.choice(PASSED)}:kill:{1 if ahead else rng.randint(1, 12)}"
+            how = workers.run(database, ledger, cases, fault=fault, kill_after=0.3 if ahead else 1.0)
+        else:
+            how = workers.run(database, ledger, cases, kill_after=rng.uniform(0.0, 0.1 if ahead else 0.6))
+        ended[how] += 1
+        if killed % 25 == 24:
+            # Also in the middle, each log leads to the marking beside it.
+            assert (result := audit(database)).clean, [str(p) for p in result.problems[:5]]
+    if not ended["done"]:
+        assert workers.run(database, ledger, cases) == "done"
     workers.close()
+    # The outside has seen every effect exactly once, whatever was repeated.
+    assert Ledger(ledger).effects() == expected
+    assert Reader(database).counts() == {"done": cases}
+    result = audit(database)
+    assert result.clean, [str(p) for p in result.problems[:5]]
+    return ended
 
 
 PASSED = [p for p in faults.POINTS if p != "signal"]
@@ -107,21 +122,23 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="kills processes the 
 
 @posix
 def test_twenty_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    kill_often(tmp_path, cases=20, kills=20, seed=1, longest=0.5)
+    kill_often(tmp_path, cases=20, kills=20, seed=1)
 
 
 @posix
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_two_hundred_kills_of_a_run_of_two_hundred_cases(tmp_path: Path) -> None:
-    kill_often(tmp_path, cases=200, kills=200, seed=2, longest=2.0)
+    ended = kill_often(tmp_path, cases=200, kills=200, seed=2)
+    print(f"processes ended by: {dict(ended)}")
+    assert ended["fault"] + ended["time"] == 200
 
 
 @pytest.mark.parametrize("point", faults.POINTS)
 @pytest.mark.parametrize("nth", [1, 6])
 def test_a_failure_at_every_point_is_survived(tmp_path: Path, point: str, nth: int) -> None:
     cases = 8
-    expected = reference(cases)
+    expected, _ = reference(cases)
     database, ledger = str(tmp_path / "cases.db"), Ledger(tmp_path / "ledger.db")
     faults.plan(f"{point}:raise:{nth}")
     try:

@@ -198,10 +198,10 @@ async def test_the_last_deployed_version_is_current_also_where_time_stood_still(
 
         return built(make)
 
-    versions = [version(d) for d in (1, 2, 3, 4, 5)]
+    versions = [version(d) for d in (1, 2, 3)]
+    versions.append(versions[0])
     async with opened(versions, tmp_path / "x.db") as engine:
-        for agent in versions:
-            last = deploy(engine, agent)
+        last = [deploy(engine, agent) for agent in versions][-1]
     async with opened(versions, tmp_path / "x.db") as engine:
         await engine.start_cases("small", many(1))
         assert engine.read.case("c0").case.net_hash == last
