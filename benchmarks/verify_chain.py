@@ -1,4 +1,6 @@
-"""Proof time against size: chained contracts, each of which relies on what the one before it verified; and the renewal net.
+"""Proof time against size: chained contracts, each of which relies on what the one before it verified.
+
+And the renewal net.
 
 Run it with ``python benchmarks/verify_chain.py [LENGTH ...]``.
 """
@@ -35,7 +37,7 @@ class Model:
 
 
 def chain(length: int, *, broken: bool = False) -> Net:
-    """Contracts in a row: the first one's proposer is a model, each next one passes the offer on under its own policy."""
+    """Contracts in a row: a model proposes to the first, the others pass the offer on by their policies."""
     net = NetBuilder(f"chain of {length}")
     here = net.entry("start", Offer)
     refused = net.final("refused", Offer)

@@ -265,7 +265,7 @@ class Context:
                 return quick
             solution = solve(system, timeout_ms=self.remaining_ms())
         elif hint is not None and hint.kind == "horn":
-            solution = parse_facts(system, hint.data["facts"])
+            solution = parse_facts(system, _facts_in(hint))
         if solution is not None and broken_clause(system, solution, timeout_ms=self.remaining_ms()) is None:
             return Proved(
                 Certificate("horn", {**asked, "facts": solution.to_json()}),
@@ -304,9 +304,9 @@ class Context:
                     told_out.add(question.transition)
             for state, edges in enumerate(graph.edges):
                 for edge, _ in edges:
-                    question = wanted.get(edge.transition)
-                    if question is not None and edge.transition not in told_out:
-                        yield Candidate([*graph.path(state), edge], last_step(question.condition, ghost))
+                    asked = wanted.get(edge.transition)
+                    if asked is not None and edge.transition not in told_out:
+                        yield Candidate([*graph.path(state), edge], last_step(asked.condition, ghost))
 
         answer = context.search(find, candidates=candidates)
         if isinstance(answer, Proved) and told_out:
@@ -398,7 +398,7 @@ def _parsed(hint: Certificate | None, net: Net, ghost: Ghost | None) -> PlaceFac
     if hint is None or hint.kind != "facts":
         return None
     places = {}
-    for place, texts in hint.data["facts"].items():
+    for place, texts in _facts_in(hint).items():
         if not net.has_place(place):
             return None
         scope: dict[str, Type] = {IT: net.place(place).type}
@@ -411,6 +411,12 @@ def _parsed(hint: Certificate | None, net: Net, ghost: Ghost | None) -> PlaceFac
         except ProvenetError:
             return None
     return PlaceFacts(places)
+
+
+def _facts_in(hint: Certificate) -> Mapping[str, Any]:
+    """What a certificate says of places; nothing where it is malformed."""
+    found = hint.data.get("facts")
+    return found if isinstance(found, Mapping) else {}
 
 
 def graph_certificate(graph: Graph) -> Certificate:

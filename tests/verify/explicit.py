@@ -1,4 +1,6 @@
-"""An independent checker for tests: every reachable marking of a net over finite types, and properties by their plain definitions.
+"""An independent checker for tests.
+
+Every reachable marking of a net over finite types, and properties by their plain definitions.
 
 Nothing here is shared with ``provenet.verify``. A set of markings that was cut short still shows what can
 happen; what cannot happen, and what can always be reached, it shows only when ``complete``. Answers are
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -36,7 +39,10 @@ Binding = Mapping[str, Value]
 
 
 def all_values(of: Type) -> list[Value]:
-    """Every value of a finite type; of strings and unbounded integers only the plainest, which the nets under test do not look at."""
+    """Every value of a finite type.
+
+    Of strings and unbounded integers only the plainest, which the nets under test do not look at.
+    """
     match of:
         case UnitType():
             return [()]
@@ -187,7 +193,8 @@ class Explicit:
         defensive = {Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL}
         fired = {s.transition for steps in self.steps for s in steps}
         scopes = {s.id for s in self.net.sagas}
-        bookkeeping = {Role.UNWIND, Role.DISCHARGE}  # of a scope itself: passing over steps that need no undoing
+        # Of a scope itself: passing over steps that need no undoing
+        bookkeeping = {Role.UNWIND, Role.DISCHARGE}
         return all(
             t.name in fired or t.role in defensive or (t.role in bookkeeping and t.contract in scopes)
             for t in self.net.transitions
@@ -289,7 +296,7 @@ class Explicit:
         return self.holds_unless(any(s.transition == name for steps in self.steps for s in steps))
 
     def never(self, name: str, where: Expr) -> bool | None:
-        """Whether a transition never fires with a condition over ``payload``, the first token that it takes."""
+        """Whether it never fires with a condition over ``payload``, the first token that it takes."""
         t = self.net.transition(name)
         var = next(a.var for a in t.takes if a.var is not None)
         of = self.net.place(next(a.place for a in t.takes if a.var is not None)).type
@@ -325,7 +332,7 @@ class Explicit:
     # contracts
 
     def sdb_1(self, contract: str) -> bool | None:
-        """Whether each commit has a proposal that an accept of the contract has accepted before, and that meets the policy."""
+        """Whether each commit has a proposal that the contract accepted before and that meets its policy."""
         info = next((c for c in self.net.contracts if c.id == contract), None)
         rules = () if info is None else info.rules
 
@@ -345,7 +352,10 @@ class Explicit:
         return self.observed(frozenset(), step, lambda s: s == "bad")
 
     def sdb_4(self, contract: str) -> bool | None:
-        """Whether the proposer is asked at most ``attempts`` times after a begin; not known from a second begin on."""
+        """Whether the proposer is asked at most ``attempts`` times after a begin.
+
+        Not known from a second begin on.
+        """
         most = next((c.attempts for c in self.net.contracts if c.id == contract), None)
         if most is None:
             return None
@@ -404,7 +414,7 @@ class Explicit:
             return (tuple(steps), broken) if len(steps) < 8 else None
 
         found = {
-            kind: self.observed(((), ""), step, lambda s, kind=kind: s[1] == kind)
+            kind: self.observed(((), ""), step, partial(_broke, kind))
             for kind in ("SAGA-1", "SAGA-2", "SAGA-3")
         }
         if self.complete:
@@ -436,6 +446,10 @@ def well_typed(net: Net, marking: Marking) -> bool:
         for token in tokens:
             check(token, net.place(place).type)
     return True
+
+
+def _broke(kind: str, state: Any) -> bool:
+    return bool(state[1] == kind)
 
 
 def _slots(t: Transition) -> list[tuple[tuple[str, str, int], str | None]]:

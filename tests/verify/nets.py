@@ -112,3 +112,22 @@ def trip(*, requirements: tuple[Requirement | str, ...] = ()) -> Net:
     scope.abort(net, "stop", takes={"o": failed}, outcome="o")
     net.require(*requirements)
     return net.build()
+
+
+def chain(length: int, *, most: int) -> Net:
+    """Contracts in a row that pass an offer on; the last one sells it.
+
+    Args:
+        length: How many.
+        most: Most discount that each of them lets pass.
+    """
+    net = NetBuilder("chain")
+    limit = within(Offer, lambda o: o.discount <= most, name="cap")
+    here, refused = net.entry("start", Offer), net.final("refused", Offer)
+    for i in range(length):
+        last = i == length - 1
+        there = net.final("end", Offer) if last else net.place(f"after {i}", Offer)
+        sell = Effect("sell", nothing, payload=Offer) if last else None
+        net.add(Contract(f"c{i}", takes=here, gives=there, verify=limit, commit=sell, otherwise=refused))
+        here = there
+    return net.build()

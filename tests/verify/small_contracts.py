@@ -1,4 +1,4 @@
-"""Hypothesis strategies for small nets of contracts, people and saga scopes, and for what may be wrong with them."""
+"""Hypothesis strategies for small nets of contracts, people and saga scopes, with faults put in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis.strategies import DrawFn
 from provenet.nets.build import NetBuilder
 from provenet.nets.check import check_net
 from provenet.nets.expr.ast import Build, Const, Expr, Not, Var
-from provenet.nets.net import Auto, Net, Put, Requirement, Role, Take, Transition
+from provenet.nets.net import Auto, Net, Put, Role, Take, Transition
 from provenet.nets.schema import BOOL, INT, Field, IntType, RecordType
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
@@ -23,8 +23,8 @@ from provenet.sdb.saga import Saga
 OFFER = RecordType("Offer", (Field("n", IntType(0, 2)), Field("vip", BOOL)))
 WEEK = timedelta(days=7)
 
-CATALOGUE = ("SDB-1", "SDB-4", "SDB-5", "SAGA-1", "SAGA-2", "SAGA-3", "STATE-1", "STATE-2", "STATE-3")
-CATALOGUE += ("CTL-3", "DATA-1", "DATA-3")
+SDB, SAGA = ("SDB-1", "SDB-4", "SDB-5"), ("SAGA-1", "SAGA-2", "SAGA-3")
+CATALOGUE = (*SDB, *SAGA, "STATE-1", "STATE-2", "STATE-3", "CTL-3", "DATA-1", "DATA-3")
 
 
 class Model:
@@ -36,7 +36,10 @@ class Model:
 
 @st.composite
 def contract_nets(draw: DrawFn) -> Net:
-    """One or two contracts, perhaps a person between them, perhaps a saga scope around them; with up to two faults."""
+    """One or two contracts, perhaps a person between them, perhaps a saga scope around them.
+
+    With up to two faults.
+    """
     net = NetBuilder("contracts")
     start = net.entry("start", OFFER)
     middle = net.place("middle", OFFER)
@@ -163,7 +166,7 @@ def _with_fault(draw: DrawFn, net: Net) -> Net:
         case "value":
             builders = [(i, p) for i, p in enumerate(t.puts) if isinstance(p.expr, Build)]
             if builders:
-                i, put = draw(st.sampled_from(builders))
+                _, put = draw(st.sampled_from(builders))
                 changed = replace(t, puts=tuple(_other_value(draw, p) if p is put else p for p in t.puts))
         case "steal" if t.takes and alike[t.takes[0].place]:
             source = draw(st.sampled_from(alike[t.takes[0].place]))

@@ -37,7 +37,6 @@ from provenet.nets.net import (
     Put,
     Read,
     Requirement,
-    Role,
     Signal,
     Take,
     Transition,
@@ -88,7 +87,8 @@ def conditions(draw: DrawFn, scope: dict[str, Type], depth: int = 2) -> Expr:
     """A condition over the variables of a scope."""
     if depth and draw(st.integers(0, 3)) == 0:
         parts = (draw(conditions(scope, depth - 1)), draw(conditions(scope, depth - 1)))
-        return draw(st.sampled_from([And(parts), Or(parts), Not(parts[0]), If(parts[0], parts[1], parts[0])]))
+        joined: list[Expr] = [And(parts), Or(parts), Not(parts[0]), If(parts[0], parts[1], parts[0])]
+        return draw(st.sampled_from(joined))
     here = [(e, of) for e, of in terms(scope) if not isinstance(of, UnitType)]
     if not here:
         return Const(draw(st.booleans()), BOOL)
@@ -115,7 +115,7 @@ def builders(draw: DrawFn, of: Type, scope: dict[str, Type], depth: int = 2) -> 
         return If(draw(conditions(scope, 1)), then, other)
     if isinstance(of, IntType) and alike and choice < 9:
         return Arith(draw(st.sampled_from("+-")), draw(st.sampled_from(alike)), Const(1, INT))
-    optional = [e for e, o in terms(scope) if o == OptionalType(of)]  # type: ignore[arg-type]
+    optional = [e for e, o in terms(scope) if o == OptionalType(of)]
     if optional and choice == 6:
         return OrElse(draw(st.sampled_from(optional)), Const(draw(values_of(of)), of))
     if isinstance(of, OptionalType) and choice == 7:
@@ -140,12 +140,18 @@ def transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transitio
         reading = bool(takes) and draw(st.integers(0, 2)) == 0
         if isinstance(p.type, UnitType):
             weight = draw(st.sampled_from((1, 1, 1, 2)))
-            (reads if reading else takes).append((Read if reading else Take)(p.name, None, weight))
+            if reading:
+                reads.append(Read(p.name, None, weight))
+            else:
+                takes.append(Take(p.name, None, weight))
         elif reading and draw(st.integers(0, 3)) == 0:
             reads.append(Read(p.name))
         else:
             scope[f"v{i}"] = p.type
-            (reads if reading else takes).append((Read if reading else Take)(p.name, f"v{i}"))
+            if reading:
+                reads.append(Read(p.name, f"v{i}"))
+            else:
+                takes.append(Take(p.name, f"v{i}"))
     fresh: tuple[Fresh, ...] = ()
     trigger: Any = draw(
         st.sampled_from(
@@ -261,12 +267,12 @@ CATALOGUE = ("STATE-1", "STATE-2", "STATE-3", "CTL-3", "DATA-1", "DATA-3")
 @st.composite
 def requirements(draw: DrawFn, net: Net) -> list[Requirement]:
     """The catalogue, and some properties of the user's own."""
-    out = [Requirement(id) for id in CATALOGUE]
+    out = [Requirement(kind) for kind in CATALOGUE]
     out.append(Requirement("STATE-2", (("k", draw(st.integers(1, 2))),)))
     names = [p.name for p in net.places]
     for p in net.places:
         if not isinstance(p.type, UnitType):
-            scope = {"it": p.type}
+            scope: dict[str, Type] = {"it": p.type}
             where = normalized(draw(conditions(scope)), scope)
             out.append(Requirement("always", (("place", p.name), ("where", where))))
     for t in net.transitions:

@@ -18,7 +18,7 @@ from provenet.verify.check import CATALOGUE, requirements_of, verify
 from provenet.verify.errors import PropertyError
 from provenet.verify.requirements import always, bound, mutex, never, precedes
 from provenet.verify.verdict import Status, Verdict
-from tests.verify.nets import Offer, cap, selling, trip
+from tests.verify.nets import Offer, cap, chain, selling, trip
 
 
 def only(net: Net, *wanted: Requirement | str) -> list[Verdict]:
@@ -257,6 +257,12 @@ def test_never_but_what_a_person_approved() -> None:
     verdict = fails(selling(most=35), cap(), 5)
     assert 30 < int(verdict.witness["proposal.discount"]) <= 35
     fails(selling(gate="none"), cap(), 7)
+
+
+def test_a_long_way_to_a_violation_is_no_proof() -> None:
+    sold = never(effect="sell", of=Offer, where=lambda payload: payload.discount > 30)
+    holds(chain(45, most=30), sold)
+    fails(chain(45, most=40), sold, 91)
 
 
 def test_never_in_text_and_as_a_tree() -> None:

@@ -72,7 +72,7 @@ def disagreements(net: Net, *, timeout: float = 2) -> Iterator[str]:
             about = {other.status for other in verdicts if other.subject == v.subject}
             says = None if v.vacuous or len(about) > 1 else expected(seen, r, v)
             if (v.status, says) in ((Status.PROVED, False), (Status.REFUTED, True)):
-                yield f"{r.kind} {v.subject}: {v.status} by {v.method} ({v.reason}), explicit search says {says}"
+                yield f"{r.kind} {v.subject}: {v.status} by {v.method} ({v.reason}), but it is {says}"
             if v.status is Status.REFUTED and v.trace is not None and not v.trace.replays(net):
                 yield f"{r.kind}: the trace does not replay"
 

@@ -1,4 +1,7 @@
-"""Industrial process nets with known verdicts: soundness is never told wrong (IBM benchmark, Fahland et al., DKE 2011)."""
+"""Industrial process nets with known verdicts.
+
+Soundness is never told wrong (IBM benchmark, Fahland et al., DKE 2011).
+"""
 
 from __future__ import annotations
 
