@@ -179,11 +179,13 @@ class Agent:
 
     def proposer(self, name: str) -> Proposer:
         """The proposer behind a name; ``ProvenetError`` where something else is bound."""
-        return self._typed(name, Proposer, "a proposer")
+        found: Proposer = self._typed(name, Proposer, "a proposer")
+        return found
 
     def effect(self, name: str) -> Effect:
         """The effect behind a name; ``ProvenetError`` where something else is bound."""
-        return self._typed(name, Effect, "an effect")
+        found: Effect = self._typed(name, Effect, "an effect")
+        return found
 
     def verifier(self, name: str) -> VerifierFunction:
         """The verifier function behind a name; ``ProvenetError`` where something else is bound."""

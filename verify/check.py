@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import z3
 
@@ -74,7 +75,7 @@ def _verify(
         if progress is not None:
             progress(prop.id, number, len(asked))
         ctx.deadline = time.monotonic() + timeout
-        found = timed(lambda p=prop, r=requirement: p.check(ctx, r))
+        found = timed(partial(prop.check, ctx, requirement))
         verdicts += [_evidenced(v, net) for v in found]
     if progress is not None:
         progress("", len(asked), len(asked))

@@ -163,6 +163,7 @@ class Context:
     def search(self, find: Finder, *, candidates: int = _CANDIDATES) -> Answer:
         """Whether a graph has a violation that some run performs."""
         extra: list[tuple[str, Path]] = []
+        tried = _Tried(self.net)
         for _ in range(self._ROUNDS):
             graph = self.graph(extra)
             tried = _Tried(self.net)

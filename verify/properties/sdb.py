@@ -44,9 +44,7 @@ def verified(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     effects = [
         t
         for t in net.transitions
-        if isinstance(t.trigger, Perform)
-        and t.trigger.external
-        and t.role not in (Role.COMMIT, Role.COMPENSATE)
+        if isinstance(t.trigger, Perform) and t.trigger.external and not _accounted(net, t)
     ]
     for t in effects:
         yield verdict(
@@ -100,9 +98,11 @@ def once(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             data = {"weights": dict(found.weights), "plus": dict(found.plus), "minus": dict(found.minus)}
             yield proved("SDB-5", _ONCE, "linear invariant", Certificate("linear", data), subject=contract)
             continue
-        answer = ctx.search(
-            lambda graph, c=commits, a=accepts: monitor(graph, 0, _count(c, a), lambda n: n < 0)
-        )
+
+        def find(graph: Graph, c: list[str] = commits, a: list[str] = accepts) -> Iterator[Candidate]:
+            return monitor(graph, 0, _count(c, a), lambda n: n < 0)
+
+        answer = ctx.search(find)
         if isinstance(answer, Refuted) and not _outnumbers(answer.trace, commits, accepts):
             answer = Open(f"more accepts than {_MOST_COUNTED} are ahead of the commits")
         yield verdict(
@@ -122,6 +122,17 @@ CATALOGUE = (
     Property("SDB-4", _BOUNDED, bounded),
     Property("SDB-5", _ONCE, once),
 )
+
+
+def _accounted(net: Net, t: Transition) -> bool:
+    """Whether an effect is a contract's commit, or the compensation of one, which SAGA-3 sees to.
+
+    A role is only what a transition says of itself: without a contract behind it, it excuses nothing.
+    """
+    if t.role is Role.COMPENSATE:
+        info = info_of(net, t.contract)
+        return info is not None and bool(info.undo) and any(s.id == info.saga for s in net.sagas)
+    return t.role is Role.COMMIT and bool(t.contract)
 
 
 def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict:
