@@ -98,7 +98,9 @@ def conditions(draw: DrawFn, scope: dict[str, Type], depth: int = 2) -> Expr:
         return expr
     if isinstance(of, OptionalType) and draw(st.booleans()):
         return IsNull(expr)
-    other = draw(st.sampled_from(alike)) if alike and draw(st.booleans()) else Const(draw(values_of(of)), of)
+    other: Expr = Const(draw(values_of(of)), of)
+    if alike and draw(st.booleans()):
+        other = draw(st.sampled_from(alike))
     ordered = isinstance(of, IntType)
     return Compare(draw(st.sampled_from(("==", "!=", "<=", ">") if ordered else ("==", "!="))), expr, other)
 
