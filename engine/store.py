@@ -1,4 +1,4 @@
-"""The database: opening it, reading it back, and the one writer that groups commits.
+"""The store: one database, and the one writer that groups commits.
 
 SQLModel declares the tables (``provenet.engine.tables``) and serves the read side. The firing path writes
 through the driver's own connection
@@ -11,93 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote as quote_url
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool, StaticPool
 from sqlmodel import SQLModel
 
 from provenet.engine.codec import Encoder
-from provenet.engine.errors import (
-    EngineError,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreLocked,
-    StoreVersion,
-)
+from provenet.engine.database import connect, database_path, prepare, table_of, translate
+from provenet.engine.errors import StoreError
 from provenet.engine.faults import fault_point
+from provenet.engine.joining import open_to_effect
 from provenet.engine.lock import ProcessLock
-from provenet.engine.tables import SCHEMA_VERSION, TABLES
+from provenet.engine.tables import TABLES
 from provenet.nets.schema import Value
 
 _FLUSH_ROWS = 4_000
 """Rows that may wait for the next commit while nobody asks for durability."""
-
-
-class Transaction:
-    """The open transaction, as a transactional effect sees it: it may read and write, not end it."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def execute(self, statement: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
-        """Run one SQL statement in the transaction of the marking.
-
-        Raises:
-            EngineError: The statement would end the transaction, or touch the engine's own tables.
-        """
-        try:
-            return self._connection.execute(statement, parameters)
-        except sqlite3.DatabaseError as error:
-            if "not authorized" not in str(error) and "prohibited" not in str(error):
-                raise
-            raise EngineError(
-                f"a transactional effect may not do this: {error}",
-                hint="it shares the marking's transaction: read and write tables of your own, no more",
-            ) from None
-
-
-_WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE}
-_NEVER = {
-    sqlite3.SQLITE_TRANSACTION,
-    sqlite3.SQLITE_SAVEPOINT,
-    sqlite3.SQLITE_ATTACH,
-    sqlite3.SQLITE_DETACH,
-    sqlite3.SQLITE_PRAGMA,
-}
-
-
-def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    """What a transactional effect may do to the database."""
-    altered = second if action == sqlite3.SQLITE_ALTER_TABLE else first if action in _WRITES else None
-    if action in _NEVER or (altered or "").lower().startswith("provenet_"):
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
-
-
-_transaction: ContextVar[Transaction] = ContextVar("provenet transaction")
-
-
-def transaction() -> Transaction:
-    """The transaction that a transactional effect (``Effect(..., external=False)``) runs in.
-
-    Raises:
-        EngineError: Called outside such an effect.
-    """
-    try:
-        return _transaction.get()
-    except LookupError:
-        raise EngineError(
-            "there is no open transaction here",
-            hint="call transaction() inside an effect with external=False",
-        ) from None
 
 
 class Store:
@@ -123,7 +55,7 @@ class Store:
             driver = self._raw.driver_connection
             assert isinstance(driver, sqlite3.Connection)
             self.connection = driver
-            self.uid = _prepare(self.sa, driver, self.path)
+            self.uid = prepare(self.sa, driver, self.path)
         except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
             self._unlock()
             raise translate(error, self.path) from None
@@ -214,15 +146,12 @@ class Store:
         """Run a transactional effect inside the open transaction: all of it, or nothing where it raises."""
         self.begin()
         self.connection.execute("SAVEPOINT provenet_effect")
-        token = _transaction.set(Transaction(self.connection))
-        self.connection.set_authorizer(_authorize)
         undo = True
         try:
-            yield
+            with open_to_effect(self.connection):
+                yield
             undo = False
         finally:
-            self.connection.set_authorizer(None)
-            _transaction.reset(token)
             if not self.connection.in_transaction:
                 # SQLite ends the whole transaction by itself where, say, the disk is full: what other effects
                 # wrote in it is gone, so nothing of it may be committed.
@@ -363,18 +292,11 @@ _MOVE_CASE = (
 )
 
 
-def _table(model: Any) -> sa.Table:
-    """The table behind a declaration."""
-    found = model.__table__
-    assert isinstance(found, sa.Table)
-    return found
-
-
 class _Statements:
     """Prepared texts for one table, from its declaration."""
 
     def __init__(self, model: type[SQLModel]) -> None:
-        table = _table(model)
+        table = table_of(model)
         keys = [c.name for c in table.primary_key]
         # A serial key is the database's to give; cases and events are told apart by other means.
         serial = len(keys) == 1 and table.c[keys[0]].type.python_type is int and table.name != "provenet_case"
@@ -391,151 +313,3 @@ class _Statements:
 
 
 _REPLACED = {"provenet_task", "provenet_effect", "provenet_proposal", "provenet_net"}
-
-
-def columns(model: type[SQLModel]) -> tuple[str, ...]:
-    """Names of the columns that a row of a table is given with, in order."""
-    return _Statements(model).columns
-
-
-def database_path(url: str | Path) -> Path | None:
-    """The file behind a database's name; ``None`` for one in memory."""
-    text = str(url)
-    if text in {":memory:", "sqlite://", "sqlite:///:memory:"}:
-        return None
-    if text.startswith("sqlite:///"):
-        text = text.removeprefix("sqlite:///")
-    elif "://" in text:
-        raise StoreError(
-            f"{text.split('://')[0]!r} databases are not supported",
-            where=text,
-            hint="give a file name, or sqlite:///file.db",
-        )
-    path = Path(text)
-    if path.is_dir():
-        raise StoreError("this is a folder", where=str(path), hint="name a file in it, such as renewals.db")
-    if not path.parent.is_dir():
-        raise StoreError(
-            "there is no such folder", where=str(path.parent), hint="create it, or name another file"
-        )
-    return path
-
-
-def connect(path: Path | None, *, write: bool) -> sa.Engine:
-    """A SQLAlchemy engine for a database file, or for a fresh database in memory."""
-    if path is None:
-        return sa.create_engine(
-            "sqlite://",
-            poolclass=StaticPool,
-            connect_args={"check_same_thread": False, "isolation_level": None},
-        )
-
-    def create() -> sqlite3.Connection:
-        mode = "rwc" if write else "ro"
-        return sqlite3.connect(
-            f"file:{quote_url(str(path))}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-            timeout=10,
-        )
-
-    return sa.create_engine("sqlite://", creator=create, poolclass=NullPool)
-
-
-def translate(error: Exception, path: Path | None) -> StoreError:
-    """A database error as one of ours, with a next step."""
-    where = str(path or ":memory:")
-    inner = getattr(error, "orig", None) or error
-    code = getattr(inner, "sqlite_errorname", "") or ""
-    text = str(inner)
-    if (
-        code.startswith("SQLITE_FULL")
-        or "disk is full" in text
-        or code in {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}
-    ):
-        return StoreFull(
-            "there is no room left to write",
-            where=where,
-            hint="free some space and open the database again: every committed step is there, cases resume",
-        )
-    if (
-        code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
-        or "malformed" in text
-        or "not a database" in text
-    ):
-        return StoreCorrupt(
-            f"this is no database, or it is damaged: {text}",
-            where=where,
-            hint="keep the file; restore a copy, or try `sqlite3 FILE .recover` on it and `provenet audit`",
-        )
-    if code.startswith("SQLITE_READONLY") or "readonly" in text:
-        return StoreError(
-            "the database cannot be written",
-            where=where,
-            hint="check the permissions of the file and of its folder",
-        )
-    if code.startswith("SQLITE_BUSY") or "locked" in text:
-        return StoreLocked(
-            "another process is writing to this database",
-            where=where,
-            hint="wait until it ends, then try again",
-        )
-    if code.startswith("SQLITE_CANTOPEN") or "unable to open" in text:
-        return StoreError(
-            "the database cannot be opened", where=where, hint="check that the file exists and may be read"
-        )
-    return StoreError(f"the database refused: {text}", where=where, hint="run `provenet audit` on it")
-
-
-def check_version(rows: Iterable[tuple[str, str]], path: Path | None) -> dict[str, str]:
-    """The facts in ``provenet_meta``, where its schema version is ours.
-
-    Raises:
-        StoreVersion: It is not.
-    """
-    facts = dict(rows)
-    if facts.get("schema") != str(SCHEMA_VERSION):
-        raise StoreVersion(
-            f"the database has schema version {facts.get('schema')}, "
-            f"this Provenet reads version {SCHEMA_VERSION}",
-            where=str(path or ":memory:"),
-            hint="run the Provenet release that wrote it, or start a new database",
-        )
-    return facts
-
-
-def _prepare(engine: sa.Engine, driver: sqlite3.Connection, path: Path | None) -> str:
-    """Set the pragmas that durability rests on, create or check the tables; the database's own id."""
-    driver.execute("PRAGMA journal_mode = WAL")
-    driver.execute("PRAGMA synchronous = FULL")
-    driver.execute("PRAGMA wal_autocheckpoint = 4000")
-    driver.execute("PRAGMA cache_size = -65536")
-    driver.execute("PRAGMA temp_store = MEMORY")
-    tables = {name for (name,) in driver.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "provenet_meta" in tables:
-        return check_version(driver.execute("SELECT name, value FROM provenet_meta").fetchall(), path)["uid"]
-    if any(name.startswith("provenet_") for name in tables):
-        raise StoreCorrupt(
-            "some of the engine's tables are there and some are missing",
-            where=str(path or ":memory:"),
-            hint="keep the file; restore a copy",
-        )
-    uid = uuid.uuid4().hex
-    driver.execute("BEGIN IMMEDIATE")
-    try:
-        for model in TABLES:
-            table = _table(model)
-            driver.execute(str(sa.schema.CreateTable(table).compile(engine)))
-            for index in sorted(table.indexes, key=lambda i: str(i.name)):
-                driver.execute(str(sa.schema.CreateIndex(index).compile(engine)))
-        driver.executemany(
-            "INSERT INTO provenet_meta (name, value) VALUES (?, ?)",
-            [("schema", str(SCHEMA_VERSION)), ("uid", uid)],
-        )
-        driver.execute("COMMIT")
-    except BaseException:
-        driver.execute("ROLLBACK")
-        raise
-    return uid

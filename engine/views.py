@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlmodel import Session, col, func, select
 
 from provenet.engine.clock import from_micros
+from provenet.engine.database import check_version, connect, database_path, translate
 from provenet.engine.errors import NoSuchCase, StoreCorrupt, StoreError
-from provenet.engine.store import check_version, connect, database_path, translate
 from provenet.engine.tables import (
     CaseRow,
     EffectRow,

@@ -139,7 +139,7 @@ def explain(error: Exception, *, as_json: bool) -> int:
             as_json=as_json,
         )
     if type(error).__module__ == "sqlite3":
-        from provenet.engine.store import translate
+        from provenet.engine.database import translate
 
         return explain(translate(error, None), as_json=as_json)
     said = f"{type(error).__name__}: {error}"

@@ -17,6 +17,9 @@ from provenet.engine import faults
 from tests.engine.orders import orders, proofs, run
 from tests.support.ledger import Ledger
 
+AT_ONCE = 2
+"""Little at a time makes many commits, hence many different instants to be killed at."""
+
 
 def main() -> None:
     proofs(orders(Ledger(Path(sys.argv[1]))).net)
@@ -25,7 +28,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             faults.plan(None if fault == "-" else fault)
-            asyncio.run(run(database, Ledger(Path(ledger)), int(cases)))
+            asyncio.run(run(database, Ledger(Path(ledger)), int(cases), at_once=AT_ONCE))
             os._exit(0)
         print(ended(child, float(seconds)), flush=True)
 

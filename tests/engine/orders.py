@@ -170,11 +170,15 @@ def person(clock: VirtualClock) -> People:
     return decide
 
 
-async def run(database: str, ledger: Ledger, cases: int, *, ids: str = "o") -> dict[str, int]:
+async def run(
+    database: str, ledger: Ledger, cases: int, *, ids: str = "o", at_once: int = 64
+) -> dict[str, int]:
     """Deploy where that is needed, start the cases that are not there yet, and run to the end."""
     agent = orders(ledger)
     clock = VirtualClock(START)
-    async with Engine.open(database, agents=[agent], clock=clock, people=person(clock)) as engine:
+    async with Engine.open(
+        database, agents=[agent], clock=clock, people=person(clock), proposals=at_once, effects=at_once
+    ) as engine:
         if not engine.read.nets():
             engine.deploy(agent, proofs(agent.net))
         wanted = [(f"{ids}-{i}", {"order": Order(id=f"{ids}-{i}", amount=i)}) for i in range(cases)]
