@@ -207,7 +207,7 @@ def sources(expr: Expr, path: Path) -> Iterator[tuple[str, Path]]:
                 yield from sources(part, ())
 
 
-def read_fields(net: Net, transition: Transition, expr: Expr) -> Iterator[tuple[str, Path]]:
+def read_fields(transition: Transition, expr: Expr) -> Iterator[tuple[str, Path]]:
     """The fields of places that a condition of a transition reads."""
     arcs = {a.var: a.place for a in inputs_of(transition) if a.var is not None}
     for var, path in sources(expr, ()):
@@ -257,7 +257,7 @@ def control_fields(net: Net) -> list[tuple[str, Path]]:
     found = []
     for t in net.transitions:
         if t.guard is not None:
-            for place, path in dict.fromkeys(read_fields(net, t, t.guard)):
+            for place, path in dict.fromkeys(read_fields(t, t.guard)):
                 of = type_at(net.place(place).type, path)
                 if (
                     of is not None
@@ -277,7 +277,7 @@ def small_fields(net: Net, transition: Transition) -> list[tuple[str, Path]]:
         return []
     return [
         (place, path)
-        for place, path in dict.fromkeys(read_fields(net, transition, transition.guard))
+        for place, path in dict.fromkeys(read_fields(transition, transition.guard))
         if (of := type_at(net.place(place).type, path)) is not None and small(of)
     ]
 

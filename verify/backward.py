@@ -216,16 +216,14 @@ class _Rules:
         try:
             if facts is not None:
                 for arc in inputs_of(t):
+                    if arc.var is None:
+                        continue
                     for fact in facts.of(arc.place):
-                        about = {IT: env[arc.var]} if arc.var is not None else {}
-                        if arc.var is None:
-                            continue
-                        own = arc.var == primary
-                        if free_variables(fact) & {GHOST_SET, GHOST_VALUE} and not own:
-                            continue
-                        renamed = substitute(fact, {IT: Var(arc.var)})
-                        del about
-                        solver.add(self.encoding.encode_bool(renamed, env, scope))
+                        ghostly = bool(free_variables(fact) & {GHOST_SET, GHOST_VALUE})
+                        # The firing has one ghost, its carrier's: of another token's nothing can be said.
+                        if not ghostly or arc.var == primary:
+                            renamed = substitute(fact, {IT: Var(arc.var)})
+                            solver.add(self.encoding.encode_bool(renamed, env, scope))
             solver.add(z3.Not(self.encoding.encode_bool(wanted, env, scope)))
             return bool(solver.check() == z3.unsat)
         finally:

@@ -323,7 +323,12 @@ def parse_facts(system: HornSystem, data: Mapping[str, str]) -> Facts | None:
             parsed = z3.parse_smt2_string(f"(assert {data[place]})", decls=declarations)
         except z3.Z3Exception:
             return None
-        formulas[place] = z3.And(*parsed) if len(parsed) != 1 else parsed[0]
+        formula = z3.And(*parsed) if len(parsed) != 1 else parsed[0]
+        # A constant of another name could be one of a clause's own variables: what holds of that one token
+        # only would then pass for what holds of all.
+        if any(c.decl().name() not in declarations for c in _constants((formula,))):
+            return None
+        formulas[place] = formula
     return Facts(formulas)
 
 

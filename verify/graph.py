@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, TypeAlias
@@ -138,22 +138,13 @@ class Space:
     Args:
         net: The net.
         masks: Which fields to keep.
-        possible: Asked for a transition and a binding of partial values whose guard is undecided: whether
-            some values of what was forgotten let it fire. Pruning with it is exact as long as it never denies
-            a real firing.
     """
 
-    def __init__(
-        self,
-        net: Net,
-        masks: Masks,
-        possible: Callable[[Transition, Mapping[str, Any]], bool] | None = None,
-    ) -> None:
+    def __init__(self, net: Net, masks: Masks) -> None:
         self.net, self.masks = net, masks
         self.place_of: list[str] = []
         self.value_of: list[Any] = []
         self._number: dict[tuple[str, Any], int] = {}
-        self._possible = possible
         self._steps = [_Step(self, t) for t in net.transitions]
         self._by_place: dict[str, list[_Step]] = {}
         self._sources: list[_Step] = []
@@ -343,8 +334,6 @@ class _Step:
         }
         holds = True if self.guard is None else self.guard(binding)
         if holds is False:
-            return
-        if holds is ANY and space._possible is not None and not space._possible(self.transition, binding):
             return
         for number, outside in enumerate(self.outside):
             env = binding | outside

@@ -28,7 +28,7 @@ def never(
     unless: str = "",
     name: str = "",
 ) -> Requirement:
-    """Something never happens: an effect, a contract's commit or a transition, with such values, unless a person approved.
+    """An effect, a contract's commit or a transition never happens, with such values, unless a person approved.
 
     Args:
         effect: Handler name of an effect, whatever transition performs it.
@@ -52,7 +52,10 @@ def always(place: str, *, of: Any = None, where: Expr | Callable[..., Any], name
 
 
 def precedes(first: str, then: str, *, name: str = "") -> Requirement:
-    """``then`` never happens before ``first`` has; each is a transition, a contract (its commit), a task (its approval), or an effect."""
+    """``then`` never happens before ``first`` has.
+
+    Each is a transition, a contract (its commit), a task (its approval), or an effect.
+    """
     return Requirement("precedes", (("first", first), ("then", then)), name)
 
 

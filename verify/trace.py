@@ -16,12 +16,11 @@ import z3
 
 from provenet.nets.errors import ProvenetError
 from provenet.nets.firing import NetRule
-from provenet.nets.marking import Marking, initial_marking
+from provenet.nets.marking import initial_marking
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import RecordType, Type, UnitType, Value
 from provenet.verify.abstraction import ANY, is_known
 from provenet.verify.graph import Edge, Space
-from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding, Opaque, SymValue
 from provenet.verify.verdict import Trace, TraceStep
 
@@ -271,8 +270,3 @@ def agree(enc: Encoding, value: SymValue, partial: Any, of: Type) -> list[z3.Boo
     if not is_known(partial):
         return []
     return [enc.equal(value, enc.constant(partial, of))]
-
-
-def final_marking(trace: Trace, net: Net) -> Marking:
-    """The marking at the end of a trace."""
-    return trace.replay(net)[-1]

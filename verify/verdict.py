@@ -102,12 +102,14 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a proof rests on, in a form that a small checker re-checks without the engine that found it.
+    """What a proof rests on.
 
     Attributes:
-        kind: Which re-check applies: ``facts``, ``linear``, ``graph``, ``ranking``, ``policy``,
-            ``structure``.
-        data: JSON-like data for that re-check.
+        kind: ``facts`` (conditions for each place, inductive) and ``horn`` (the same as Spacer's formulas)
+            are checked clause by clause in place of a new search; what the others name is cheap to do again:
+            ``linear`` (an invariant's weights), ``graph`` (which fields the state graph keeps),
+            ``ranking``, ``policy`` and ``structure``.
+        data: JSON-like data.
     """
 
     kind: str

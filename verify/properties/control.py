@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import Type
 from provenet.verify.abstraction import type_at
 from provenet.verify.context import Answer, Candidate, Context, Open, Refuted, graph_certificate
+from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.hope import certainty_of, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import (
@@ -30,10 +32,18 @@ _WAY_OUT = "every wait for a person or the outside has a way out"
 def approved(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """CTL-1: commits of contracts declared irreversible.
 
-    ``exempt`` names contracts whose policy stands in for the person.
+    The argument ``exempt`` names contracts whose policy stands in for the person.
+
+    Raises:
+        PropertyError: An exempted contract is none of the net's.
     """
     net = ctx.net
     exempt = requirement.arg("exempt", ())
+    exempt = (exempt,) if isinstance(exempt, str) else exempt
+    known = [c.id for c in net.contracts]
+    for name in exempt:
+        if name not in known:
+            raise PropertyError(f"CTL-1 exempts {name!r}, no contract", hint=did_you_mean(name, known))
     chosen = [c for c in net.contracts if c.irreversible and c.id not in exempt]
     if not chosen:
         yield vacuous("CTL-1", _APPROVED, "no contract is irreversible and unexempted")

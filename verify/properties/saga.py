@@ -7,7 +7,7 @@ dropped, in the order in which their commits began.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from provenet.nets.net import Net, Requirement, Role, SagaInfo
 from provenet.verify.context import Candidate, Context, Open, Proved, monitor
@@ -28,10 +28,13 @@ class Observed:
     Attributes:
         steps: (contract, committed) of the steps that owe a compensation, in the order in which their commits
             began.
+        late: (contract, property) of the steps whose commits were on the way when the scope ended, with the
+            property that breaks if they still happen.
         broken: The property that the last firing has broken; empty for none.
     """
 
     steps: tuple[tuple[str, bool], ...] = ()
+    late: tuple[tuple[str, str], ...] = ()
     broken: str = ""
 
 
@@ -73,7 +76,7 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
         if not owing:
             yield vacuous(id, title, f"no step of scope {saga.id!r} owes a compensation")
             continue
-        observe = Observer(net, saga, owing)
+        observe: Observer = ctx.memo.setdefault(("observer", saga.id), Observer(net, saga, owing))
 
         def find(graph: Graph, observe: Observer = observe, saga: SagaInfo = saga) -> Iterator[Candidate]:
             if not _never_broken(ctx, graph, observe):
@@ -82,6 +85,8 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
                 yield from _stuck(graph, net, saga)
 
         answer = ctx.search(find)
+        if isinstance(answer, Proved) and observe.lost:
+            answer = Open(f"scope {saga.id!r} may have more than {_MOST_STEPS} steps to undo at once")
         if id == "SAGA-1" and isinstance(answer, Proved) and not _surely_ends(ctx, saga):
             answer = Open(f"it is not certain that scope {saga.id!r} can end once it aborts")
         broken = _BROKEN[id].format(scope=saga.id)
@@ -111,6 +116,8 @@ class Observer:
     net: Net
     saga: SagaInfo
     owing: frozenset[str]
+    lost: list[str] = field(default_factory=list, compare=False)
+    """Not empty once a step was dropped: what the observer has not objected to since is not proved."""
 
     def step(self, seen: Observed, edge: Edge) -> Observed:
         """What is known after a firing."""
@@ -118,36 +125,46 @@ class Observer:
         if t.contract in self.owing:
             return self._contract(seen, t.contract, t.role)
         if t.contract == self.saga.id and t.role in (Role.ABORTED, Role.COMPLETE):
+            says = "SAGA-1" if t.role is Role.ABORTED else "SAGA-3"
             if any(committed for _, committed in seen.steps):
-                return Observed((), "SAGA-1" if t.role is Role.ABORTED else "SAGA-3")
-            return Observed()
-        return Observed(seen.steps)
+                return Observed(broken=says)
+            return self._few(Observed(late=(*seen.late, *((c, says) for c, _ in seen.steps))))
+        return Observed(seen.steps, seen.late)
 
     def _contract(self, seen: Observed, contract: str, role: Role) -> Observed:
-        steps = list(seen.steps)
+        steps, late = list(seen.steps), list(seen.late)
+        pending = next((i for i, s in enumerate(steps) if s == (contract, False)), None)
+        overdue = next((i for i, s in enumerate(late) if s[0] == contract), None)
         if role is Role.INTENT:
             steps.append((contract, False))
         elif role is Role.COMMIT:
-            pending = next((i for i, s in enumerate(steps) if s == (contract, False)), None)
-            if pending is None:
-                steps.append((contract, True))
-            else:
+            if pending is not None:
                 steps[pending] = (contract, True)
+            elif overdue is not None:
+                return Observed(tuple(steps), tuple(late[:overdue] + late[overdue + 1 :]), late[overdue][1])
+            else:
+                steps.append((contract, True))
         elif role is Role.FAIL:
-            pending = next((i for i, s in enumerate(steps) if s == (contract, False)), None)
             if pending is not None:
                 del steps[pending]
+            elif overdue is not None:
+                del late[overdue]
         elif role in (Role.COMPENSATE, Role.DISCHARGE):
             own = [i for i, s in enumerate(steps) if s == (contract, True)]
             if not own:
-                return Observed(tuple(steps), "SAGA-3" if role is Role.COMPENSATE else "")
+                return Observed(tuple(steps), tuple(late), "SAGA-3" if role is Role.COMPENSATE else "")
             early = role is Role.COMPENSATE and own[-1] != len(steps) - 1
             # Undone out of order is undone all the same.
             del steps[own[-1]]
-            return Observed(tuple(steps), "SAGA-2" if early else "")
-        if len(steps) > _MOST_STEPS:
-            del steps[0]
-        return Observed(tuple(steps))
+            return Observed(tuple(steps), tuple(late), "SAGA-2" if early else "")
+        return self._few(Observed(tuple(steps), tuple(late)))
+
+    def _few(self, seen: Observed) -> Observed:
+        """The same with as many steps as the observer keeps in mind, the newest; it notes what it drops."""
+        if len(seen.steps) > _MOST_STEPS or len(seen.late) > _MOST_STEPS:
+            self.lost.append(self.saga.id)
+            return Observed(seen.steps[-_MOST_STEPS:], seen.late[-_MOST_STEPS:])
+        return seen
 
 
 _MOST_STEPS = 32

@@ -44,7 +44,12 @@ _LIVE = "no deadlock but in declared final markings"
 
 
 def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """STATE-1."""
+    """STATE-1: option to complete, proper completion, no dead transition.
+
+    The kill switch is no way to complete. Dead transitions may be: those of a contract that answer a failure
+    (reject, fault, retry, give up, fail), where it is proved that none is ever needed, and a scope's own ones
+    that pass over a step.
+    """
     net, graph = ctx.net, ctx.graph()
     if not net.finals:
         yield verdict("STATE-1", _SOUND, Open("the net declares no final marking"), net=net)

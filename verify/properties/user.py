@@ -1,4 +1,4 @@
-"""The checks of the user's own properties: never, always, precedes, bound, mutex (``provenet.verify.requirements`` states them).
+"""The checks of the user's own properties; ``provenet.verify.requirements`` states them.
 
 A name that matches nothing in the net is an error, and a ``never`` about something that does not happen
 anyway is reported as vacuous.
