@@ -13,20 +13,17 @@ Opening a database resumes every unfinished case in it. One process runs cases o
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
-from provenet.engine.case import LIVE, LiveCase, OpenTask, brought, note
+from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros
-from provenet.engine.codec import encoder, plain
-from provenet.engine.deploy import gate
 from provenet.engine.errors import (
     CaseClosed,
     CaseExists,
@@ -36,24 +33,19 @@ from provenet.engine.errors import (
     InputRefused,
     KillSwitchOn,
     NoSuchCase,
-    NotDeployed,
-    SignalRefused,
-    StoreCorrupt,
 )
 from provenet.engine.faults import fault_point
-from provenet.engine.program import Program, Step
+from provenet.engine.outside import Outside
+from provenet.engine.program import Program
 from provenet.engine.recovery import load_cases
 from provenet.engine.runner import Runner
 from provenet.engine.store import Store
+from provenet.engine.versions import Versions, entry_values
 from provenet.engine.views import Reader
-from provenet.engine.workers import Decision, People, Task, Workers
-from provenet.nets.errors import ExprError, FiringError, ProvenetError, TypeMismatch, did_you_mean
-from provenet.nets.formats.canonical import content_hash, dumps, loads
+from provenet.engine.workers import People, Workers
+from provenet.nets.errors import did_you_mean
 from provenet.nets.marking import initial_marking
-from provenet.nets.models import to_value
-from provenet.nets.schema import UNIT, Value
 from provenet.sdb.handlers import Agent
-from provenet.sdb.saga import KILL_SIGNAL
 from provenet.verify.verdict import Report
 
 KillScope: TypeAlias = Literal["case", "net", "all"]
@@ -104,16 +96,14 @@ class Engine:
         self._url, self._agents, self._people = url, tuple(agents), people
         self._limits = proposals, effects
         self.clock = clock
-        self._programs: dict[str, Program] = {}
-        self._current: dict[str, str] = {}
-        self._kills: dict[tuple[str, str], int] = {}
         self._ticker: asyncio.Task[None] | None = None
         self._next_no = 1
-        self._deployed = 0
         self._known: dict[str, int] = {}
         self._store: Store
         self._workers: Workers
         self._runner: Runner
+        self._versions: Versions
+        self._outside: Outside
 
     @classmethod
     def open(
@@ -193,17 +183,10 @@ class Engine:
         Raises:
             DeployRefused: With everything that is missing.
         """
-        found = gate(agent, report)
-        unknown = found not in self._programs
-        self._bind(agent, found)
-        # The order of deployments tells the current version, and a virtual clock may stand still between two.
-        self._deployed = max(self._runner.now(), self._deployed + 1)
-        row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._deployed)
-        self._store.put("provenet_net", found, row)
-        self._store.flush()
-        self._current[agent.net.name] = found
-        if unknown:
-            self._adopt({found: self._programs[found]})
+        before = set(self._versions.programs)
+        found = self._versions.deploy(agent, report, self._runner.now())
+        if found not in before:
+            self._adopt({found: self._versions.programs[found]})
         return found
 
     async def start_case(
@@ -363,7 +346,7 @@ class Engine:
             raise DecisionRefused(
                 f"there is no open task {task!r}", where=f"case {case!r}", hint=did_you_mean(task, open_tasks)
             )
-        self._decide(live, found[0], choice, who, about_hash=about_hash, note=note)
+        self._outside.decide(live, found[0], choice, who, about_hash=about_hash, note=note)
         await self._store.durable()
 
     async def approve(self, case: str, task: str, who: str, *, about_hash: str | None = None) -> None:
@@ -392,10 +375,10 @@ class Engine:
         self._check()
         no = self._number(case)
         try:
-            self._signal(case, event, payload, key)
+            self._outside.signal(self._live(case), event, payload, key)
         except EngineError as error:
             status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
-            self._inbox(no, key, event, payload, status=status, reason=error.message)
+            self._outside.inbox(no, key, event, payload, status=status, reason=error.message)
             await self._store.durable()
             raise
         await self._store.durable()
@@ -429,23 +412,18 @@ class Engine:
                 for c in tuple(self._runner.cases.values())
                 if scope == "all" or c.program.net.name == target
             ]
-            self._kills[scope, target] = self._runner.now()
+            self._outside.kills[scope, target] = self._runner.now()
         self._store.append("provenet_kill", (scope, target, who, reason, self._runner.now(), None))
         for case in reached:
             self._store.flush_if_large()
-            parked = case.status == "parked"
-            if parked:
-                self._unpark(case)
-            self._kill(case, who, reason)
-            if parked and case.status in LIVE:
-                self._runner.rearm(case, case.seq)
+            self._outside.kill(case, who, reason)
         await self._store.durable()
         return len(reached)
 
     async def release(self, scope: Literal["net", "all"], target: str = "") -> None:
         """Let a killed net, or everything, start new cases again."""
         self._store.flush()
-        self._kills.pop((scope, target), None)
+        self._outside.kills.pop((scope, target), None)
         self._store.begin()
         self._store.connection.execute(
             "UPDATE provenet_kill SET released = ? WHERE scope = ? AND target = ? AND released IS NULL",
@@ -464,8 +442,8 @@ class Engine:
         live = self._runner.cases.get(case)
         if live is None or live.status != "parked":
             raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
-        self._unpark(live)
-        self._obey(live)
+        self._outside.unpark(live)
+        self._outside.obey(live)
         if live.status in LIVE:
             self._runner.rearm(live, live.seq)
         await self._store.durable()
@@ -490,20 +468,22 @@ class Engine:
             self._store, self.clock, {"ask": self._limits[0], "perform": self._limits[1]}, work
         )
         self._store.on_failure = self._runner.fail
-        self._workers.runner, self._workers.decide = self._runner, self._decide
+        self._outside = Outside(self._store, self._runner)
+        self._versions = Versions(self._store)
+        self._workers.runner, self._workers.decide = self._runner, self._outside.decide
         self._resume_clock()
-        self._load_nets()
+        self._versions.load(self._agents)
         self._known = {case_id: no for no, case_id in self._store.rows("SELECT no, id FROM provenet_case")}
         self._next_no = max(self._known.values(), default=0) + 1
         for scope, target, at in self._store.rows(
             "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL"
         ):
             if scope != "case":
-                self._kills[scope, target] = at
+                self._outside.kills[scope, target] = at
         for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
             if status not in (*LIVE, "parked"):
                 self._runner.statuses[status] += count
-        self._adopt(self._programs)
+        self._adopt(self._versions.programs)
         if not isinstance(self.clock, VirtualClock):
             self._ticker = asyncio.get_running_loop().create_task(self._tick())
 
@@ -511,23 +491,10 @@ class Engine:
         """Take up the unfinished cases of some net versions."""
         for case in load_cases(self._store, programs):
             self._runner.adopt(case)
-            self._obey(case)
+            self._outside.obey(case)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
             self._store.flush_if_large()
-
-    def _unpark(self, case: LiveCase) -> None:
-        expected = case.seq
-        case.log(self._store, "resume", "", self._runner.now(), "{}")
-        case.reason = None
-        self._runner.status(case, "running")
-        case.save(self._store, expected)
-
-    def _obey(self, case: LiveCase) -> None:
-        """Kill a case that the kill switch did not reach: its agent was missing, or a crash came between."""
-        pulled = (("all", "") in self._kills) or (("net", case.program.net.name) in self._kills)
-        if pulled and case.status in LIVE and not case.killed:
-            self._kill(case, "", "the kill switch was on")
 
     def _resume_clock(self) -> None:
         if isinstance(self.clock, VirtualClock):
@@ -535,44 +502,20 @@ class Engine:
             if last is not None:
                 self.clock.jump(from_micros(last))
 
-    def _load_nets(self) -> None:
-        given = {content_hash(a.net): a for a in self._agents}
-        for found, name, content, deployed in self._store.rows(
-            "SELECT hash, name, content, deployed FROM provenet_net ORDER BY deployed"
-        ):
-            self._deployed = deployed
-            try:
-                sound = content_hash(loads(content)) == found
-            except ProvenetError:
-                sound = False
-            if not sound:
-                raise StoreCorrupt(
-                    f"the stored net {name!r} is not the one that was deployed as {found[:12]}",
-                    where=str(self._url),
-                    hint="somebody changed the database; run `provenet audit` and restore a copy",
-                )
-            self._current[name] = found
-            if found in given:
-                self._bind(given[found], found)
-
-    def _bind(self, agent: Agent, found: str) -> None:
-        if found not in self._programs or self._programs[found].agent is not agent:
-            self._programs[found] = Program(agent, found)
-
     def _start(self, net: str, inputs: Mapping[str, Any], case_id: str) -> str:
         self._check()
         for scope in (("all", ""), ("net", net)):
-            if scope in self._kills:
+            if scope in self._outside.kills:
                 what = "everything" if scope[0] == "all" else f"net {net!r}"
                 raise KillSwitchOn(
                     f"{what} was killed", hint="release the kill switch before new cases start"
                 )
-        program = self._program(net)
+        program = self._versions.program(net)
         if case_id in self._known:
             raise CaseExists(f"there is a case {case_id!r} already", hint="give the case another id")
         if not case_id or len(case_id) > 200 or not case_id.isprintable():
             raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
-        marking = initial_marking(program.net, self._inputs(program, inputs))
+        marking = initial_marking(program.net, entry_values(program, inputs))
         fault_point("start")
         now = self._runner.now()
         case = LiveCase(self._next_no, case_id, program, now)
@@ -584,46 +527,6 @@ class Engine:
         case.start(self._store, marking, now)
         self._runner.settle(case, 0, [], all_places=True)
         return case_id
-
-    def _inputs(self, program: Program, inputs: Mapping[str, Any]) -> dict[str, Value]:
-        where = f"net {program.net.name!r}"
-        unknown = [name for name in inputs if name not in program.entries]
-        missing = [name for name in program.entries if name not in inputs]
-        if unknown:
-            raise InputRefused(
-                f"there is no entry {unknown[0]!r}",
-                where=where,
-                hint=did_you_mean(unknown[0], program.entries),
-            )
-        if missing:
-            raise InputRefused(
-                f"no input for entry {missing[0]!r}", where=where, hint="give one value for each entry"
-            )
-        values: dict[str, Value] = {}
-        for name, condition in program.entries.items():
-            try:
-                values[name] = to_value(inputs[name], program.types[name])
-            except TypeMismatch as error:
-                raise InputRefused(error.message, where=f"{where}, entry {name!r}") from None
-            if condition is not None and not condition({"it": values[name]}):
-                raise InputRefused(
-                    "the input is outside what the net was proved for", where=f"{where}, entry {name!r}"
-                )
-        return values
-
-    def _program(self, net: str) -> Program:
-        if net not in self._current:
-            raise NotDeployed(
-                f"net {net!r} is not deployed here",
-                hint=did_you_mean(net, self._current) if self._current else "verify it and deploy it first",
-            )
-        found = self._current[net]
-        if found not in self._programs:
-            raise NotDeployed(
-                f"net {net!r} {found[:12]} is deployed, but its agent was not given",
-                hint="open the engine with agents=[...]: the net as it was deployed, with its handlers",
-            )
-        return self._programs[found]
 
     def _number(self, case: str) -> int:
         no = self._known.get(case)
@@ -643,122 +546,6 @@ class Engine:
                 f"case {case!r} does not move: it is {state}", hint=f"see `provenet case {case}`"
             )
         return live
-
-    def _decide(
-        self,
-        case: LiveCase,
-        task: OpenTask,
-        choice: str,
-        who: str,
-        *,
-        about_hash: str | None = None,
-        note: Any = None,
-    ) -> None:
-        where = f"case {case.id!r}, task {task.task!r}"
-        fault_point("decision")
-        if case.tasks.get((task.task, task.token)) is not task:
-            raise DecisionRefused("the task is no longer open", where=where)
-        step = task.steps.get(choice)
-        if step is None:
-            raise DecisionRefused(
-                f"there is no choice {choice!r}", where=where, hint=did_you_mean(choice, task.steps)
-            )
-        name, _, role = who.rpartition("@")
-        if not (name or role) or (task.role and (not name or role != task.role)):
-            raise DecisionRefused(
-                f"{who or 'nobody'!r} may not decide this: it takes the role {task.role!r}",
-                where=where,
-                hint=f"decide as NAME@{task.role or 'ROLE'}",
-            )
-        if task.deadline is not None and self._runner.now() >= task.deadline:
-            raise DecisionRefused(
-                f"the deadline passed at {from_micros(task.deadline).isoformat()}",
-                where=where,
-                hint="the fallback takes its course",
-            )
-        if about_hash is not None and about_hash != task.about_hash:
-            raise DecisionRefused("the task is about something else", where=where)
-        binding = self._runner.binding_for(case, step, task.token)
-        if binding is None:
-            raise DecisionRefused(f"{choice!r} cannot be chosen now", where=where)
-        try:
-            payload = to_value(note, step.fresh[0][1]) if step.fresh else ()
-        except TypeMismatch as error:
-            raise DecisionRefused(f"the note does not fit: {error.message}", where=where) from None
-        del case.tasks[task.task, task.token]
-        try:
-            self._runner.fire(
-                case,
-                step,
-                binding | brought(step, payload),
-                token=task.token,
-                also=_note(by=who, about=task.about_hash),
-            )
-        except (FiringError, ExprError) as error:
-            case.tasks[task.task, task.token] = task
-            raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
-        self._runner.record_task(case, task, "decided", choice=choice, who=who)
-
-    def _signal(self, case: str, event: str, payload: Any, key: str | None) -> None:
-        live = self._live(case)
-        where = f"case {case!r}"
-        if event == KILL_SIGNAL:
-            raise SignalRefused("the kill switch is no event", where=where, hint="use kill(...)")
-        steps = live.program.signals.get(event, ())
-        if not steps:
-            known = [e for e in live.program.signals if e != KILL_SIGNAL]
-            raise SignalRefused(
-                f"net {live.program.net.name!r} has no event {event!r}",
-                where=where,
-                hint=did_you_mean(event, known),
-            )
-        if key is not None:
-            self._store.flush()
-            if self._store.rows(
-                "SELECT 1 FROM provenet_inbox WHERE case_no = ? AND key = ? AND status = 'accepted'",
-                (live.no, key),
-            ):
-                raise DuplicateSignal(f"event {event!r} with key {key!r} was accepted before", where=where)
-        reason = "nothing waits for it now"
-        for step in steps:
-            try:
-                value = to_value(payload, step.fresh[0][1]) if step.fresh else ()
-            except TypeMismatch as error:
-                reason = f"its payload does not fit: {error.message}"
-                continue
-            for binding in live.program.rule.bindings(live.marking, step.name):
-                try:
-                    self._runner.fire(live, step, {**binding, **brought(step, value)}, also=_note(key=key))
-                except (FiringError, ExprError) as error:
-                    reason = f"the net forbids it: {error.message}"
-                    continue
-                self._inbox(live.no, key, event, payload, status="accepted")
-                return
-        raise SignalRefused(
-            f"event {event!r} is refused: {reason}", where=where, hint="it is kept in the inbox"
-        )
-
-    def _inbox(
-        self, no: int, key: str | None, event: str, payload: Any, *, status: str, reason: str | None = None
-    ) -> None:
-        text = None if payload is None else _as_text(payload)
-        self._store.append("provenet_inbox", (no, key, event, text, status, reason, self._runner.now()))
-
-    def _kill(self, case: LiveCase, who: str, reason: str) -> None:
-        steps: tuple[Step, ...] = case.program.signals.get(KILL_SIGNAL, ())
-        if not steps:
-            self._runner.stop(case, "killed", reason or "killed", who=who)
-            return
-        for step in steps:
-            if case.status not in LIVE:
-                return
-            binding = next(case.program.rule.bindings(case.marking, step.name), None)
-            if binding is not None:
-                value = {f: to_value(None, of) for f, of in step.fresh if of == UNIT}
-                try:
-                    self._runner.fire(case, step, {**binding, **value}, also=_note(by=who, reason=reason))
-                except (FiringError, ExprError) as error:
-                    self._runner.park(case, str(error), step.name)
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
         mine, sleeper = self._runner.next_due(), clock.next_due()
@@ -792,22 +579,3 @@ class Engine:
                     await runner.alarm.wait()
             except TimeoutError:
                 continue
-
-
-def _note(**parts: object) -> str:
-    return note(**parts)
-
-
-def _as_text(payload: Any) -> str:
-    dump = getattr(payload, "model_dump_json", None)
-    try:
-        return (
-            str(dump())
-            if dump is not None
-            else json.dumps(payload, ensure_ascii=False, default=repr)[:100_000]
-        )
-    except (TypeError, ValueError):
-        return json.dumps(repr(payload)[:1000])
-
-
-__all__ = ["Decision", "Engine", "KillScope", "People", "Progress", "Task", "encoder", "timedelta"]

@@ -1,0 +1,196 @@
+"""What comes from outside: people's decisions, events, the kill switch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from provenet.engine.case import LIVE, LiveCase, OpenTask, brought
+from provenet.engine.case import note as said
+from provenet.engine.clock import from_micros
+from provenet.engine.errors import DecisionRefused, DuplicateSignal, SignalRefused
+from provenet.engine.faults import fault_point
+from provenet.engine.program import Step
+from provenet.engine.runner import Runner
+from provenet.engine.store import Store
+from provenet.nets.errors import ExprError, FiringError, TypeMismatch, did_you_mean
+from provenet.nets.models import to_value
+from provenet.nets.schema import UNIT
+from provenet.sdb.saga import KILL_SIGNAL
+
+
+class Outside:
+    """How the outside moves cases.
+
+    Args:
+        store: Where they live.
+        runner: What moves them.
+
+    Attributes:
+        kills: Pulled kill switches: scope and target, and since when.
+    """
+
+    def __init__(self, store: Store, runner: Runner) -> None:
+        self._store, self._runner = store, runner
+        self.kills: dict[tuple[str, str], int] = {}
+
+    def decide(
+        self,
+        case: LiveCase,
+        task: OpenTask,
+        choice: str,
+        who: str,
+        *,
+        about_hash: str | None = None,
+        note: Any = None,
+    ) -> None:
+        """Decide an open task.
+
+        Raises:
+            DecisionRefused: Wrong role, past the deadline, about something else, or not open.
+        """
+        where = f"case {case.id!r}, task {task.task!r}"
+        fault_point("decision")
+        if case.tasks.get((task.task, task.token)) is not task:
+            raise DecisionRefused("the task is no longer open", where=where)
+        step = task.steps.get(choice)
+        if step is None:
+            raise DecisionRefused(
+                f"there is no choice {choice!r}", where=where, hint=did_you_mean(choice, task.steps)
+            )
+        name, _, role = who.rpartition("@")
+        if not (name or role) or (task.role and (not name or role != task.role)):
+            raise DecisionRefused(
+                f"{who or 'nobody'!r} may not decide this: it takes the role {task.role!r}",
+                where=where,
+                hint=f"decide as NAME@{task.role or 'ROLE'}",
+            )
+        if task.deadline is not None and self._runner.now() >= task.deadline:
+            raise DecisionRefused(
+                f"the deadline passed at {from_micros(task.deadline).isoformat()}",
+                where=where,
+                hint="the fallback takes its course",
+            )
+        if about_hash is not None and about_hash != task.about_hash:
+            raise DecisionRefused("the task is about something else", where=where)
+        binding = self._runner.binding_for(case, step, task.token)
+        if binding is None:
+            raise DecisionRefused(f"{choice!r} cannot be chosen now", where=where)
+        try:
+            payload = to_value(note, step.fresh[0][1]) if step.fresh else ()
+        except TypeMismatch as error:
+            raise DecisionRefused(f"the note does not fit: {error.message}", where=where) from None
+        del case.tasks[task.task, task.token]
+        try:
+            self._runner.fire(
+                case,
+                step,
+                binding | brought(step, payload),
+                token=task.token,
+                also=said(by=who, about=task.about_hash),
+            )
+        except (FiringError, ExprError) as error:
+            case.tasks[task.task, task.token] = task
+            raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
+        self._runner.record_task(case, task, "decided", choice=choice, who=who)
+
+    def signal(self, live: LiveCase, event: str, payload: Any, key: str | None) -> None:
+        """Fire with an event, and note it in the inbox in the same commit.
+
+        Raises:
+            SignalRefused: The net does not take it, or has taken its key before.
+        """
+        where = f"case {live.id!r}"
+        if event == KILL_SIGNAL:
+            raise SignalRefused("the kill switch is no event", where=where, hint="use kill(...)")
+        steps = live.program.signals.get(event, ())
+        if not steps:
+            known = [e for e in live.program.signals if e != KILL_SIGNAL]
+            raise SignalRefused(
+                f"net {live.program.net.name!r} has no event {event!r}",
+                where=where,
+                hint=did_you_mean(event, known),
+            )
+        if key is not None:
+            self._store.flush()
+            if self._store.rows(
+                "SELECT 1 FROM provenet_inbox WHERE case_no = ? AND key = ? AND status = 'accepted'",
+                (live.no, key),
+            ):
+                raise DuplicateSignal(f"event {event!r} with key {key!r} was accepted before", where=where)
+        reason = "nothing waits for it now"
+        for step in steps:
+            try:
+                value = to_value(payload, step.fresh[0][1]) if step.fresh else ()
+            except TypeMismatch as error:
+                reason = f"its payload does not fit: {error.message}"
+                continue
+            for binding in live.program.rule.bindings(live.marking, step.name):
+                try:
+                    self._runner.fire(live, step, {**binding, **brought(step, value)}, also=said(key=key))
+                except (FiringError, ExprError) as error:
+                    reason = f"the net forbids it: {error.message}"
+                    continue
+                self.inbox(live.no, key, event, payload, status="accepted")
+                return
+        raise SignalRefused(
+            f"event {event!r} is refused: {reason}", where=where, hint="it is kept in the inbox"
+        )
+
+    def inbox(
+        self, no: int, key: str | None, event: str, payload: Any, *, status: str, reason: str | None = None
+    ) -> None:
+        """Keep an event with what became of it."""
+        text = None if payload is None else _as_text(payload)
+        self._store.append("provenet_inbox", (no, key, event, text, status, reason, self._runner.now()))
+
+    def kill(self, case: LiveCase, who: str, reason: str) -> None:
+        """Let the net's own kill transitions fire; a net that has none stops where it stands."""
+        parked = case.status == "parked"
+        if parked:
+            self.unpark(case)
+        self._kill(case, who, reason)
+        if parked and case.status in LIVE:
+            self._runner.rearm(case, case.seq)
+
+    def unpark(self, case: LiveCase) -> None:
+        """Let a parked case move again; it is not set in motion yet."""
+        expected = case.seq
+        case.log(self._store, "resume", "", self._runner.now(), "{}")
+        case.reason = None
+        self._runner.status(case, "running")
+        case.save(self._store, expected)
+
+    def obey(self, case: LiveCase) -> None:
+        """Kill a case that the kill switch did not reach: its agent was missing, or a crash came between."""
+        pulled = (("all", "") in self.kills) or (("net", case.program.net.name) in self.kills)
+        if pulled and case.status in LIVE and not case.killed:
+            self._kill(case, "", "the kill switch was on")
+
+    def _kill(self, case: LiveCase, who: str, reason: str) -> None:
+        steps: tuple[Step, ...] = case.program.signals.get(KILL_SIGNAL, ())
+        if not steps:
+            self._runner.stop(case, "killed", reason or "killed", who=who)
+            return
+        for step in steps:
+            if case.status not in LIVE:
+                return
+            binding = next(case.program.rule.bindings(case.marking, step.name), None)
+            if binding is not None:
+                value = {f: to_value(None, of) for f, of in step.fresh if of == UNIT}
+                try:
+                    self._runner.fire(case, step, {**binding, **value}, also=said(by=who, reason=reason))
+                except (FiringError, ExprError) as error:
+                    self._runner.park(case, str(error), step.name)
+
+
+def _as_text(payload: Any) -> str:
+    dump = getattr(payload, "model_dump_json", None)
+    try:
+        return (
+            str(dump())
+            if dump is not None
+            else json.dumps(payload, ensure_ascii=False, default=repr)[:100_000]
+        )
+    except (TypeError, ValueError):
+        return json.dumps(repr(payload)[:1000])

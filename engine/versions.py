@@ -1,0 +1,131 @@
+"""The net versions of a database: what may start cases, and with which inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from provenet.engine.codec import plain
+from provenet.engine.deploy import gate
+from provenet.engine.errors import InputRefused, NotDeployed, StoreCorrupt
+from provenet.engine.program import Program
+from provenet.engine.store import Store
+from provenet.nets.errors import ProvenetError, TypeMismatch, did_you_mean
+from provenet.nets.formats.canonical import content_hash, dumps, loads
+from provenet.nets.models import to_value
+from provenet.nets.schema import Value
+from provenet.sdb.handlers import Agent
+from provenet.verify.verdict import Report
+
+
+class Versions:
+    """The deployed net versions of one database.
+
+    Args:
+        store: The database.
+
+    Attributes:
+        programs: Versions whose agent is at hand, by content hash.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.programs: dict[str, Program] = {}
+        self._store = store
+        self._current: dict[str, str] = {}
+        self._deployed = 0
+
+    def load(self, agents: Iterable[Agent]) -> None:
+        """Read what was deployed before, and bind the agents that are at hand.
+
+        Raises:
+            StoreCorrupt: A stored net is not the one that was deployed.
+        """
+        given = {content_hash(a.net): a for a in agents}
+        for found, name, content, deployed in self._store.rows(
+            "SELECT hash, name, content, deployed FROM provenet_net ORDER BY deployed"
+        ):
+            self._deployed = deployed
+            try:
+                sound = content_hash(loads(content)) == found
+            except ProvenetError:
+                sound = False
+            if not sound:
+                raise StoreCorrupt(
+                    f"the stored net {name!r} is not the one that was deployed as {found[:12]}",
+                    where=str(self._store.path or ":memory:"),
+                    hint="somebody changed the database; run `provenet audit` and restore a copy",
+                )
+            self._current[name] = found
+            if found in given:
+                self._bind(given[found], found)
+
+    def deploy(self, agent: Agent, report: Report, now: int) -> str:
+        """Let a version through the gate and make it the current one; its content hash.
+
+        Raises:
+            DeployRefused: With everything that is missing.
+        """
+        found = gate(agent, report)
+        self._bind(agent, found)
+        # The order of deployments tells the current version, and a virtual clock may stand still between two.
+        self._deployed = max(now, self._deployed + 1)
+        row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._deployed)
+        self._store.put("provenet_net", found, row)
+        self._store.flush()
+        self._current[agent.net.name] = found
+        return found
+
+    def program(self, net: str) -> Program:
+        """The version of a net that starts cases now.
+
+        Raises:
+            NotDeployed: There is none, or its agent was not given.
+        """
+        if net not in self._current:
+            raise NotDeployed(
+                f"net {net!r} is not deployed here",
+                hint=did_you_mean(net, self._current) if self._current else "verify it and deploy it first",
+            )
+        found = self._current[net]
+        if found not in self.programs:
+            raise NotDeployed(
+                f"net {net!r} {found[:12]} is deployed, but its agent was not given",
+                hint="open the engine with agents=[...]: the net as it was deployed, with its handlers",
+            )
+        return self.programs[found]
+
+    def _bind(self, agent: Agent, found: str) -> None:
+        if found not in self.programs or self.programs[found].agent is not agent:
+            self.programs[found] = Program(agent, found)
+
+
+def entry_values(program: Program, inputs: Mapping[str, Any]) -> dict[str, Value]:
+    """The tokens that a case starts with.
+
+    Raises:
+        InputRefused: An input is missing, unknown, of another type, or outside what the net was proved for.
+    """
+    where = f"net {program.net.name!r}"
+    unknown = [name for name in inputs if name not in program.entries]
+    missing = [name for name in program.entries if name not in inputs]
+    if unknown:
+        raise InputRefused(
+            f"there is no entry {unknown[0]!r}",
+            where=where,
+            hint=did_you_mean(unknown[0], program.entries),
+        )
+    if missing:
+        raise InputRefused(
+            f"no input for entry {missing[0]!r}", where=where, hint="give one value for each entry"
+        )
+    values: dict[str, Value] = {}
+    for name, condition in program.entries.items():
+        try:
+            values[name] = to_value(inputs[name], program.types[name])
+        except TypeMismatch as error:
+            raise InputRefused(error.message, where=f"{where}, entry {name!r}") from None
+        if condition is not None and not condition({"it": values[name]}):
+            raise InputRefused(
+                "the input is outside what the net was proved for", where=f"{where}, entry {name!r}"
+            )
+    return values
