@@ -1,14 +1,18 @@
 """The net: immutable plain data that proofs, runs and pictures all read.
 
-A Provenet net is a coloured Petri net (Jensen & Kristensen, "Coloured Petri Nets", 2009) with read arcs and reset arcs, in which
+A Provenet net is a coloured Petri net (Jensen & Kristensen, "Coloured Petri Nets", 2009) with read arcs and
+reset arcs, in which
 
 * every place holds tokens of one declared type;
-* a transition *takes* tokens, *reads* tokens (and leaves them), *resets* places (takes whatever is there) and *puts* tokens;
-* a transition may also have *fresh* variables: values that come from outside when it fires (a model's proposal, a person's note, an event's
-  payload). In a proof they are any value of their type;
-* a *trigger* says what makes the engine fire it; a *role* says what it means, which is what properties speak about.
+* a transition *takes* tokens, *reads* tokens (and leaves them), *resets* places (takes whatever is there)
+  and *puts* tokens;
+* a transition may also have *fresh* variables: values that come from outside when it fires (a model's
+  proposal, a person's note, an event's payload). In a proof they are any value of their type;
+* a *trigger* says what makes the engine fire it; a *role* says what it means, which is what properties
+  speak about.
 
-A transition with a true guard is enabled; there are no priorities. Nothing in a net is code: handlers are named, and bound at deploy.
+A transition with a true guard is enabled; there are no priorities. Nothing in a net is code: handlers are
+named, and bound at deploy.
 """
 
 from __future__ import annotations
@@ -87,7 +91,10 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """An output arc: builds a token by ``expr``, or ``weight`` black tokens where the place is of type unit."""
+    """An output arc.
+
+    Builds a token by ``expr``, or ``weight`` black tokens where the place is of type unit.
+    """
 
     place: str
     expr: Expr | None = None
@@ -96,7 +103,10 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """A value that comes from outside when the transition fires: any value of its type, as far as a proof knows."""
+    """A value that comes from outside when the transition fires.
+
+    Any value of its type, as far as a proof knows.
+    """
 
     var: str
     type: Type
@@ -113,7 +123,8 @@ class Ask:
 
     Attributes:
         handler: Name that deploy binds to a proposer.
-        payload: What the proposer sees, over the taken and read variables; without one, the first taken token.
+        payload: What the proposer sees, over the taken and read variables; without one, the first taken
+            token.
         timeout: How long an answer may take.
     """
 
@@ -127,10 +138,12 @@ class Perform:
     """Fires when an effect has been performed.
 
     Attributes:
-        handler: Name that deploy binds to the effect. Properties select effects by it, whatever the transition is called.
-        payload: What the effect is given, over the taken and read variables; without one, the first taken token.
-        external: An external effect gets an idempotency key and its intent is written first; a transactional one
-            shares the marking's transaction.
+        handler: Name that deploy binds to the effect. Properties select effects by it, whatever the
+            transition is called.
+        payload: What the effect is given, over the taken and read variables; without one, the first taken
+            token.
+        external: An external effect gets an idempotency key and its intent is written first; a transactional
+            one shares the marking's transaction.
         timeout: How long one try may take.
         tries: Most tries before the failure transition fires; ``None`` to try until it works.
     """
@@ -144,10 +157,11 @@ class Perform:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Fires with the verdict of an opaque verifier: a deterministic function that the prover cannot look into.
+    """Fires with the verdict of an opaque verifier: a deterministic function that the prover cannot look
+    into.
 
-    The accepting and the rejecting transition name the same handler; ``accepts`` tells which this one is. A rejecting one has
-    a fresh variable for the reject signal.
+    The accepting and the rejecting transition name the same handler; ``accepts`` tells which this one is. A
+    rejecting one has a fresh variable for the reject signal.
     """
 
     handler: str
@@ -163,7 +177,10 @@ class Explain:
 
 @dataclass(frozen=True, slots=True)
 class OnFailure:
-    """Fires when the long-running transition ``of`` failed for good; its fresh variable takes the reject signal."""
+    """Fires when the long-running transition ``of`` failed for good.
+
+    Its fresh variable takes the reject signal.
+    """
 
     of: str
 
@@ -173,7 +190,8 @@ class After:
     """Fires once a deadline has passed.
 
     Attributes:
-        delay: A duration since the arrival of the first taken token, or a datetime, over the taken and read variables.
+        delay: A duration since the arrival of the first taken token, or a datetime, over the taken and read
+            variables.
     """
 
     delay: Expr
@@ -187,8 +205,8 @@ class Choice:
         task: Name of the task; transitions of one task that take the same place are its choices.
         choice: The choice that fires this transition.
         who: Role that a person needs; empty for anybody.
-        about: What the person decides on, over the taken and read variables; an approval binds to its hash. Without one,
-            the first taken token.
+        about: What the person decides on, over the taken and read variables; an approval binds to its hash.
+            Without one, the first taken token.
     """
 
     task: str
@@ -205,7 +223,10 @@ class Signal:
 
 
 Trigger: TypeAlias = Auto | Explain | Ask | Perform | Judge | OnFailure | After | Choice | Signal
-"""What makes the engine fire a transition. What it brings from outside is bound to the transition's first fresh variable."""
+"""What makes the engine fire a transition.
+
+What it brings from outside is bound to the transition's first fresh variable.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +243,10 @@ class Transition:
         puts: Output arcs.
         fresh: Values from outside.
         guard: Condition on taken and read variables; without one, true. Part of enabledness.
-        ensures: Condition on all variables that the values from outside must meet. Proofs assume it, the engine checks it.
-        requires: Condition on all variables that must hold when it fires. Proofs prove it (DATA-3), the engine checks it.
+        ensures: Condition on all variables that the values from outside must meet. Proofs assume it, the
+            engine checks it.
+        requires: Condition on all variables that must hold when it fires. Proofs prove it (DATA-3), the
+            engine checks it.
         trigger: What makes the engine fire it.
         label: Text for people.
         source: Where it was written, ``file.py:41``; not part of the net's content.
@@ -283,7 +306,8 @@ class ContractInfo:
         id: The contract's id; its transitions carry it.
         proposal: Type of what is proposed.
         policy: Name and version of the policy; empty where the verifier is a function.
-        rules: The policy's rules, over the variables ``proposal`` (and ``inputs`` where the policy reads the contract's inputs).
+        rules: The policy's rules, over the variables ``proposal`` (and ``inputs`` where the policy reads the
+            contract's inputs).
         inputs: Type of ``inputs`` as the rules see it; unit where they do not.
         opaque: The verifier is a function, which the prover cannot look into.
         attempts: Most proposals for one begin.
@@ -329,7 +353,8 @@ class Requirement:
 
     Attributes:
         kind: Id or family of the catalogue (``SDB-1``, ``SAGA``), or ``never always precedes bound mutex``.
-        args: The property's parts as JSON-like data and expressions, by name; ``provenet.verify`` gives them meaning.
+        args: The property's parts as JSON-like data and expressions, by name; ``provenet.verify`` gives them
+            meaning.
         name: Text for people.
     """
 
@@ -405,7 +430,8 @@ class Net:
     def scope(self, transition: Transition) -> dict[str, Type]:
         """Types of the variables that a transition's expressions may read."""
         scope: dict[str, Type] = {}
-        for arc in (*transition.takes, *transition.reads):
+        arcs: tuple[Take | Read, ...] = (*transition.takes, *transition.reads)
+        for arc in arcs:
             if arc.var is not None and arc.place in self._places:
                 scope[arc.var] = self._places[arc.place].type
         for fresh in transition.fresh:

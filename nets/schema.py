@@ -276,9 +276,10 @@ def check(value: Value, of: Type, path: str = "") -> None:
 
 
 def checker(of: Type) -> Callable[[Value], bool]:
-    """Whether a value belongs to a type, as a function made once for many values; ``check`` says what is wrong.
+    """Whether a value belongs to a type: a function made once for many values. ``check`` says what is wrong.
 
-    A step of a case checks every token that it builds: walking the type anew each time was a third of a firing's cost.
+    A step of a case checks every token that it builds: walking the type anew each time was a third of a
+    firing's cost.
     """
     match of:
         case StrType(max_length):

@@ -15,11 +15,11 @@ commit begins once the scope has left ``open``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from provenet.nets.build import NetBuilder, PlaceRef, Takes
+from provenet.nets.build import NetBuilder, PlaceRef
 from provenet.nets.expr.ast import Arith, Build, Compare, Const, Expr, Get, Var, substitute
 from provenet.nets.models import schema_of
 from provenet.nets.net import Auto, Perform, Put, Role, SagaInfo, Signal, Transition, Trigger
@@ -96,7 +96,7 @@ class SagaHandle:
         net: NetBuilder,
         name: str,
         *,
-        takes: Takes,
+        takes: PlaceRef | Mapping[str, PlaceRef],
         outcome: Any,
         when: Callable[..., Any] | None = None,
     ) -> Transition:
@@ -116,7 +116,7 @@ class SagaHandle:
         net: NetBuilder,
         name: str,
         *,
-        takes: Takes,
+        takes: PlaceRef | Mapping[str, PlaceRef],
         outcome: Any,
         when: Callable[..., Any] | None = None,
     ) -> Transition:
@@ -241,14 +241,14 @@ class SagaHandle:
         name: str,
         role: Role,
         to: PlaceRef,
-        takes: Takes,
+        takes: PlaceRef | Mapping[str, PlaceRef],
         outcome: Any,
         when: Any,
         trigger: Trigger,
     ) -> Transition:
         taken = (
             {**takes, "scope": self.open}
-            if isinstance(takes, dict)
+            if isinstance(takes, Mapping)
             else {"inputs": takes, "scope": self.open}
         )
         types = {v: p.type for v, p in taken.items() if isinstance(p, PlaceRef)}

@@ -100,7 +100,8 @@ def conditions(draw: DrawFn, scope: dict[str, Type], depth: int = 2) -> Expr:
         return IsNull(expr)
     other: Expr = Const(draw(values_of(of)), of)
     if alike and draw(st.booleans()):
-        other = draw(st.sampled_from(alike))
+        chosen: Expr = draw(st.sampled_from(alike))
+        other = chosen
     ordered = isinstance(of, IntType)
     return Compare(draw(st.sampled_from(("==", "!=", "<=", ">") if ordered else ("==", "!="))), expr, other)
 
