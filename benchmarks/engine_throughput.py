@@ -31,7 +31,7 @@ from provenet.nets.marking import initial_marking
 from provenet.nets.models import Token
 from provenet.nets.net import Ask, Net
 from provenet.sdb.handlers import Agent, Proposal, Request
-from provenet.verify.check import verify
+from provenet.verify.check import prove
 
 PADDING = "x" * 1000
 
@@ -69,7 +69,7 @@ def chain(steps: int) -> Agent:
 
 async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> tuple[float, int, int]:
     """Seconds, durable steps and commits of running so many cases, some at a time."""
-    report = verify(agent.net)
+    report = prove(agent.net)
     async with Engine.open(
         database, agents=[agent], clock=VirtualClock(datetime(2026, 1, 1, tzinfo=UTC))
     ) as engine:

@@ -17,7 +17,7 @@ from provenet.nets.net import Net
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
 from provenet.sdb.policy import Policy, within
-from provenet.verify.check import verify
+from provenet.verify.check import prove
 from provenet.verify.requirements import never
 from provenet.verify.verdict import Report, Status
 
@@ -73,7 +73,7 @@ def told(report: Report) -> str:
 
 def timed(label: str, net: Net, only: list[str] | None = None, timeout: float = 60) -> None:
     began = time.perf_counter()
-    report = verify(net, only=only, timeout=timeout)
+    report = prove(net, only=only, timeout=timeout)
     seconds = time.perf_counter() - began
     print(
         f"{label:28} {len(net.places):6} {len(net.transitions):6} {seconds:9.3f}  {told(report)}", flush=True

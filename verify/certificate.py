@@ -11,7 +11,7 @@ from __future__ import annotations
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Net
-from provenet.verify.check import requirements_of, verify
+from provenet.verify.check import prove, requirements_of
 from provenet.verify.verdict import Report, Status
 
 
@@ -44,7 +44,7 @@ def recheck(net: Net, report: Report, *, timeout: float = 60.0) -> tuple[str, ..
         return tuple(problems)
     hints = [c for v in report.verdicts for c in v.certificates]
     try:
-        again = verify(net, timeout=timeout, hints=hints)
+        again = prove(net, timeout=timeout, hints=hints)
     except ProvenetError as error:
         return (str(error),)
     return tuple(

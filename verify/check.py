@@ -1,4 +1,7 @@
-"""The front of the checker: a net in, a report out."""
+"""The front of the checker: a net in, a report out.
+
+The function is ``prove``, since ``provenet.verify`` is the package.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the property about to be checked, how many are done, and how many there are."""
 
 
-def verify(
+def prove(
     net: Net,
     *,
     only: Iterable[str] | None = None,
@@ -58,10 +61,10 @@ def verify(
     if mistakes:
         raise NetError(net.name, mistakes)
     with _collector_paused():
-        return _verify(net, requirements_of(net, only), timeout, progress, hints)
+        return _prove(net, requirements_of(net, only), timeout, progress, hints)
 
 
-def _verify(
+def _prove(
     net: Net,
     asked: list[tuple[Property, Requirement]],
     timeout: float,
@@ -76,17 +79,13 @@ def _verify(
             progress(prop.id, number, len(asked))
         ctx.deadline = time.monotonic() + timeout
         found = timed(partial(prop.check, ctx, requirement))
-        verdicts += [_evidenced(v, net) for v in found]
+        verdicts += [_evidenced(v, net) for v in found or [_silent(prop)]]
     if progress is not None:
         progress("", len(asked), len(asked))
     # What is shared points back at the context: without this, only the cycle collector frees the graph
     ctx.memo.clear()
     versions = {"provenet": __version__, "z3-solver": z3.get_version_string()}
     return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
-
-
-prove = verify
-"""The same under the name that the front door has for it: ``provenet.verify`` is the package."""
 
 
 @contextmanager
@@ -131,6 +130,11 @@ def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[P
 def _selected(net: Net, wanted: str) -> list[Requirement]:
     own = [r for r in net.requirements if wanted in (r.kind, r.name)]
     return own or [Requirement(wanted)]
+
+
+def _silent(prop: Property) -> Verdict:
+    """What a check that says nothing amounts to: nothing to check is a proof only where the check says so."""
+    return Verdict(prop.id, prop.title, Status.UNKNOWN, reason="the check found nothing to speak about")
 
 
 def _evidenced(v: Verdict, net: Net) -> Verdict:

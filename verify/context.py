@@ -271,7 +271,7 @@ class Context:
             return Proved(
                 Certificate("horn", {**asked, "facts": solution.to_json()}),
                 "per-place facts (Spacer)",
-                readable_facts(system, solution),
+                readable_facts(solution),
             )
         if self.hints is not None:
             return Open("no certificate answers this question")

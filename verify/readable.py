@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import z3
 
-from provenet.verify.facts import Facts, HornSystem
-from provenet.verify.questions import GHOST_SET, GHOST_VALUE
+from provenet.verify.facts import Facts
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT
 
 _LONGEST = 400
+_SAID = {f"{IT}.": "", GHOST_SET: "approved", GHOST_VALUE: "the approved value"}
+# Strings and quoted names first, so that what stands in them stays as it is; then whole names only.
+_QUOTED = r'"(?:[^"\\]|\\.)*"|`[^`]*`'
+_WORDS = re.compile(rf"{_QUOTED}|(?<![\w.])(?:{IT}\.|{GHOST_SET}\b|{GHOST_VALUE}\b)")
 _FLIPPED = {z3.Z3_OP_LE: ">", z3.Z3_OP_GE: "<", z3.Z3_OP_LT: ">=", z3.Z3_OP_GT: "<=", z3.Z3_OP_EQ: "!="}
 _COMPARE = {z3.Z3_OP_LE: "<=", z3.Z3_OP_GE: ">=", z3.Z3_OP_LT: "<", z3.Z3_OP_GT: ">", z3.Z3_OP_EQ: "=="}
 
 
-def readable_facts(system: HornSystem, facts: Facts) -> dict[str, str]:
+def readable_facts(facts: Facts) -> dict[str, str]:
     """Place to what is known of its tokens; places of which nothing is known are left out."""
     out = {}
     for place, formula in facts.formulas.items():
         simple = _tidy(formula)
         if not z3.is_true(simple):
-            text = readable(simple)
-            out[place] = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+            out[place] = _cut(readable(simple))
     return out
 
 
@@ -30,11 +34,12 @@ def readable_text(facts: Mapping[str, Sequence[str]]) -> dict[str, str]:
     out = {}
     for place, texts in facts.items():
         text = " and ".join(f"({t})" if " or " in t and len(texts) > 1 else t for t in texts)
-        text = (
-            text.replace("it.", "").replace(GHOST_SET, "approved").replace(GHOST_VALUE, "the approved value")
-        )
-        out[place] = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+        out[place] = _cut(_WORDS.sub(lambda found: _SAID.get(found[0], found[0]), text))
     return out
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def readable(formula: z3.ExprRef) -> str:

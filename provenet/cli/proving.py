@@ -118,7 +118,7 @@ def checked(
     loaded: Loaded, *, only: Sequence[str] | None = None, timeout: float = 60.0, quiet: bool = False
 ) -> Report:
     """The report on a target's net, with progress on the terminal."""
-    from provenet.verify.check import verify
+    from provenet.verify.check import prove
 
     with progress(f"verifying {loaded.net.name}", quiet=quiet) as shown:
 
@@ -126,7 +126,7 @@ def checked(
             if shown is not None:
                 shown.update(shown.task_ids[0], completed=done, total=total, note=prop)
 
-        return verify(loaded.net, only=only or None, timeout=timeout, progress=tell)
+        return prove(loaded.net, only=only or None, timeout=timeout, progress=tell)
 
 
 def show_report(

@@ -149,11 +149,11 @@ _PROOFS: dict[str, Report] = {}
 
 def proofs(net: Net) -> Report:
     """What the checker says of a net; asked once per content."""
-    from provenet.verify.check import verify  # heavy, and most processes of the crash tests never need it
+    from provenet.verify.check import prove  # heavy, and most processes of the crash tests never need it
 
     found = content_hash(net)
     if found not in _PROOFS:
-        _PROOFS[found] = verify(net)
+        _PROOFS[found] = prove(net)
     return _PROOFS[found]
 
 

@@ -26,7 +26,7 @@ from provenet.nets.build import NetBuilder
 from provenet.sdb.handlers import Agent
 from provenet.sdb.human import Human
 from provenet.sdb.saga import KILL_SIGNAL
-from provenet.verify.check import verify
+from provenet.verify.check import prove
 from provenet.verify.verdict import Status
 from tests.engine.kit import START, Item, built, deployed, opened
 from tests.engine.orders import Order, orders, proofs
@@ -91,7 +91,7 @@ async def test_the_gate_refuses_a_net_whose_proof_fails_and_names_it() -> None:
     net = replace(agent.net, requirements=())
     async with opened(agent) as engine:
         with pytest.raises(DeployRefused, match="SDB-1 REFUTED"):
-            engine.deploy(replace(agent, net=net), verify(net, only=["SDB-1"]))
+            engine.deploy(replace(agent, net=net), prove(net, only=["SDB-1"]))
 
 
 async def test_a_handler_that_is_missing_or_of_the_wrong_kind_is_named() -> None:

@@ -11,7 +11,7 @@ from provenet.examples.contract_renewal.net import agent
 from provenet.nets.check import check_net
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Net
-from provenet.verify.check import verify
+from provenet.verify.check import prove
 from provenet.verify.verdict import Status
 
 each_mutant = pytest.mark.parametrize("broken", MUTANTS, ids=lambda m: m.name)
@@ -22,7 +22,7 @@ def test_a_mutant_is_caught_by_its_property_with_a_trace_that_replays(broken: Mu
     net = broken(good())
     seen = []
     for id_ in broken.caught_by:
-        for verdict in verify(net, only=[id_], timeout=20).verdicts:
+        for verdict in prove(net, only=[id_], timeout=20).verdicts:
             seen.append(f"{verdict.property} {verdict.subject}: {verdict.status} {verdict.reason}")
             if verdict.status is Status.REFUTED:
                 assert verdict.property == id_
@@ -56,14 +56,14 @@ def test_every_property_that_is_required_has_a_mutant() -> None:
 
 
 def test_the_net_itself_is_proved_in_all_its_properties() -> None:
-    report = verify(good())
+    report = prove(good())
     assert [(v.property, v.subject, v.reason) for v in report.unproved()] == []
     assert [v.property for v in report.verdicts if v.vacuous] == []
 
 
 def test_the_witness_of_a_loosened_policy_is_the_discount_that_slips_through() -> None:
     net = mutant("policy loosened to 40")(good())
-    report = verify(net, only=["never"], timeout=20)
+    report = prove(net, only=["never"], timeout=20)
     (refuted,) = [v for v in report.verdicts if v.status is Status.REFUTED]
     assert refuted.trace is not None
     assert 30 < int(refuted.witness["proposal.discount_pct"]) <= 40

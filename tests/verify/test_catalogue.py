@@ -14,7 +14,7 @@ from provenet.nets.expr.parse import parse
 from provenet.nets.models import schema_of
 from provenet.nets.net import Choice, Net, Put, Requirement, Role, Take, Transition
 from provenet.nets.schema import BOOL, INT
-from provenet.verify.check import CATALOGUE, requirements_of, verify
+from provenet.verify.check import CATALOGUE, prove, requirements_of
 from provenet.verify.errors import PropertyError
 from provenet.verify.requirements import always, bound, mutex, never, precedes
 from provenet.verify.verdict import Status, Verdict
@@ -23,7 +23,7 @@ from tests.verify.nets import Offer, cap, chain, selling, trip
 
 def only(net: Net, *wanted: Requirement | str) -> list[Verdict]:
     requirements = tuple(Requirement(w) if isinstance(w, str) else w for w in wanted)
-    return list(verify(replace(net, requirements=requirements)).verdicts)
+    return list(prove(replace(net, requirements=requirements)).verdicts)
 
 
 def holds(net: Net, wanted: Requirement | str) -> None:
@@ -350,7 +350,7 @@ def test_a_condition_on_what_is_not_there_is_a_mistake() -> None:
 
 def test_a_net_with_mistakes_is_not_verified() -> None:
     with pytest.raises(NetError):
-        verify(Net("empty"))
+        prove(Net("empty"))
 
 
 def test_families_and_everything() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from provenet.nets.net import Net
 from provenet.verify.certificate import recheck
-from provenet.verify.check import verify
+from provenet.verify.check import prove
 from provenet.verify.verdict import Certificate, Report, Status, Verdict
 from tests.verify.nets import cap, selling, trip
 
@@ -26,7 +26,7 @@ def good() -> Net:
 
 @lru_cache
 def report() -> Report:
-    return verify(good())
+    return prove(good())
 
 
 def changed(edit: Callable[[Verdict], Verdict | None]) -> Report:
@@ -70,14 +70,14 @@ def test_a_report_survives_json() -> None:
 
 def test_a_saga_report_is_accepted() -> None:
     net = trip(requirements=("SDB", "SAGA", "STATE-2", "STATE-3", "DATA"))
-    assert recheck(net, verify(net)) == ()
+    assert recheck(net, prove(net)) == ()
 
 
 def test_another_nets_report_is_refused() -> None:
     other = selling(most=31, requirements=(*ALL, cap(31)))
     (problem,) = recheck(other, report())
     assert "verify it again" in problem
-    forged = replace(report(), net_hash=verify(other).net_hash)
+    forged = replace(report(), net_hash=prove(other).net_hash)
     assert recheck(other, forged) != ()
 
 
@@ -135,7 +135,7 @@ def test_a_verdict_that_is_no_proof_is_refused(status: Status) -> None:
 
 def test_a_refutation_edited_into_a_proof_is_refused() -> None:
     net = selling(most=31, requirements=(cap(),))
-    found = verify(net)
+    found = prove(net)
     assert found.status() is Status.REFUTED
     painted = replace(
         found,
@@ -149,7 +149,7 @@ def test_a_refutation_edited_into_a_proof_is_refused() -> None:
 
 def test_a_trace_that_does_not_replay_is_refused() -> None:
     net = selling(most=31, requirements=(cap(),))
-    found = verify(net)
+    found = prove(net)
     (verdict,) = [v for v in found.verdicts if v.trace is not None]
     assert verdict.trace is not None
     assert verdict.trace.replays(net)

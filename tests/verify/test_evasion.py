@@ -29,6 +29,7 @@ from provenet.verify.errors import PropertyError
 from provenet.verify.facts import HornSystem, broken_clause, parse_facts
 from provenet.verify.properties.saga import CATALOGUE as SAGA
 from provenet.verify.questions import Question
+from provenet.verify.readable import readable_text
 from provenet.verify.smt import Encoding
 from provenet.verify.verdict import Status
 from tests.verify.nets import selling, trip
@@ -148,6 +149,13 @@ def test_formulas_over_a_clause_s_own_variables_are_no_facts() -> None:
     honest = parse_facts(system, {"p": f"(>= {argument.name} 0)"})
     assert honest is not None
     assert broken_clause(system, honest, timeout_ms=5_000) is not None
+
+
+def test_facts_are_told_in_the_names_of_the_net() -> None:
+    texts = ["it.limit.it <= it.split.n", 'it.name == "it.does ghost_set"', "ghost_set and ghost_value == it"]
+    assert readable_text({"p": texts}) == {
+        "p": 'limit.it <= split.n and name == "it.does ghost_set" and approved and the approved value == it'
+    }
 
 
 def test_only_contracts_of_the_net_are_exempt() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from provenet.nets.formats.pnml import read_pnml
-from provenet.verify.check import verify
+from provenet.verify.check import prove
 from provenet.verify.verdict import Status
 
 SHARED = Path(__file__).parents[3] / "shared" / "soundness"
@@ -37,7 +37,7 @@ def check(sample: list[dict[str, str]]) -> None:
     for row in sample:
         net = read_pnml(SHARED / "ibm" / f"{row['net']}.pnml")
         began = time.perf_counter()
-        (verdict,) = verify(net, only=["STATE-1"], timeout=2).verdicts
+        (verdict,) = prove(net, only=["STATE-1"], timeout=2).verdicts
         seconds.append(time.perf_counter() - began)
         undecided += verdict.status is Status.UNKNOWN
         if verdict.status is not Status.UNKNOWN and (verdict.status is Status.PROVED) != (

@@ -29,14 +29,19 @@ _IMPLIED = "each commit's precondition is implied by what was verified"
 
 
 def choices(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """DATA-1: for immediate transitions that compete for the same tokens."""
+    """DATA-1: for immediate transitions with the same input arcs.
+
+    A choice need not be exhaustive where something else takes the token that waits for it, such as a timer.
+    """
     clusters = list(_clusters(ctx.net))
     if not clusters:
         yield vacuous("DATA-1", _CHOICES, "the net has no guarded choice")
         return
-    checked = []
+    checked, waiting = [], []
     for cluster in clusters:
         names = ", ".join(t.name for t in cluster)
+        if all(t.guard is not None for t in cluster) and _may_wait(ctx.net, cluster):
+            waiting.append(names)
         for kind, condition in _faults(ctx.net, cluster):
             answer = _reachable(ctx, cluster, condition)
             if not isinstance(answer, Proved):
@@ -59,6 +64,9 @@ def choices(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         "solver",
         Certificate("structure", {"choices": checked}),
         subject=f"{len(checked)} choices",
+        reason=f"disjoint; other transitions take what no guard lets pass of {'; '.join(waiting)}"
+        if waiting
+        else "",
     )
 
 
@@ -119,13 +127,17 @@ def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str
 
     Each as conditions by transition name, all of which must hold together.
     """
-    place = cluster[0].takes[0].place
-    waits = any(t not in cluster and any(a.place == place for a in t.takes) for t in net.transitions)
-    if not waits and all(t.guard is not None for t in cluster):
+    if all(t.guard is not None for t in cluster) and not _may_wait(net, cluster):
         yield "gap", {t.name: Not(t.guard) for t in cluster if t.guard is not None}
     for a, b in combinations(cluster, 2):
         both = {t.name: t.guard for t in (a, b) if t.guard is not None}
         yield "overlap", both
+
+
+def _may_wait(net: Net, cluster: list[Transition]) -> bool:
+    """Whether another transition takes from the first place of a choice, so that a token may wait there."""
+    place = cluster[0].takes[0].place
+    return any(t not in cluster and any(a.place == place for a in t.takes) for t in net.transitions)
 
 
 _Slot: TypeAlias = tuple[str, str, int]

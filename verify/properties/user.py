@@ -118,7 +118,7 @@ def check_precedes(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 def check_bound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """``bound``."""
     net = ctx.net
-    places = [_place(net, p) for p in requirement.arg("places")]
+    places = list(dict.fromkeys(_place(net, p) for p in requirement.arg("places")))
     k = requirement.arg("k")
     title = requirement.name or f"{', '.join(places)} together hold at most {k}"
     yield _together(ctx, "bound", title, places, k, lambda counts: sum(counts) > k)
@@ -127,7 +127,7 @@ def check_bound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 def check_mutex(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """``mutex``."""
     net = ctx.net
-    places = [_place(net, p) for p in requirement.arg("places")]
+    places = list(dict.fromkeys(_place(net, p) for p in requirement.arg("places")))
     title = requirement.name or f"no two of {', '.join(places)} are marked together"
     yield _together(ctx, "mutex", title, places, 1, lambda counts: sum(c > 0 for c in counts) > 1)
 
