@@ -253,6 +253,16 @@ class LiveCase:
         """Whether a token is still in its place."""
         return token in self.arrived and token in self.ids.get(place, ())
 
+    def binding_for(self, step: Step, token: int) -> dict[str, Value] | None:
+        """A binding under which a transition takes that very token; ``None`` where it cannot."""
+        if not self.holds(step.anchor, token):
+            return None
+        value = self.value(step.anchor, token) if step.anchor_var is not None else None
+        for binding in self.program.rule.bindings(self.marking, step.name):
+            if step.anchor_var is None or binding[step.anchor_var] == value:
+                return dict(binding)
+        return None
+
     def _new(self, book: Book, place: str, value: Value, at: int) -> int:
         token = self.next_token
         self.next_token = token + 1

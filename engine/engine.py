@@ -158,12 +158,13 @@ class Engine:
 
     async def close(self) -> None:
         """Stop work in flight, commit what is done, close the database; work resumes at the next opening."""
-        self._runner.closing = "yes"  # what ends now makes room for nothing new
-        tasks = self._runner.running() + ([self._ticker] if self._ticker else [])
+        self._runner.jobs.closing = "yes"  # what ends now makes room for nothing new
+        tasks = self._runner.jobs.running(self._runner.cases.values())
+        tasks += [self._ticker] if self._ticker else []
         self._ticker = None
         await cancel_and_wait([t for t in tasks if t is not asyncio.current_task()])
         self._workers.close()
-        if self._runner.crash is not None:
+        if self._runner.jobs.crash is not None:
             self._store.abandon()
         else:
             self._store.close()
@@ -467,7 +468,7 @@ class Engine:
         self._runner = Runner(
             self._store, self.clock, {"ask": self._limits[0], "perform": self._limits[1]}, work
         )
-        self._store.on_failure = self._runner.fail
+        self._store.on_failure = self._runner.jobs.fail
         self._outside = Outside(self._store, self._runner)
         self._versions = Versions(self._store)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
@@ -553,14 +554,14 @@ class Engine:
         return min(due, default=None)
 
     async def _quiet(self) -> None:
-        await self._runner.quiet()
+        await self._runner.jobs.quiet()
         self._check()
 
     def _check(self) -> None:
         if self._store.failure is not None:
             raise self._store.failure
-        if self._runner.crash is not None:
-            raise self._runner.crash
+        if self._runner.jobs.crash is not None:
+            raise self._runner.jobs.crash
 
     async def _tick(self) -> None:
         """On the real clock: fire timers when they are due."""
@@ -570,7 +571,7 @@ class Engine:
             try:
                 runner.fire_due()
             except BaseException as error:  # noqa: BLE001  the engine must not go on without its timers
-                runner.fail(error)
+                runner.jobs.fail(error)
                 return
             due = runner.next_due()
             wait = 3600.0 if due is None else min(3600.0, max(0.0, (due - runner.now()) / 1e6))

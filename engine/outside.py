@@ -73,7 +73,7 @@ class Outside:
             )
         if about_hash is not None and about_hash != task.about_hash:
             raise DecisionRefused("the task is about something else", where=where)
-        binding = self._runner.binding_for(case, step, task.token)
+        binding = case.binding_for(step, task.token)
         if binding is None:
             raise DecisionRefused(f"{choice!r} cannot be chosen now", where=where)
         try:
@@ -92,7 +92,7 @@ class Outside:
         except (FiringError, ExprError) as error:
             case.tasks[task.task, task.token] = task
             raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
-        self._runner.record_task(case, task, "decided", choice=choice, who=who)
+        self._runner.records.task(case, task, "decided", choice=choice, who=who)
 
     def signal(self, live: LiveCase, event: str, payload: Any, key: str | None) -> None:
         """Fire with an event, and note it in the inbox in the same commit.

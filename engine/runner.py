@@ -13,52 +13,29 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from provenet.engine.case import LIVE, Fired, LiveCase, OpenTask, brought, note
 from provenet.engine.clock import Clock, VirtualClock, to_micros
-from provenet.engine.codec import encoder, plain, quote, text_hash
+from provenet.engine.codec import encoder, plain, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
+from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
+from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
 from provenet.engine.store import Store
-from provenet.nets.errors import Breach, ExprError, FiringError, ProvenetError
+from provenet.nets.errors import Breach, ExprError, FiringError
 from provenet.nets.marking import is_final
-from provenet.nets.models import from_value, to_value
-from provenet.nets.net import Ask, Choice, Explain, Judge, Perform, Role
+from provenet.nets.models import to_value
+from provenet.nets.net import Choice, Explain, Judge, Perform, Role
 from provenet.nets.schema import Value, microseconds
-from provenet.sdb.handlers import Request
 from provenet.sdb.reject import Reject
 from provenet.sdb.saga import KILL_SIGNAL
 
 CHAIN_LIMIT = 10_000
 """Immediate firings after which a case that does not come to rest is parked."""
-
-Kind: TypeAlias = Literal["ask", "perform", "person"]
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One piece of work outside the database, bound to the token that stands for it."""
-
-    kind: Kind
-    case: LiveCase
-    step: Step
-    token: int
-    key: str
-    binding: Mapping[str, Value]
-    state: Literal["armed", "queued", "running", "retrying", "over"] = "armed"
-    tries: int = 0
-    receipt: str | None = None
-    opened: OpenTask | None = None
-    task: asyncio.Task[None] | None = None
-
-
-Work: TypeAlias = Callable[[Job], Awaitable[None]]
 
 
 class Runner:
@@ -74,32 +51,24 @@ class Runner:
     def __init__(
         self, store: Store, clock: Clock, limits: Mapping[Kind, int], work: Mapping[Kind, Work]
     ) -> None:
-        self.store, self.clock, self.work = store, clock, work
+        self.store, self._clock = store, clock
+        self.records = Records(store, self.now)
         self.cases: dict[str, LiveCase] = {}
         self.numbers: dict[int, LiveCase] = {}
         self.firings = 0
         self.statuses: Counter[str] = Counter()
-        self.crash: BaseException | None = None
-        self.closing: Literal["no", "yes"] = "no"
         self._prompt = not isinstance(clock, VirtualClock)
-        self._limits = limits
-        self._states: Counter[str] = Counter()
-        self._queues: dict[Kind, list[Job]] = {"ask": [], "perform": [], "person": []}
-        self._heads: Counter[Kind] = Counter()
-        self._busy: Counter[Kind] = Counter()
         self._due: list[tuple[int, int, int, int, Job | None]] = []
-        self._quiet = asyncio.Event()
         self.alarm = asyncio.Event()
+        self.jobs = Jobs(store, clock, limits, work, on_crash=self.alarm.set)
         self._judged: dict[tuple[str, Value, Value], Reject | None] = {}
         self._fate = "withdrawn"
         self._now_at: datetime | None = None
         self._now = 0
-        if isinstance(clock, VirtualClock):
-            clock.on_change = self.check_quiet
 
     def now(self) -> int:
         """The time in microseconds."""
-        at = self.clock.now()
+        at = self._clock.now()
         if at is not self._now_at:
             self._now_at, self._now = at, to_micros(at)
         return self._now
@@ -236,7 +205,7 @@ class Runner:
             due, no, token, index, job = heapq.heappop(self._due)
             if job is not None:
                 if job.state == "retrying":
-                    self._enqueue(job)
+                    self.jobs.enqueue(job)
                 continue
             case = self.numbers.get(no)
             if case is None or case.status not in LIVE or case.timers.get((index, token)) != due:
@@ -253,7 +222,7 @@ class Runner:
         return case is not None and case.status in LIVE and case.timers.get((index, token)) == due
 
     def _ring(self, case: LiveCase, step: Step, token: int) -> None:
-        binding = self.binding_for(case, step, token)
+        binding = case.binding_for(step, token)
         if binding is None:
             # Something besides the token is missing: the timer is set again as soon as the transition is
             # enabled.
@@ -272,76 +241,16 @@ class Runner:
     def finished(self, job: Job) -> None:
         """A job is over; its token may be consumed now."""
         job.case.jobs.pop((job.step.index, job.token), None)
-        self._become(job, "over")
+        self.jobs.become(job, "over")
 
     def retry(self, job: Job, after: timedelta) -> None:
         """Run a job again later; meanwhile it holds no place in the queue."""
-        self._become(job, "retrying")
+        self.jobs.become(job, "retrying")
         entry = (self.now() + microseconds(after), job.case.no, job.token, -1 - job.step.index, job)
         heapq.heappush(self._due, entry)
         self.alarm.set()
 
-    def drop(self, job: Job) -> None:
-        """Stop a job whose token is gone."""
-        if job.state == "running" and job.task is not None and job.task is not asyncio.current_task():
-            job.task.cancel()
-        if isinstance(self.clock, VirtualClock):
-            self.clock.forget(job)
-        self._become(job, "over")
-
-    def running(self) -> list[asyncio.Task[None]]:
-        """The tasks of running jobs."""
-        return [j.task for c in self.cases.values() for j in c.jobs.values() if isinstance(j, Job) and j.task]
-
-    def check_quiet(self) -> None:
-        """Notice whether anything is going on that time must wait for."""
-        if self.is_quiet():
-            self._quiet.set()
-        else:
-            self._quiet.clear()
-
-    def is_quiet(self) -> bool:
-        """Whether nothing happens before time passes or the outside speaks."""
-        states = self._states
-        if isinstance(self.clock, VirtualClock):
-            return states["armed"] + states["running"] - self.clock.asleep() <= 0
-        return states["armed"] + states["running"] + states["queued"] + states["retrying"] <= 0
-
-    async def quiet(self) -> None:
-        """Wait until nothing is going on, or the engine failed."""
-        while not self.is_quiet() and self.crash is None and self.store.failure is None:
-            self._quiet.clear()
-            await self._quiet.wait()
-
-    def fail(self, error: BaseException) -> None:
-        """Stop the engine: nothing more is written."""
-        self.crash = self.crash or error
-        self._quiet.set()
-        self.alarm.set()
-
     # bindings
-
-    def binding_for(self, case: LiveCase, step: Step, token: int) -> dict[str, Value] | None:
-        """A binding under which a transition takes that very token; ``None`` where it cannot."""
-        if not case.holds(step.anchor, token):
-            return None
-        value = case.value(step.anchor, token) if step.anchor_var is not None else None
-        for binding in case.program.rule.bindings(case.marking, step.name):
-            if step.anchor_var is None or binding[step.anchor_var] == value:
-                return dict(binding)
-        return None
-
-    def failing(self, case: LiveCase, step: Step, token: int, why: Reject) -> dict[str, Value]:
-        """The binding of a failure transition."""
-        binding = self.binding_for(case, step, token)
-        if binding is None:
-            raise Breach("it does not take the token whose work failed", where=f"transition {step.name!r}")
-        return binding | brought(step, why.value())
-
-    def key(self, case: LiveCase, step: Step, token: int) -> str:
-        """The idempotency key of a piece of work: the same after any restart, different for any other."""
-        text = f"[{quote(self.store.uid)},{quote(case.id)},{step.text},{token}]"
-        return sha256(text.encode()).hexdigest()[:40]
 
     # inside
 
@@ -401,7 +310,9 @@ class Runner:
         effect = case.program.effect(step)
         anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
         token = case.ids[step.anchor][case.marking[step.anchor].index(anchor)]
-        request = self.request(case, step, binding, self.key(case, step, token), anchor=anchor, tries=1)
+        request = request_of(
+            case, step, binding, key_of(self.store, case, step, token), anchor=anchor, tries=1
+        )
         try:
             with self.store.joined():
                 receipt = effect.run(request)
@@ -418,31 +329,8 @@ class Runner:
                 raise Breach(
                     f"effect {effect.name!r} failed: {error}", where=f"transition {step.name!r}"
                 ) from error
-            return failure, self.failing(case, failure, token, reject_of(error, effect.name)), token, ""
+            return failure, failing(case, failure, token, reject_of(error, effect.name)), token, ""
         return step, {**binding, **brought(step, value)}, None, ""
-
-    def request(
-        self, case: LiveCase, step: Step, binding: Mapping[str, Value], key: str, *, anchor: Value, tries: int
-    ) -> Request:
-        """What a handler is told."""
-        trigger = step.transition.trigger
-        assert isinstance(trigger, Ask | Perform)
-        value, of, attempt, signal = case.program.payload(step, binding, anchor)
-        if isinstance(trigger, Perform):
-            effect = case.program.effect(step)
-            of, returns = effect.payload_type if step.payload is not None else of, effect.receipt_type
-        else:
-            returns = step.fresh[0][1]
-        return Request(
-            case=case.id,
-            key=key,
-            payload=from_value(value, of),
-            payload_type=of,
-            returns=returns,
-            attempt=tries if isinstance(trigger, Perform) else attempt,
-            signal=None if signal is None else Reject.of(signal),
-            timeout=trigger.timeout,
-        )
 
     def _arm(self, case: LiveCase, places: Iterable[str]) -> None:
         """Set up timers, tasks and work for the tokens of some places."""
@@ -467,8 +355,8 @@ class Runner:
         finally:
             # Also where a later one cannot be set up: these count as work until they are over.
             if jobs:
-                self.store.when_durable(lambda: self._enqueue_all(jobs))
-                self.check_quiet()
+                self.store.when_durable(lambda: self.jobs.enqueue_all(jobs))
+                self.jobs.check_quiet()
 
     def _arm_timer(self, case: LiveCase, step: Step) -> None:
         assert step.due is not None
@@ -493,19 +381,25 @@ class Runner:
                 self.alarm.set()
 
     def _arm_work(self, case: LiveCase, step: Step, token: int) -> list[Job]:
-        binding = self.binding_for(case, step, token)
+        binding = case.binding_for(step, token)
         if binding is None:
             return []
         external = isinstance(step.transition.trigger, Perform)
-        job = Job("perform" if external else "ask", case, step, token, self.key(case, step, token), binding)
+        job = Job(
+            "perform" if external else "ask",
+            case,
+            step,
+            token,
+            key_of(self.store, case, step, token),
+            binding,
+        )
         if external:
             known = case.receipts.pop((step.index, token), None)
             if known is not None:
                 job.tries, job.receipt = known
             else:
-                self.record_effect(job, "intended")
-        case.jobs[step.index, token] = job
-        self._states["armed"] += 1
+                self.records.effect(job, "intended")
+        self.jobs.armed(job)
         return [job]
 
     def _arm_tasks(self, case: LiveCase, place: str, token: int) -> list[Job]:
@@ -517,13 +411,13 @@ class Runner:
             known = case.tasks.get((trigger.task, token))
             if known is not None and trigger.choice in known.steps:
                 continue
-            if self.binding_for(case, step, token) is None:
+            if case.binding_for(step, token) is None:
                 continue
             if known is None:
                 groups.setdefault(trigger.task, {})[trigger.choice] = step
             else:
                 known.steps[trigger.choice] = step
-                self.record_task(case, known, "open")
+                self.records.task(case, known, "open")
         for task, steps in groups.items():
             first = next(iter(steps.values()))
             assert isinstance(first.transition.trigger, Choice)
@@ -540,70 +434,17 @@ class Runner:
                 min(due, default=None),
             )
             case.tasks[task, token] = opened
-            self.record_task(case, opened, "open")
-            if "person" in self.work:
+            self.records.task(case, opened, "open")
+            if "person" in self.jobs.asked:
                 job = Job("person", case, first, token, "", {}, opened=opened)
-                case.jobs[first.index, token] = job
-                self._states["armed"] += 1
+                self.jobs.armed(job)
                 jobs.append(job)
         return jobs
 
     def _about(self, case: LiveCase, step: Step, token: int) -> str:
         if step.payload is None:
             return case.program.encoders[step.anchor](case.value(step.anchor, token))
-        return encoder(step.payload_type)(step.payload(self.binding_for(case, step, token) or {}))
-
-    def record_task(
-        self,
-        case: LiveCase,
-        task: OpenTask,
-        status: str,
-        *,
-        choice: str | None = None,
-        who: str | None = None,
-    ) -> None:
-        """Write a task's row."""
-        row = (
-            case.no,
-            task.token,
-            task.task,
-            plain(list(task.steps)),
-            task.role,
-            task.about,
-            task.about_hash,
-            task.opened,
-            task.deadline,
-            status,
-            choice,
-            who,
-            None if status == "open" else self.now(),
-        )
-        self.store.put("provenet_task", row[:3], row)
-
-    def record_effect(
-        self, job: Job, state: str, *, receipt: str | None = None, reason: str | None = None
-    ) -> None:
-        """Write an effect's row."""
-        payload = job.case.program.payload(job.step, job.binding, self._anchor(job))
-        effect = job.case.program.effect(job.step)
-        text = encoder(effect.payload_type if job.step.payload is not None else payload[1])(payload[0])
-        row = (
-            job.key,
-            job.case.no,
-            job.token,
-            job.step.name,
-            effect.name,
-            text_hash(text),
-            state,
-            job.tries,
-            receipt,
-            reason,
-            self.now(),
-        )
-        self.store.put("provenet_effect", job.key, row)
-
-    def _anchor(self, job: Job) -> Value:
-        return job.binding[job.step.anchor_var] if job.step.anchor_var is not None else ()
+        return encoder(step.payload_type)(step.payload(case.binding_for(step, token) or {}))
 
     def _let_go(self, case: LiveCase, tokens: Iterable[int]) -> None:
         """Take down what was set up for tokens that are gone."""
@@ -613,12 +454,12 @@ class Runner:
                 self._drop_timer(case, index, token)
         if case.tasks:
             for key in [k for k in case.tasks if k[1] in gone]:
-                self.record_task(case, case.tasks.pop(key), self._fate)
+                self.records.task(case, case.tasks.pop(key), self._fate)
         if case.jobs:
             for at in [k for k in case.jobs if k[1] in gone]:
                 job = case.jobs.pop(at)
                 assert isinstance(job, Job)
-                self.drop(job)
+                self.jobs.drop(job)
 
     def _drop_timer(self, case: LiveCase, index: int, token: int) -> None:
         del case.timers[index, token]
@@ -674,62 +515,4 @@ class Runner:
             if job.kind == "perform":
                 case.receipts[at] = job.tries, job.receipt
             del case.jobs[at]
-            self.drop(job)
-
-    def _enqueue_all(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            self._enqueue(job)
-
-    def _enqueue(self, job: Job) -> None:
-        if job.state == "over":
-            return
-        self._become(job, "queued")
-        self._queues[job.kind].append(job)
-        self._pump(job.kind)
-
-    def _pump(self, kind: Kind) -> None:
-        queue = self._queues[kind]
-        if self.closing == "yes" or self.crash is not None:
-            return
-        while self._busy[kind] < self._limits.get(kind, 1_000_000) and self._heads[kind] < len(queue):
-            job = queue[self._heads[kind]]
-            self._heads[kind] += 1
-            if job.state == "queued":
-                self._busy[kind] += 1
-                self._become(job, "running")
-                job.task = asyncio.get_running_loop().create_task(self._run(job))
-        if self._heads[kind] > 1_000 or self._heads[kind] == len(queue):
-            del queue[: self._heads[kind]]
-            self._heads[kind] = 0
-
-    async def _run(self, job: Job) -> None:
-        try:
-            await self.work[job.kind](job)
-        except asyncio.CancelledError:
-            pass  # the token is gone, or the engine closes
-        except BaseException as error:  # noqa: BLE001  whatever it is, the engine must not go on as if nothing had happened
-            self.fail(error)
-        finally:
-            self._busy[job.kind] -= 1
-            if job.state == "running":
-                self._become(job, "over")
-            job.task = None
-            self._pump(job.kind)
-            self.check_quiet()
-
-    def _become(self, job: Job, state: Any) -> None:
-        if job.state != "over":
-            self._states[job.state] -= 1
-            job.state = state
-            if state != "over":
-                self._states[state] += 1
-        self.check_quiet()
-
-
-def reject_of(error: BaseException, rule: str) -> Reject:
-    """A handler's failure as a typed signal."""
-    if isinstance(error, TimeoutError):
-        return Reject(rule="timeout", expected="an answer in time", got="none")
-    if isinstance(error, ProvenetError):
-        return Reject(rule=rule, expected="success", got=error.message, hint=error.hint)
-    return Reject(rule=rule, expected="success", got=f"{type(error).__name__}: {error}")
+            self.jobs.drop(job)

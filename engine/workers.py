@@ -26,7 +26,9 @@ from provenet.engine.clock import Clock, from_micros, in_job
 from provenet.engine.codec import encoder
 from provenet.engine.errors import DecisionRefused
 from provenet.engine.faults import FaultInjected, fault_point
-from provenet.engine.runner import Job, Runner, reject_of
+from provenet.engine.handover import anchor_of, failing, reject_of, request_of
+from provenet.engine.jobs import Job
+from provenet.engine.runner import Runner
 from provenet.engine.store import Store
 from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
 from provenet.nets.models import to_value
@@ -113,7 +115,7 @@ class Workers:
     async def ask(self, job: Job) -> None:
         """Ask a proposer and fire with its answer."""
         in_job.set(job)
-        case, step, runner = job.case, job.step, self.runner
+        case, step = job.case, job.step
         trigger = step.transition.trigger
         assert isinstance(trigger, Ask)
         of = step.fresh[0][1]
@@ -123,7 +125,7 @@ class Workers:
             return
         fault_point("before-ask")
         job.tries += 1
-        request = runner.request(case, step, job.binding, job.key, anchor=_anchor(job), tries=job.tries)
+        request = request_of(case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries)
         why: Reject
         spent: Proposal | None = None
         answer: Any = None
@@ -221,7 +223,7 @@ class Workers:
             return
         fault_point("after-intent")
         job.tries += 1
-        request = runner.request(case, step, job.binding, job.key, anchor=_anchor(job), tries=job.tries)
+        request = request_of(case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries)
         try:
             receipt = await self._clock.limit(_own(self._call(effect.run, request)), trigger.timeout)
         except (asyncio.CancelledError, FaultInjected):
@@ -241,7 +243,7 @@ class Workers:
             value = to_value(receipt, effect.receipt_type)
         except TypeMismatch as error:
             runner.finished(job)
-            runner.record_effect(job, "performed", reason=f"the receipt does not fit: {error.message}")
+            runner.records.effect(job, "performed", reason=f"the receipt does not fit: {error.message}")
             runner.park(
                 case,
                 f"effect {effect.name!r} was performed, but its receipt does not fit: {error.message}",
@@ -252,7 +254,7 @@ class Workers:
 
     def _performed(self, job: Job, receipt: str) -> None:
         case, runner = job.case, self.runner
-        runner.record_effect(job, "performed", receipt=receipt)
+        runner.records.effect(job, "performed", receipt=receipt)
         value = from_json(json.loads(receipt), case.program.effect(job.step).receipt_type)
         if not self._current(job):
             runner.finished(job)
@@ -326,7 +328,7 @@ class Workers:
             spent = True  # another proposal is the net's decision, not the engine's
         if not spent:
             if external:
-                runner.record_effect(job, "intended", reason=why.got)
+                runner.records.effect(job, "intended", reason=why.got)
             if case.status == "parked":
                 # The next try is for whoever resumes the case to allow.
                 runner.finished(job)
@@ -336,7 +338,7 @@ class Workers:
             return
         runner.finished(job)
         if external:
-            runner.record_effect(job, "failed", reason=f"{why.rule}: {why.got}")
+            runner.records.effect(job, "failed", reason=f"{why.rule}: {why.got}")
         if not self._current(job):
             return
         if failure is None:
@@ -345,7 +347,7 @@ class Workers:
             )
             return
         try:
-            runner.fire(case, failure, runner.failing(case, failure, job.token, why), token=job.token)
+            runner.fire(case, failure, failing(case, failure, job.token, why), token=job.token)
         except (FiringError, ExprError) as error:
             runner.park(case, str(error), failure.name)
 
@@ -367,7 +369,3 @@ async def _own(work: Awaitable[Any]) -> Any:
         if task is not None and task.cancelling():
             raise
         raise RuntimeError("the handler was cancelled from within") from None
-
-
-def _anchor(job: Job) -> Any:
-    return job.binding[job.step.anchor_var] if job.step.anchor_var is not None else ()

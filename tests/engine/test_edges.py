@@ -269,6 +269,6 @@ async def test_a_finished_case_leaves_memory() -> None:
         runner = engine._runner
         assert not runner.cases
         assert not runner.numbers
-        assert not any(runner._queues.values())
+        assert not any(runner.jobs._queues.values())
         assert runner.next_due() is None
         assert not runner._due

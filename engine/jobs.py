@@ -1,0 +1,171 @@
+"""Work outside any transaction: queued, limited in number, counted, so that time knows what to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from provenet.engine.case import LiveCase, OpenTask
+from provenet.engine.clock import Clock, VirtualClock
+from provenet.engine.program import Step
+from provenet.engine.store import Store
+from provenet.nets.schema import Value
+
+Kind: TypeAlias = Literal["ask", "perform", "person"]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One piece of work outside the database, bound to the token that stands for it."""
+
+    kind: Kind
+    case: LiveCase
+    step: Step
+    token: int
+    key: str
+    binding: Mapping[str, Value]
+    state: Literal["armed", "queued", "running", "retrying", "over"] = "armed"
+    tries: int = 0
+    receipt: str | None = None
+    opened: OpenTask | None = None
+    task: asyncio.Task[None] | None = None
+
+
+Work: TypeAlias = Callable[[Job], Awaitable[None]]
+
+
+class Jobs:
+    """All work of one engine.
+
+    Args:
+        store: No work goes on where it has failed.
+        clock: A virtual clock is told when nothing is going on.
+        limits: Most proposals and effects at a time.
+        work: What to do for each kind of job.
+        on_crash: Called when a job brings the engine down.
+
+    Attributes:
+        crash: What brought the engine down.
+        closing: Whether the engine closes: what ends now makes room for nothing new.
+        asked: The kinds of work that there is somebody for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        limits: Mapping[Kind, int],
+        work: Mapping[Kind, Work],
+        *,
+        on_crash: Callable[[], None],
+    ) -> None:
+        self._store, self._clock, self._limits, self._work = store, clock, limits, work
+        self._on_crash = on_crash
+        self.crash: BaseException | None = None
+        self.closing: Literal["no", "yes"] = "no"
+        self.asked = frozenset(work)
+        self._states: Counter[str] = Counter()
+        self._queues: dict[Kind, list[Job]] = {"ask": [], "perform": [], "person": []}
+        self._heads: Counter[Kind] = Counter()
+        self._busy: Counter[Kind] = Counter()
+        self._quiet = asyncio.Event()
+        if isinstance(clock, VirtualClock):
+            clock.on_change = self.check_quiet
+
+    def armed(self, job: Job) -> None:
+        """Take up a job that waits for its commit; time stands still for it from now on."""
+        job.case.jobs[job.step.index, job.token] = job
+        self._states["armed"] += 1
+
+    def enqueue_all(self, jobs: Iterable[Job]) -> None:
+        """Let jobs run as soon as there is room; their commit is durable."""
+        for job in jobs:
+            self.enqueue(job)
+
+    def enqueue(self, job: Job) -> None:
+        """Let a job run as soon as there is room."""
+        if job.state == "over":
+            return
+        self.become(job, "queued")
+        self._queues[job.kind].append(job)
+        self._pump(job.kind)
+
+    def drop(self, job: Job) -> None:
+        """Stop a job whose token is gone."""
+        if job.state == "running" and job.task is not None and job.task is not asyncio.current_task():
+            job.task.cancel()
+        if isinstance(self._clock, VirtualClock):
+            self._clock.forget(job)
+        self.become(job, "over")
+
+    def become(self, job: Job, state: Any) -> None:
+        """Change the state of a job, keeping count; one that is over stays so."""
+        if job.state != "over":
+            self._states[job.state] -= 1
+            job.state = state
+            if state != "over":
+                self._states[state] += 1
+        self.check_quiet()
+
+    def running(self, cases: Iterable[LiveCase]) -> list[asyncio.Task[None]]:
+        """The tasks of running jobs."""
+        return [j.task for c in cases for j in c.jobs.values() if isinstance(j, Job) and j.task]
+
+    def check_quiet(self) -> None:
+        """Notice whether anything is going on that time must wait for."""
+        if self.is_quiet():
+            self._quiet.set()
+        else:
+            self._quiet.clear()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing happens before time passes or the outside speaks."""
+        states = self._states
+        if isinstance(self._clock, VirtualClock):
+            return states["armed"] + states["running"] - self._clock.asleep() <= 0
+        return states["armed"] + states["running"] + states["queued"] + states["retrying"] <= 0
+
+    async def quiet(self) -> None:
+        """Wait until nothing is going on, or the engine failed."""
+        while not self.is_quiet() and self.crash is None and self._store.failure is None:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the engine: nothing more is written."""
+        self.crash = self.crash or error
+        self._quiet.set()
+        self._on_crash()
+
+    def _pump(self, kind: Kind) -> None:
+        queue = self._queues[kind]
+        if self.closing == "yes" or self.crash is not None:
+            return
+        while self._busy[kind] < self._limits.get(kind, 1_000_000) and self._heads[kind] < len(queue):
+            job = queue[self._heads[kind]]
+            self._heads[kind] += 1
+            if job.state == "queued":
+                self._busy[kind] += 1
+                self.become(job, "running")
+                job.task = asyncio.get_running_loop().create_task(self._run(job))
+        if self._heads[kind] > 1_000 or self._heads[kind] == len(queue):
+            del queue[: self._heads[kind]]
+            self._heads[kind] = 0
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await self._work[job.kind](job)
+        except asyncio.CancelledError:
+            pass  # the token is gone, or the engine closes
+        except BaseException as error:  # noqa: BLE001  whatever it is, the engine must not go on as if nothing had happened
+            self.fail(error)
+        finally:
+            self._busy[job.kind] -= 1
+            if job.state == "running":
+                self.become(job, "over")
+            job.task = None
+            self._pump(job.kind)
+            self.check_quiet()
