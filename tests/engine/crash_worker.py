@@ -1,7 +1,7 @@
 """Processes to be killed, forked from one that has everything imported.
 
-Reads lines ``DATABASE LEDGER CASES FAULT SECONDS`` (``-`` for no fault) and answers each, when the process
-has ended, with what ended it: ``done``, ``fault`` (it killed itself at a fault point) or ``time``.
+Reads lines ``DATABASE LEDGER CASES AT_ONCE FAULT SECONDS`` (``-`` for no fault) and answers each, when the
+process has ended, with what ended it: ``done``, ``fault`` (it killed itself at a fault point) or ``time``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,15 @@ from provenet.engine import faults
 from tests.engine.orders import orders, proofs, run
 from tests.support.ledger import Ledger
 
-AT_ONCE = 2
-"""Little at a time makes many commits, hence many different instants to be killed at."""
-
 
 def main() -> None:
     proofs(orders(Ledger(Path(sys.argv[1]))).net)
     for line in sys.stdin:
-        database, ledger, cases, fault, seconds = line.split()
+        database, ledger, cases, at_once, fault, seconds = line.split()
         child = os.fork()
         if child == 0:
             faults.plan(None if fault == "-" else fault)
-            asyncio.run(run(database, Ledger(Path(ledger)), int(cases), at_once=AT_ONCE))
+            asyncio.run(run(database, Ledger(Path(ledger)), int(cases), at_once=int(at_once)))
             os._exit(0)
         print(ended(child, float(seconds)), flush=True)
 

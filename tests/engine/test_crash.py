@@ -55,7 +55,14 @@ class Workers:
         )
 
     def run(
-        self, database: Path, ledger: Path, cases: int, *, fault: str = "-", kill_after: float | None = None
+        self,
+        database: Path,
+        ledger: Path,
+        cases: int,
+        *,
+        at_once: int = 64,
+        fault: str = "-",
+        kill_after: float = 1e9,
     ) -> str:
         """Run one process to its end, or to its own end at a fault point, or kill it after some seconds.
 
@@ -64,7 +71,7 @@ class Workers:
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{database} {ledger} {cases} {fault} {kill_after or 1e9}\n")
+        self._process.stdin.write(f"{database} {ledger} {cases} {at_once} {fault} {kill_after}\n")
         self._process.stdin.flush()
         said = self._process.stdout.readline().strip()
         assert said in {"done", "fault", "time"}, said
@@ -92,17 +99,26 @@ def kill_often(tmp_path: Path, *, cases: int, kills: int, seed: int) -> Counter[
     database, ledger = tmp_path / "cases.db", tmp_path / "ledger.db"
     Ledger(ledger)
     ended: Counter[str] = Counter()
+    shares: list[float] = []
     while (killed := ended["fault"] + ended["time"]) < kills and not ended["done"]:
-        ahead = logged(database) * kills > killed * entries
-        if rng.random() < 0.6:
+        shares.append(logged(database) / entries)
+        ahead = shares[-1] > 0.75 * killed / kills
+        # Little at a time makes many commits, hence many different instants to be killed at.
+        at_once = 2 if ahead else rng.choice((2, 4, 16))
+        if rng.random() < 0.7:
             fault = f"{rng.choice(PASSED)}:kill:{1 if ahead else rng.randint(1, 6)}"
-            how = workers.run(database, ledger, cases, fault=fault, kill_after=0.1 if ahead else 0.25)
+            how = workers.run(
+                database, ledger, cases, at_once=at_once, fault=fault, kill_after=0.2 if ahead else 0.3
+            )
         else:
-            how = workers.run(database, ledger, cases, kill_after=rng.uniform(0.0, 0.05 if ahead else 0.25))
+            after = rng.uniform(0.0, 0.05 if ahead else 0.25)
+            how = workers.run(database, ledger, cases, at_once=at_once, kill_after=after)
         ended[how] += 1
         if killed % 25 == 24:
             # Also in the middle, each log leads to the marking beside it.
             assert (result := audit(database)).clean, [str(p) for p in result.problems[:5]]
+    quarters = [sum(int(s * 4) == q for s in shares) for q in range(4)]
+    print(f"ended by {dict(ended)}; kills in each quarter of the log: {quarters}")
     if not ended["done"]:
         assert workers.run(database, ledger, cases) == "done"
     workers.close()
@@ -136,7 +152,6 @@ def test_two_hundred_kills_of_a_run_of_two_hundred_cases(tmp_path: Path) -> None
         if kills:
             (folder := tmp_path / str(seed)).mkdir()
             ended += kill_often(folder, cases=200, kills=kills, seed=seed)
-    print(f"processes ended by: {dict(ended)}")
     assert ended["fault"] + ended["time"] == 200
 
 
