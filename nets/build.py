@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from provenet.nets.check import check_net
-from provenet.nets.compose import prefixed, renamed_requirement, with_places
+from provenet.nets.compose import moved_requirement, prefixed, with_places
 from provenet.nets.errors import ExprError, Mistake, NetError, ProvenetError, TypeMismatch, did_you_mean
 from provenet.nets.expr.ast import Const, Expr, Var
 from provenet.nets.expr.build import Term, lift, record, term
@@ -331,10 +331,7 @@ class NetBuilder:
         self._resting.extend(moved.resting)
         self._contracts.extend(moved.contracts)
         self._sagas.update((s.id, s) for s in moved.sagas)
-        known = {*becomes}
-        self.require(
-            *(renamed_requirement(r, lambda n: becomes.get(n, n), known) for r in moved.requirements)
-        )
+        self.require(*(moved_requirement(r, lambda n: becomes.get(n, n)) for r in moved.requirements))
         return refs
 
     # building

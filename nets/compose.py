@@ -52,7 +52,10 @@ from provenet.nets.schema import Value
 MAX_FINALS = 10_000
 
 # Arguments of requirements that name something outside the net.
-_OUTSIDE = frozenset({"handler", "event", "name", "hint"})
+_OUTSIDE = frozenset({"effect", "handler", "event", "name", "hint"})
+
+# Arguments of requirements that name places; a place may share its name with a transition or a task.
+_PLACES = frozenset({"place", "places"})
 
 Final = tuple[tuple[str, int], ...]
 Rename = Callable[[str], str]
@@ -84,7 +87,7 @@ def prefixed(net: Net, prefix: str) -> Net:
         transitions=tuple(_prefixed_transition(t, rename) for t in moved.transitions),
         contracts=tuple(_prefixed_contract(c, rename) for c in moved.contracts),
         sagas=tuple(_prefixed_saga(s, rename) for s in moved.sagas),
-        requirements=tuple(renamed_requirement(r, rename, known) for r in net.requirements),
+        requirements=tuple(_renamed_requirement(r, rename, known) for r in net.requirements),
     )
 
 
@@ -189,7 +192,16 @@ def _renamed_final(final: Final, rename: Rename) -> Final:
     return tuple(counts.items())
 
 
-def renamed_requirement(r: Requirement, rename: Rename, known: set[str]) -> Requirement:
+def moved_requirement(r: Requirement, rename: Rename) -> Requirement:
+    """A requirement in which places are renamed, and nothing else that may share their names."""
+
+    def moved(value: Any) -> Any:
+        return rename(value) if isinstance(value, str) else tuple(map(rename, value))
+
+    return replace(r, args=tuple((key, moved(v) if key in _PLACES else v) for key, v in r.args))
+
+
+def _renamed_requirement(r: Requirement, rename: Rename, known: set[str]) -> Requirement:
     """A requirement in which those texts that are known names of nodes are renamed."""
     return replace(r, args=tuple((key, _renamed_arg(key, value, rename, known)) for key, value in r.args))
 
@@ -364,8 +376,7 @@ def _groups(nets: tuple[Net, ...], survivor: Rename) -> list[list[Net]]:
 
 def _fused_requirements(nets: tuple[Net, ...], survivor: Rename) -> Iterable[Requirement]:
     for net in nets:
-        here = {p.name for p in net.places}
-        yield from (renamed_requirement(r, survivor, here) for r in net.requirements)
+        yield from (moved_requirement(r, survivor) for r in net.requirements)
 
 
 def _distinct(requirements: Iterable[Requirement]) -> Iterable[Requirement]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ class Policy:
             for part in parts:
                 rules.append(
                     Rule(
-                        name=rule.name or show(part).replace("proposal.", ""),
+                        name=rule.name or _said(part),
                         expr=part,
                         field=rule.field or _first_field(part),
                         hint=rule.hint,
@@ -121,12 +122,21 @@ def explain(info: ContractInfo, *, proposal: Value, inputs: Value) -> Reject | N
             return Reject(
                 rule=f"{info.policy}: {r.name}",
                 field=r.field,
-                expected=show(r.expr).replace("proposal.", ""),
+                expected=_said(r.expr),
                 got=_got(r.field, info.proposal, proposal),
                 retryable=r.retryable,
                 hint=r.hint,
             )
     return None
+
+
+def _said(expr: Expr) -> str:
+    """A condition for people, who know that it speaks of the proposal."""
+    return _OF_THE_PROPOSAL.sub(lambda found: "" if found[0] == "proposal." else found[0], show(expr))
+
+
+# Strings and quoted names stay as they are, and so does a field that is called proposal.
+_OF_THE_PROPOSAL = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|(?<![\w.])proposal\.')
 
 
 def _got(path: str, of: Type, value: Value) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -169,3 +171,26 @@ def test_a_builder_takes_in_a_finished_net() -> None:
     with pytest.raises(NetError) as caught:
         wrong.build()
     assert {m.code for m in caught.value.mistakes} >= {"PN104", "PN120"}
+
+
+def test_fusing_renames_places_in_requirements_and_nothing_else_of_their_names() -> None:
+    named = (("effect", "out"), ("transition", "out"), ("unless", "out"))
+    asked = (
+        Requirement("never", named),
+        Requirement("always", (("place", "out"),)),
+        Requirement("mutex", (("places", ("in", "out")),)),
+    )
+    after = Net("after", (Place("next"),), (), entries=(Entry("next"),), finals=((("next", 1),),))
+    before = replace(step("s"), requirements=asked)
+    whole = fuse(before, after, name="whole", places={"out": "next"})
+    assert whole.requirements == (
+        Requirement("never", named),
+        Requirement("always", (("place", "next"),)),
+        Requirement("mutex", (("places", ("in", "next")),)),
+    )
+
+
+def test_a_prefix_leaves_effects_alone() -> None:
+    net = replace(step("s"), requirements=(Requirement("never", (("effect", "go"), ("transition", "go"))),))
+    (moved,) = prefixed(net, "a").requirements
+    assert moved.args == (("effect", "go"), ("transition", "a.go"))
