@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from provenet.nets.expr.ast import Const, Expr, Get, Var
-from provenet.nets.net import ContractInfo, Net, Requirement, Role, Transition
+from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import BOOL, RecordType, Type
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Answer, Context, Finder, Open, Proved, Refuted
@@ -63,6 +63,7 @@ def verdict(
     broken: str = "",
     mend: str = "",
     vacuous: str = "",
+    about: Collection[str] = (),
 ) -> Verdict:
     """The verdict for an answer.
 
@@ -75,6 +76,7 @@ def verdict(
         broken: What a refutation shows, in one sentence.
         mend: How to mend the net.
         vacuous: Why a proof says nothing.
+        about: Names of the fields that the property speaks about: what a witness shows, where it has them.
     """
     base = Verdict(property, title, Status.UNKNOWN, subject=subject)
     match answer:
@@ -88,24 +90,29 @@ def verdict(
                 vacuous=vacuous,
             )
         case Refuted(trace):
-            return refuted(base, trace, net, broken, mend)
+            return refuted(base, trace, net, broken, mend, about=about)
         case Open(reason):
             return replace(base, reason=reason)
 
 
-def refuted(base: Verdict, trace: Trace, net: Net, reason: str, mend: str = "") -> Verdict:
+def refuted(
+    base: Verdict, trace: Trace, net: Net, reason: str, mend: str = "", *, about: Collection[str] = ()
+) -> Verdict:
     """A refutation with its notes and witness."""
     steps = tuple(
-        TraceStep(s.transition, s.binding, s.note or _NOTES.get(net.transition(s.transition).role, ""))
-        for s in trace.steps
+        TraceStep(s.transition, s.binding, s.note or _note(net.transition(s.transition))) for s in trace.steps
     )
+    everything = witness_of(trace, net)
+    witness = {name: v for name, v in everything.items() if name.rsplit(".", 1)[-1] in about}
+    if witness:
+        reason = f"{reason}: {by_name(witness)}"
     return replace(
         base,
         status=Status.REFUTED,
         method="trace",
         reason=reason,
         trace=Trace(trace.start, steps),
-        witness=witness_of(trace, net),
+        witness=witness or everything,
         mend=mend,
     )
 
@@ -135,6 +142,12 @@ def proved(
 def vacuous(property: str, title: str, why: str) -> Verdict:
     """A proof that says nothing, since there is nothing to check."""
     return proved(property, title, "structure", Certificate("structure", {"nothing": why}), vacuous=why)
+
+
+def _note(t: Transition) -> str:
+    if t.role is Role.COMMIT and not isinstance(t.trigger, Perform):
+        return "it counts from here on; nothing leaves the net"
+    return _NOTES.get(t.role, "")
 
 
 def witness_of(trace: Trace, net: Net) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from provenet.nets.errors import did_you_mean
-from provenet.nets.expr.ast import And, Compare, Expr, Not, Var, free_variables, substitute
+from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var, free_variables, substitute, walk
 from provenet.nets.expr.show import show
 from provenet.nets.net import Auto, Net, Perform, Requirement, Role, Take, Transition
 from provenet.nets.schema import Type
@@ -67,6 +67,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             + (f", and {unless!r} did not approve it" if unless else ""),
             mend=_never_mend(requirement),
             vacuous=f"{names} never fires" if silent else "",
+            about=() if where is None else {node.field for node in walk(where) if isinstance(node, Get)},
         )
 
 
