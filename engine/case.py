@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal, Protocol, TypeAlias
 
-from provenet.engine.codec import Encoder, plain, quote
+from provenet.engine.codec import Encoder, clean, plain, quote
 from provenet.engine.program import Program, Step
 from provenet.nets.marking import Marking
 from provenet.nets.schema import Value
@@ -280,7 +280,7 @@ def chain(prev: bytes, case: str, seq: int, kind: str, *, transition: str, at: i
 
 def note(**parts: object) -> str:
     """What a firing's log entry says besides the firing itself."""
-    said = {k: v for k, v in parts.items() if v not in (None, "")}
+    said = {k: clean(v) if isinstance(v, str) else v for k, v in parts.items() if v not in (None, "")}
     return plain(said) if said else ""
 
 

@@ -64,6 +64,11 @@ def decoder(of: Type) -> Decoder:
     return lambda text: from_json(json.loads(text), of)
 
 
+def clean(text: str) -> str:
+    """A text that can be written: half characters, as broken encodings leave them, become ``?``."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def text_hash(text: str) -> str:
     """SHA-256 of a canonical text, in hexadecimal."""
     return sha256(text.encode()).hexdigest()

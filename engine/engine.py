@@ -24,6 +24,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros
+from provenet.engine.codec import clean
 from provenet.engine.errors import (
     CaseClosed,
     CaseExists,
@@ -414,7 +415,9 @@ class Engine:
                 if scope == "all" or c.program.net.name == target
             ]
             self._outside.kills[scope, target] = self._runner.now()
-        self._store.append("provenet_kill", (scope, target, who, reason, self._runner.now(), None))
+        self._store.append(
+            "provenet_kill", (scope, target, clean(who), clean(reason), self._runner.now(), None)
+        )
         for case in reached:
             self._store.flush_if_large()
             self._outside.kill(case, who, reason)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 from provenet.engine.case import LiveCase, OpenTask, brought
-from provenet.engine.codec import encoder, plain, quote, text_hash
+from provenet.engine.codec import clean, encoder, plain, quote, text_hash
 from provenet.engine.jobs import Job
 from provenet.engine.program import Step
 from provenet.engine.store import Store
@@ -123,7 +123,7 @@ class Records:
             state,
             job.tries,
             receipt,
-            reason,
+            None if reason is None else clean(reason),
             self._now(),
         )
         self._store.put("provenet_effect", job.key, row)

@@ -8,6 +8,7 @@ from typing import Any
 from provenet.engine.case import LIVE, LiveCase, OpenTask, brought
 from provenet.engine.case import note as said
 from provenet.engine.clock import from_micros
+from provenet.engine.codec import clean
 from provenet.engine.errors import DecisionRefused, DuplicateSignal, SignalRefused
 from provenet.engine.faults import fault_point
 from provenet.engine.program import Step
@@ -49,7 +50,7 @@ class Outside:
         Raises:
             DecisionRefused: Wrong role, past the deadline, about something else, or not open.
         """
-        where = f"case {case.id!r}, task {task.task!r}"
+        who, where = clean(who), f"case {case.id!r}, task {task.task!r}"
         fault_point("decision")
         if case.tasks.get((task.task, task.token)) is not task:
             raise DecisionRefused("the task is no longer open", where=where)
@@ -100,7 +101,7 @@ class Outside:
         Raises:
             SignalRefused: The net does not take it, or has taken its key before.
         """
-        where = f"case {live.id!r}"
+        where, key = f"case {live.id!r}", None if key is None else clean(key)
         if event == KILL_SIGNAL:
             raise SignalRefused("the kill switch is no event", where=where, hint="use kill(...)")
         steps = live.program.signals.get(event, ())
@@ -141,8 +142,11 @@ class Outside:
         self, no: int, key: str | None, event: str, payload: Any, *, status: str, reason: str | None = None
     ) -> None:
         """Keep an event with what became of it."""
-        text = None if payload is None else _as_text(payload)
-        self._store.append("provenet_inbox", (no, key, event, text, status, reason, self._runner.now()))
+        text = None if payload is None else clean(_as_text(payload))
+        key, reason = (None if s is None else clean(s) for s in (key, reason))
+        self._store.append(
+            "provenet_inbox", (no, key, clean(event), text, status, reason, self._runner.now())
+        )
 
     def kill(self, case: LiveCase, who: str, reason: str) -> None:
         """Let the net's own kill transitions fire; a net that has none stops where it stands."""

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from provenet.engine.case import LIVE, Fired, LiveCase, OpenTask, brought, note
 from provenet.engine.clock import Clock, VirtualClock, to_micros
-from provenet.engine.codec import encoder, plain, text_hash
+from provenet.engine.codec import clean, encoder, plain, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
@@ -178,7 +178,7 @@ class Runner:
         case.log(
             self.store, "kill" if status == "killed" else "fail", "", self.now(), note(reason=reason, who=who)
         )
-        case.reason = reason
+        case.reason = clean(reason)
         self._over(case, status)
         case.save(self.store, expected)
 
@@ -503,6 +503,7 @@ class Runner:
         self.numbers.pop(case.no, None)
 
     def _park(self, case: LiveCase, reason: str, transition: str) -> None:
+        reason = clean(reason)
         case.log(self.store, "park", transition, self.now(), plain({"reason": reason}))
         case.reason = reason
         self.status(case, "parked")

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from provenet.engine.case import LIVE, brought, note
 from provenet.engine.clock import Clock, from_micros, in_job
-from provenet.engine.codec import encoder
+from provenet.engine.codec import clean, encoder
 from provenet.engine.errors import DecisionRefused
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.handover import anchor_of, failing, reject_of, request_of
@@ -199,12 +199,12 @@ class Workers:
             job.step.name,
             state,
             text,
-            answer.model,
-            answer.prompt_hash,
+            clean(answer.model),
+            clean(answer.prompt_hash),
             answer.tokens_in,
             answer.tokens_out,
             cost,
-            reason,
+            None if reason is None else clean(reason),
             self.runner.now(),
         )
         self._store.put("provenet_proposal", key, row)

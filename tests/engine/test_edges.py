@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from provenet.engine import Engine, RealClock, VirtualClock, audit, store, transaction
-from provenet.engine.errors import DeployRefused, StoreFull
+from provenet.engine.errors import CaseClosed, DeployRefused, StoreFull
 from provenet.nets.build import NetBuilder
 from provenet.nets.net import Auto, Choice, OnFailure, Perform
 from provenet.sdb.handlers import Agent, Effect, Request
@@ -272,3 +272,24 @@ async def test_a_finished_case_leaves_memory() -> None:
         assert not any(runner.jobs._queues.values())
         assert runner.next_due() is None
         assert not runner._due
+
+
+async def test_a_text_of_half_characters_stops_nothing() -> None:
+    broken = "caf\udce9"
+
+    def away(request: Request) -> None:
+        raise OSError(broken)
+
+    agent = performing(Effect("e", away, payload=Item, tries=2), failure=False)
+    async with opened(agent) as engine:
+        deployed(engine, agent)
+        await engine.start_cases("small", many(1))
+        await engine.run_until_idle()
+        case = engine.read.case("c0").case
+        assert case.status == "parked"
+        assert "caf?" in (case.reason or "")
+        with pytest.raises(CaseClosed):
+            await engine.signal("c0", "e", broken, key=broken)
+        await engine.kill("case", "c0", who=broken, reason=broken)
+        assert engine.read.counts() == {"killed": 1}
+        assert audit(engine.read.engine).clean
