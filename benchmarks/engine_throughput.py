@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sqlite3
 import tempfile
 import time
@@ -225,6 +226,8 @@ def main() -> None:
         f"storage: {size:,.0f} bytes a firing; "
         f"commits: {one_commits} one at a time, {many_commits} with 64 in flight"
     )
+    if hasattr(os, "getloadavg"):
+        print(f"load: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     if graph is None:
         print("LangGraph is not installed: pip install 'provenet[bench]'")
 
