@@ -82,6 +82,7 @@ def translate(error: Exception, path: Path | None) -> StoreError:
         code.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
         or "malformed" in text
         or "not a database" in text
+        or "decode" in text  # bytes that are no UTF-8, in a row or in the schema
     ):
         return StoreCorrupt(
             f"this is no database, or it is damaged: {text}",

@@ -122,7 +122,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     continue
                 try:
                     yield number, json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield number, TypeMismatch(field="line", expected="a JSON object", got=str(error))
     except UnicodeDecodeError as error:
         raise Unusable("this is no UTF-8 text", where=str(path), hint="save the file as UTF-8") from error
@@ -191,7 +191,7 @@ def _cell(text: str, of: Type, field: str) -> Any:
         case ListType() | RecordType():
             try:
                 return json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise TypeMismatch(field=field, expected="JSON", got=repr(text)) from None
         case _:
             return text

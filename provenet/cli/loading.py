@@ -241,7 +241,7 @@ def _user_code(source: str) -> Iterator[None]:
             where=_place(error) or source,
             hint='move that under `if __name__ == "__main__":`',
         ) from error
-    except Exception as error:
+    except BaseException as error:  # the user's file may raise anything
         raise Unusable(
             f"{type(error).__name__}: {error}",
             where=_place(error) or source,

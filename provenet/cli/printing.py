@@ -138,10 +138,16 @@ def explain(error: Exception, *, as_json: bool) -> int:
             ),
             as_json=as_json,
         )
-    if type(error).__module__ == "sqlite3":
+    # Bytes in a damaged database that are no text reach us bare, or wrapped by the layer that reads them.
+    frames = traceback.extract_tb(error.__traceback__) if isinstance(error, UnicodeDecodeError) else []
+    if type(error).__module__.split(".")[0] in {"sqlite3", "sqlalchemy"} or any(
+        "sqlalchemy" in frame.filename for frame in frames
+    ):
         from provenet.engine.database import translate
 
-        return explain(translate(error, None), as_json=as_json)
+        found = translate(error, None)
+        found.where = "the database"
+        return explain(found, as_json=as_json)
     said = f"{type(error).__name__}: {error}"
     if as_json:
         sys.stdout.write(json.dumps({"error": {"message": said, "code": "BUG"}, "exit_code": 1}) + "\n")
