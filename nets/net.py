@@ -157,8 +157,7 @@ class Perform:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Fires with the verdict of an opaque verifier: a deterministic function that the prover cannot look
-    into.
+    """Fires with the verdict of an opaque verifier, a function that the prover cannot look into.
 
     The accepting and the rejecting transition name the same handler; ``accepts`` tells which this one is. A
     rejecting one has a fresh variable for the reject signal.
@@ -170,7 +169,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Explain:
-    """Fires as soon as it is enabled, with the reject signal that the contract's policy gives for the refused proposal."""
+    """Fires as soon as it is enabled, with the reject signal that the contract's policy gives."""
 
     contract: str
 

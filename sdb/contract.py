@@ -390,11 +390,12 @@ class _Expansion:
             self.net.mistake(
                 "SD204", where, "a proposer without returns=", "name the token model that it proposes"
             )
-        if c.propose is not None and not isinstance(c.propose, Proposer):
+        proposer: object = c.propose  # whatever the author passed
+        if proposer is not None and not isinstance(proposer, Proposer):
             self.net.mistake(
                 "SD205",
                 where,
-                f"propose is a {type(c.propose).__name__}, not a proposer",
+                f"propose is a {type(proposer).__name__}, not a proposer",
                 "wrap it: function(...), model(...) or scripted(...)",
             )
         if c.undo is not None and c.saga is None:

@@ -64,16 +64,16 @@ class Policy:
             if alias:
                 expr = _rename(expr, alias)
             parts = expr.parts if isinstance(expr, And) and not rule.name else (expr,)
-            for part in parts:
-                rules.append(
-                    Rule(
-                        name=rule.name or _said(part),
-                        expr=part,
-                        field=rule.field or _first_field(part),
-                        hint=rule.hint,
-                        retryable=rule.retryable,
-                    )
+            rules += [
+                Rule(
+                    name=rule.name or _said(part),
+                    expr=part,
+                    field=rule.field or _first_field(part),
+                    hint=rule.hint,
+                    retryable=rule.retryable,
                 )
+                for part in parts
+            ]
         return tuple(rules)
 
 

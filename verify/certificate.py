@@ -28,7 +28,10 @@ def recheck(net: Net, report: Report, *, timeout: float = 60.0) -> tuple[str, ..
     """
     if report.net_hash != content_hash(net):
         return (
-            f"the report is about {report.net_hash[:8]}, this net is {content_hash(net)[:8]}: verify it again",
+            (
+                f"the report is about {report.net_hash[:8]}, this net is {content_hash(net)[:8]}: "
+                "verify it again"
+            ),
         )
     problems = [f"{v.property}: {v.status}: {v.reason}" for v in report.unproved()]
     covered = {(v.property) for v in report.verdicts}

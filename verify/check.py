@@ -109,7 +109,7 @@ def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[P
     Raises:
         PropertyError: A property is unknown.
     """
-    wanted = list(net.requirements) or [Requirement(id) for id in CATALOGUE]
+    wanted = list(net.requirements) or [Requirement(kind) for kind in CATALOGUE]
     if only is not None:
         wanted = [r for o in only for r in _selected(net, o)]
     out: list[tuple[Property, Requirement]] = []

@@ -153,7 +153,9 @@ class Context:
     def graph(self, extra: Sequence[tuple[str, Path]] = ()) -> Graph:
         """The state graph that keeps the control fields, and more fields where asked."""
         seeds = tuple(dict.fromkeys((*self.control, *extra)))
-        if seeds not in self._graphs:
+        known = self._graphs.get(seeds)
+        # What was cut short by an earlier property's time is explored anew with this one's.
+        if known is None or (known.cut == "time" and self.remaining_ms() > 1):
             space = Space(self.net, Masks(self.net, seeds))
             self._graphs[seeds] = space.explore(most=self.most_states, deadline=self.deadline)
         return self._graphs[seeds]

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import UNIT_VALUE, UnitType
@@ -61,6 +61,7 @@ class Graph:
         parent: For each state the (state, edge) that first reached it; ``None`` for initial ones.
         complete: Whether everything reachable was explored.
         reason: Why not, where it was not.
+        cut: What ended the exploration early; empty where nothing did.
     """
 
     space: Space
@@ -70,6 +71,7 @@ class Graph:
     parent: list[tuple[int, Edge] | None] = field(default_factory=list)
     complete: bool = True
     reason: str = ""
+    cut: Literal["", "states", "time"] = ""
     _firings: dict[str, list[tuple[int, Edge]]] | None = None
 
     def firings(self, transition: str) -> list[tuple[int, Edge]]:
@@ -236,13 +238,12 @@ class Space:
         while queue:
             at = queue.popleft()
             if len(graph.states) > most:
-                graph.complete, graph.reason = False, f"more than {most:,} abstract states"
+                graph.complete, graph.cut = False, "states"
+                graph.reason = f"more than {most:,} abstract states"
                 break
             if deadline is not None and at % 256 == 0 and time.monotonic() > deadline:
-                graph.complete, graph.reason = (
-                    False,
-                    f"time is up after {len(graph.states):,} abstract states",
-                )
+                graph.complete, graph.cut = False, "time"
+                graph.reason = f"time is up after {len(graph.states):,} abstract states"
                 break
             out = graph.edges[at]
             for edge, target in self.successors(graph.states[at]):

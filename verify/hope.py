@@ -20,7 +20,6 @@ from provenet.nets.net import Choice, Net, Signal, Transition
 from provenet.nets.schema import BoolType, IntType, OptionalType, RecordType, Type, UnitType, check
 from provenet.verify.context import Context, Proved
 from provenet.verify.graph import Edge, Graph, State
-from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Opaque, SymValue
 from provenet.verify.trace import agree
 
@@ -74,14 +73,17 @@ class Certainty:
         self._fits: dict[str, bool] = {}
 
     def fits(self, name: str) -> bool:
-        """Whether a transition, its guard true, can always fire: outside values exist, promises hold, tokens have their types."""
+        """Whether a transition, its guard true, can always fire.
+
+        Outside values exist, promises hold, tokens have their types.
+        """
         found = self._fits.get(name)
         if found is None:
             found = self._fits[name] = _fits(self.ctx, self.ctx.net.transition(name))
         return found
 
     def can(self, state: int, good: Sequence[bool], usable: frozenset[str]) -> bool:
-        """Whether some usable firing is certain to be possible in a state and can be made to lead to a good one."""
+        """Whether some usable firing is surely possible in a state and can be made to lead to a good one."""
         moves = self.moves[state]
         return any(self._reaches(f, good, usable) for f in moves.certain) or any(
             all(self._reaches(f, good, usable) for f in cluster)
@@ -90,7 +92,7 @@ class Certainty:
         )
 
     def _reaches(self, firing: Firing, good: Sequence[bool], usable: frozenset[str]) -> bool:
-        """Whether a firing, its guard true, can be made to lead to a good state by a choice of outside values."""
+        """Whether a firing, its guard true, can be made to lead to a good state by outside values."""
         edge, targets = firing
         if edge.transition not in usable:
             return False
@@ -145,7 +147,7 @@ class Certainty:
 def promise(
     certainty: Certainty,
     kept: Sequence[bool],
-    allowed: Callable[[Transition], bool] = lambda t: True,
+    allowed: Callable[[Transition], bool] = lambda _: True,
 ) -> Hope:
     """Which states can surely reach a state where a promise is kept.
 
@@ -177,7 +179,10 @@ def certainty_of(ctx: Context, graph: Graph) -> Certainty:
 
 
 def unaided(ctx: Context, graph: Graph) -> Hope:
-    """Which states surely reach a final one without any person, event or kill switch; computed once for each graph."""
+    """Which states surely reach a final one without any person, event or kill switch.
+
+    Computed once for each graph.
+    """
     key = ("unaided", id(graph))
     if key not in ctx.memo:
         finals = [is_final_state(graph, s) for s in range(len(graph.states))]
@@ -238,7 +243,11 @@ def _moves(edges: list[tuple[Edge, int]]) -> Moves:
 
 
 def _fits(ctx: Context, t: Transition) -> bool:
-    """For all tokens with a true guard there are outside values such that every promise holds and every built token has its type."""
+    """Whether a transition can fire wherever its guard holds.
+
+    For all such tokens there are outside values with which every promise holds and every built token has
+    its type.
+    """
     net, enc = ctx.net, ctx.encoding
     scope = net.scope(t)
     doubtful = _doubts(net, t)

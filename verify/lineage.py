@@ -118,7 +118,7 @@ class Storyteller:
         """
         passes: dict[str, set[str]] = {}
         for place, producers in self._producers.items():
-            for t, put in producers:
+            for t, _ in producers:
                 for arc in inputs_of(t):
                     passes.setdefault(arc.place, set()).add(place)
         out = dict.fromkeys([*self._entries, *self._initial], 0)

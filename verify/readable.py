@@ -69,14 +69,13 @@ def _show(e: z3.ExprRef, *, negated: bool) -> str:
         one, two = (_show(c, negated=False) for c in children)
         return f"({one} {'!=' if negated else '=='} {two})"
     if kind is not None and kind in _COMPARE:
-        return _comparison(e, kind, negated)
+        return _comparison(e, _FLIPPED[kind] if negated else _COMPARE[kind])
     text = _term(e)
     return f"not {text}" if negated else text
 
 
-def _comparison(e: z3.ExprRef, kind: int, negated: bool) -> str:
+def _comparison(e: z3.ExprRef, op: str) -> str:
     left, right = e.children()
-    op = (_FLIPPED if negated else _COMPARE)[kind]
     # Integers: not x >= 31 reads better as x <= 30.
     if z3.is_int_value(right) and z3.is_int(left) and op in ("<", ">"):
         bound = right.as_long()
@@ -88,7 +87,7 @@ def _comparison(e: z3.ExprRef, kind: int, negated: bool) -> str:
 _TERMS: dict[int, Callable[[list[str]], str]] = {
     z3.Z3_OP_ADD: lambda p: "(" + " + ".join(p) + ")",
     z3.Z3_OP_SUB: lambda p: "(" + " - ".join(p) + ")",
-    z3.Z3_OP_MUL: lambda p: " * ".join(p),
+    z3.Z3_OP_MUL: " * ".join,
     z3.Z3_OP_UMINUS: lambda p: f"-{p[0]}",
     z3.Z3_OP_ITE: lambda p: f"({p[1]} if {p[0]} else {p[2]})",
 }

@@ -28,7 +28,7 @@ def never(
     unless: str = "",
     name: str = "",
 ) -> Requirement:
-    """An effect, a contract's commit or a transition never happens, with such values, unless a person approved.
+    """An effect, a commit or a transition never happens with such values, unless a person approved.
 
     Args:
         effect: Handler name of an effect, whatever transition performs it.

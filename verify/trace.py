@@ -197,7 +197,7 @@ class Realizer:
             start = initial_marking(net, inputs)
             held: dict[int, Value] = {}
             identity = 0
-            for place, tokens in net.initial:
+            for _, tokens in net.initial:
                 for token in tokens:
                     identity += 1
                     held[identity] = token
@@ -246,7 +246,10 @@ def _solver(timeout_ms: int) -> z3.Solver:
 
 
 def choices_of_tokens(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[tuple[SymToken, ...]]:
-    """The ways to fill slots (place and variable, one for each token) with the tokens at the end of a run, no token twice."""
+    """The ways to fill slots with the tokens at the end of a run, no token twice.
+
+    A slot is a place and a variable; there is one for each token.
+    """
 
     def extend(at: int, used: tuple[SymToken, ...]) -> Iterator[tuple[SymToken, ...]]:
         if at == len(slots):

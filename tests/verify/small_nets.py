@@ -99,7 +99,7 @@ def conditions(draw: DrawFn, scope: dict[str, Type], depth: int = 2) -> Expr:
     if isinstance(of, OptionalType) and draw(st.booleans()):
         return IsNull(expr)
     other: Expr = Const(draw(values_of(of)), of)
-    if alike and draw(st.booleans()):
+    if len(alike) > 0 and draw(st.booleans()):
         chosen: Expr = draw(st.sampled_from(alike))
         other = chosen
     ordered = isinstance(of, IntType)

@@ -39,7 +39,10 @@ class Observed:
 
 
 def complete(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
-    """SAGA-1: whenever a scope ends aborted, each committed step was undone; and an aborting scope can always end."""
+    """SAGA-1: whenever a scope ends aborted, each committed step was undone.
+
+    And an aborting scope can always end.
+    """
     yield from _each(
         ctx, "SAGA-1", _COMPLETE, "add the compensation, and let each commit leave its undo token"
     )
@@ -56,7 +59,8 @@ def only(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         ctx,
         "SAGA-3",
         _ONLY,
-        "let the compensation consume the undo token that its commit left, and drop undo tokens on completion",
+        "let the compensation consume the undo token that its commit left, and drop undo tokens when the "
+        "scope completes",
     )
 
 
@@ -176,7 +180,10 @@ def _owing(net: Net, saga: SagaInfo) -> frozenset[str]:
 
 
 def _surely_ends(ctx: Context, saga: SagaInfo) -> bool:
-    """Whether an aborting scope can always come to its end: a path of the graph is no promise, certain steps are."""
+    """Whether an aborting scope can always come to its end.
+
+    A path of the graph is no promise, certain steps are.
+    """
     graph = ctx.graph()
     if _leaves_by_its_end(ctx.net, saga) and graph.complete and all(unaided(ctx, graph).promising):
         return True
@@ -192,7 +199,7 @@ def _surely_ends(ctx: Context, saga: SagaInfo) -> bool:
 
 
 def _leaves_by_its_end(net: Net, saga: SagaInfo) -> bool:
-    """Whether the token of an aborting scope, unwinding or not, can go nowhere but through the end of the abort.
+    """Whether the token of an aborting scope, unwinding or not, leaves only by the end of the abort.
 
     Then a case that surely ends surely ends its abort.
     """

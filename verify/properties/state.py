@@ -98,7 +98,8 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         missing = ", ".join(map(repr, coverage.unknown))
         yield verdict("STATE-1", _SOUND, Open(f"no run was found that fires {missing}"), net=net)
         return
-    reason = f"{len(graph.states):,} abstract states; every transition fires, by certain steps and {coverage.runs} replayed runs"
+    reason = f"{len(graph.states):,} abstract states; every transition fires, by certain steps and "
+    reason += f"{coverage.runs} replayed runs"
     if coverage.dead:
         reason += f"; proved never to be needed: {', '.join(coverage.dead)}"
     yield proved("STATE-1", _SOUND, "state graph, certain steps", graph_certificate(graph), reason=reason)
@@ -293,7 +294,10 @@ def _can_reach(graph: Graph, wanted: list[bool], avoided: AbstractSet[str] = fro
 
 
 def _pump(graph: Graph) -> tuple[list[Edge], int] | None:
-    """A path that strictly grows a state from some step on (Karp & Miller, 1969), where no reset lies on the way; and that step."""
+    """A path that strictly grows a state from some step on, with no reset on the way; and that step.
+
+    After Karp & Miller, "Parallel program schemata" (1969).
+    """
     if graph.complete:
         return None
 
@@ -314,7 +318,10 @@ def _pump(graph: Graph) -> tuple[list[Edge], int] | None:
 
 
 def _grows(net: Net, trace: Trace, loop: int) -> bool:
-    """Whether the very firings of a trace's end can be repeated: the tokens that the loop started with are there again."""
+    """Whether the very firings of a trace's end can be repeated.
+
+    The tokens that the loop started with are there again.
+    """
     markings = trace.replay(net)
     before, after = markings[loop], markings[-1]
     return all(not Counter(tokens) - Counter(after[place]) for place, tokens in before.items())

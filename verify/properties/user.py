@@ -33,7 +33,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     where = requirement.arg("where")
     unless = requirement.arg("unless")
     for task in (unless,) if unless else ():
-        if not any(t.contract == task or t.name == task for t in net.by_role(Role.APPROVE)):
+        if not any(task in {t.contract, t.name} for t in net.by_role(Role.APPROVE)):
             raise _unknown(task, "human task", (t.contract for t in net.by_role(Role.APPROVE)))
     groups: dict[Type, list[Question]] = {}
     for t in targets:
@@ -44,8 +44,8 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             missing = free_variables(condition) - set(net.scope(t))
             if missing:
                 raise PropertyError(
-                    f"the condition reads {sorted(missing)[0]!r}, which {t.name!r} does not have",
-                    hint=did_you_mean(sorted(missing)[0], ["payload", *net.scope(t)]),
+                    f"the condition reads {min(missing)!r}, which {t.name!r} does not have",
+                    hint=did_you_mean(min(missing), ["payload", *net.scope(t)]),
                 )
             parts.append(condition)
         if unless:
