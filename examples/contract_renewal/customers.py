@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -275,7 +276,8 @@ def _header(path: Path, number: int, raw: bytes) -> tuple[dict[str, int], int, t
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
-        hint = f"there are {', '.join(names)}"
+        near = get_close_matches(missing[0], names, n=1)
+        hint = (f'did you mean "{near[0]}"?  ' if near else "") + f"there are {', '.join(names)}"
         for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if len(names) == 1 and names[0].count(mark) >= len(COLUMNS) - 1:
                 hint = f"its columns are separated by {word}: save it with commas"
