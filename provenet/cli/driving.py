@@ -28,8 +28,13 @@ def deploy(loaded: Loaded, database: Path, report: Report) -> str:
     return asyncio.run(_deploy(loaded, database, report))
 
 
-def run(job: Job) -> Stand:
-    """Run until nothing moves by itself, or until somebody stops it; where the cases stand then."""
+def run(job: Job) -> tuple[Stand, int]:
+    """Run until nothing moves by itself, or until somebody stops it.
+
+    Returns:
+        Where the cases stand then, and the number of the signal that stopped work on them, or 0: a job that
+        serves until stopped has done what it was asked for.
+    """
     return asyncio.run(_run(job))
 
 
@@ -71,7 +76,7 @@ async def _deploy(loaded: Loaded, database: Path, report: Report) -> str:
         return engine.deploy(loaded.agent, report)
 
 
-async def _run(job: Job) -> Stand:
+async def _run(job: Job) -> tuple[Stand, int]:
     out, loaded = job.out, job.loaded
     start = datetime.now(UTC)
     time = VirtualClock(start) if job.clock == "virtual" else RealClock()
@@ -91,12 +96,13 @@ async def _run(job: Job) -> Stand:
         try:
             with _stopping() as stopped, _shown(out, loaded.net.name) as tell:
                 until = None if job.days is None else engine.clock.now() + timedelta(days=job.days)
-                await _until(engine, stopped, until, tell, serve=job.serve)
+                await _until(engine, stopped.event, until, tell, serve=job.serve)
         finally:
             mailbox.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await mailbox
-        return engine.progress((datetime.now(UTC) - start).total_seconds())
+        now = engine.progress((datetime.now(UTC) - start).total_seconds())
+        return now, 0 if job.serve else stopped.number
 
 
 async def _until(
@@ -122,15 +128,27 @@ async def _until(
     waiter.cancel()
 
 
+class _Stop:
+    """Whether somebody stops the work, and with which signal."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.number = 0
+
+    def by(self, number: int) -> None:
+        self.number = number
+        self.event.set()
+
+
 @contextlib.contextmanager
-def _stopping() -> Iterator[asyncio.Event]:
-    """An event that Ctrl-C and SIGTERM set: the engine then ends in good order."""
-    stopped = asyncio.Event()
+def _stopping() -> Iterator[_Stop]:
+    """What Ctrl-C and SIGTERM set: the engine then ends in good order."""
+    stopped = _Stop()
     loop = asyncio.get_running_loop()
     taken = []
     for number in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, stopped.by, number)
             taken.append(number)
     try:
         yield stopped

@@ -1,6 +1,7 @@
 """The `provenet` command: its commands, its exit codes, and what a user sees when something is wrong.
 
-Exit codes: 0 proved or done; 1 refuted, refused or failed; 2 usage or bad input; 3 unknown.
+Exit codes: 0 proved or done; 1 refuted, refused or failed; 2 usage or bad input; 3 unknown;
+130 stopped by Ctrl-C (143 by a request to end).
 
 Commands live in modules that import nothing heavy; what a command needs, it loads when it runs.
 """
@@ -18,7 +19,8 @@ from provenet import __version__
 from provenet.cli import demo, exporting, people, playing, proving, reading, running
 
 EPILOG = (
-    "Exit codes: 0 proved or done, 1 refuted, refused or failed, 2 usage or bad input, 3 unknown. "
+    "Exit codes: 0 proved or done, 1 refuted, refused or failed, 2 usage or bad input, 3 unknown, "
+    "130 stopped by Ctrl-C. "
     "Nothing here needs a key or a server."
 )
 
@@ -70,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         make_app()(args=words, prog_name="provenet")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 2
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 2
+        return _stopped(code, words) if code in _STOPPED else code
     except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        return 130
+        return _stopped(130, words)
     except BrokenPipeError:
         # Whoever read our output went away; a second error at shutdown would say it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,6 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return explain(error, as_json="--json" in words)
     return 0
+
+
+_STOPPED = {130, 143}
+"""Codes of a process that SIGINT (Ctrl-C) or SIGTERM ended."""
+
+
+def _stopped(code: int, words: Sequence[str]) -> int:
+    again = "; what was committed is kept, running it again goes on" if words[:1] == ["run"] else ""
+    sys.stderr.write(f"stopped{again}\n")
+    return code
 
 
 def run() -> None:

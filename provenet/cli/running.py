@@ -99,10 +99,10 @@ def run_command(
         serve=serve,
         report=report,
     )
-    last = run(job)
+    last, stopped_by = run(job)
     stuck = sum(last.statuses.get(s, 0) for s in ("parked", "failed"))
     out.line(stand_line(last), "bold")
-    if last.statuses.get("waiting"):
+    if last.statuses.get("waiting") and not stopped_by:
         out.line(
             "  some wait: `provenet tasks` lists decisions; run again to go on, or add --serve",
             "dim",
@@ -115,8 +115,11 @@ def run_command(
             "statuses": dict(last.statuses),
             "firings": last.firings,
             "seconds": round(last.seconds, 3),
+            "stopped": bool(stopped_by),
         }
     )
+    if stopped_by:
+        raise typer.Exit(128 + stopped_by)
     stop(ExitCode.FAILED if stuck else ExitCode.DONE)
 
 
