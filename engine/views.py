@@ -6,14 +6,15 @@ Served by SQLModel over a connection of its own; nothing here can change a case.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, SQLModel, col, func, select
 
 from provenet.engine.clock import from_micros
 from provenet.engine.database import check_version, connect, database_path, translate
@@ -33,6 +34,10 @@ from provenet.engine.tables import (
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import loads
 from provenet.nets.net import Net, Role
+
+P = ParamSpec("P")
+T = TypeVar("T")
+M = TypeVar("M", bound=SQLModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +178,33 @@ class CaseDetail:
         }
 
 
+def _decodes(method: Callable[Concatenate[Reader, P], T]) -> Callable[Concatenate[Reader, P], T]:
+    """Whatever stored data makes a method fail with is damage, told as such: no bug, and no crash."""
+
+    @wraps(method)
+    def read(self: Reader, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(self, *args, **kwargs)
+        except ProvenetError:
+            raise
+        except sa.exc.SQLAlchemyError as error:
+            if "decode" not in str(error):
+                raise translate(error, self.path) from None
+            raise self._damaged("text that is no UTF-8") from error
+        except _DAMAGE as error:
+            raise self._damaged(str(error) or type(error).__name__) from error
+
+    return read
+
+
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+"""What decoding a value of the wrong type, size or shape may raise."""
+
+
 class Reader:
     """Reads a database that an engine wrote, also while one runs on it.
+
+    Every method raises ``StoreCorrupt`` where a stored value is not what the engine writes.
 
     Args:
         source: The database's name, or an open SQLAlchemy engine.
@@ -209,32 +239,36 @@ class Reader:
             raise translate(error, self.path) from None
         check_version(((str(n), str(v)) for n, v in rows), self.path)
 
+    @_decodes
     def nets(self) -> list[dict[str, Any]]:
         """The deployed net versions, latest last."""
         with Session(self.engine) as s:
-            rows = s.exec(select(NetRow).order_by(col(NetRow.deployed))).all()
+            rows = _rows(s, select(NetRow).order_by(col(NetRow.deployed)))
             return [
                 {"name": r.name, "hash": r.hash, "deployed": from_micros(r.deployed).isoformat()}
                 for r in rows
             ]
 
+    @_decodes
     def net(self, digest: str) -> Net | None:
         """A deployed net version; ``None`` where it cannot be read."""
         if digest not in self._nets:
             with Session(self.engine) as s:
-                row = s.get(NetRow, digest)
+                row = next(iter(_rows(s, select(NetRow).where(NetRow.hash == digest))), None)
             try:
                 self._nets[digest] = None if row is None else loads(row.content)
             except ProvenetError:
                 self._nets[digest] = None
         return self._nets[digest]
 
+    @_decodes
     def report(self, digest: str) -> Any:
         """The verification report of a deployed net version, as JSON data."""
         with Session(self.engine) as s:
-            row = s.get(NetRow, digest)
-            return None if row is None else json.loads(row.report)
+            row = next(iter(_rows(s, select(NetRow).where(NetRow.hash == digest))), None)
+            return None if row is None else _json(row.report)
 
+    @_decodes
     def cases(
         self, *, status: str | None = None, net: str | None = None, limit: int | None = None
     ) -> list[CaseView]:
@@ -246,7 +280,7 @@ class Reader:
             limit: At most so many.
         """
         with Session(self.engine) as s:
-            names = {r.hash: r.name for r in s.exec(select(NetRow)).all()}
+            names = {r.hash: r.name for r in _rows(s, select(NetRow))}
             query = select(CaseRow).order_by(col(CaseRow.no))
             if status is not None:
                 query = query.where(CaseRow.status == status)
@@ -255,13 +289,18 @@ class Reader:
                 query = query.where(col(CaseRow.net).in_(wanted))
             if limit is not None:
                 query = query.limit(limit)
-            return [_case(row, names) for row in s.exec(query).all()]
+            return [_case(row, names) for row in _rows(s, query)]
 
+    @_decodes
     def counts(self) -> dict[str, int]:
         """How many cases are in each status."""
         with Session(self.engine) as s:
-            return dict(s.exec(select(CaseRow.status, func.count()).group_by(CaseRow.status)).all())
+            found = dict(s.exec(select(CaseRow.status, func.count()).group_by(CaseRow.status)).all())
+        for status in found:
+            _must_be(CaseRow, "status", status)
+        return found
 
+    @_decodes
     def case(self, case: str) -> CaseDetail:
         """Everything about a case.
 
@@ -270,18 +309,12 @@ class Reader:
         """
         with Session(self.engine) as s:
             row = self._row(s, case)
-            names = {r.hash: r.name for r in s.exec(select(NetRow)).all()}
+            names = {r.hash: r.name for r in _rows(s, select(NetRow))}
             marking: dict[str, list[Any]] = {}
-            for t in s.exec(
-                select(TokenRow).where(TokenRow.case_no == row.no).order_by(col(TokenRow.id))
-            ).all():
-                marking.setdefault(t.place, []).append(json.loads(t.value))
-            timers = s.exec(
-                select(TimerRow).where(TimerRow.case_no == row.no).order_by(col(TimerRow.due))
-            ).all()
-            tasks = s.exec(
-                select(TaskRow).where(TaskRow.case_no == row.no).order_by(col(TaskRow.opened))
-            ).all()
+            for t in _rows(s, select(TokenRow).where(TokenRow.case_no == row.no).order_by(col(TokenRow.id))):
+                marking.setdefault(t.place, []).append(_json(t.value))
+            timers = _rows(s, select(TimerRow).where(TimerRow.case_no == row.no).order_by(col(TimerRow.due)))
+            tasks = _rows(s, select(TaskRow).where(TaskRow.case_no == row.no).order_by(col(TaskRow.opened)))
             return CaseDetail(
                 case=_case(row, names),
                 marking=marking,
@@ -289,16 +322,15 @@ class Reader:
                 tasks=tuple(_task(t, case) for t in tasks),
                 timers=tuple((t.transition, from_micros(t.due)) for t in timers),
                 effects=tuple(
-                    _plain(r) for r in s.exec(select(EffectRow).where(EffectRow.case_no == row.no)).all()
+                    _plain(r) for r in _rows(s, select(EffectRow).where(EffectRow.case_no == row.no))
                 ),
                 proposals=tuple(
-                    _plain(r) for r in s.exec(select(ProposalRow).where(ProposalRow.case_no == row.no)).all()
+                    _plain(r) for r in _rows(s, select(ProposalRow).where(ProposalRow.case_no == row.no))
                 ),
-                inbox=tuple(
-                    _plain(r) for r in s.exec(select(InboxRow).where(InboxRow.case_no == row.no)).all()
-                ),
+                inbox=tuple(_plain(r) for r in _rows(s, select(InboxRow).where(InboxRow.case_no == row.no))),
             )
 
+    @_decodes
     def log(self, case: str) -> list[LogLine]:
         """A case's log in words.
 
@@ -308,6 +340,7 @@ class Reader:
         with Session(self.engine) as s:
             return list(self._log(s, self._row(s, case)))
 
+    @_decodes
     def tasks(self, *, status: str | None = "open", role: str | None = None) -> list[TaskView]:
         """Tasks, open ones unless said otherwise, by deadline."""
         with Session(self.engine) as s:
@@ -317,13 +350,19 @@ class Reader:
             if role is not None:
                 query = query.where(TaskRow.role == role)
             query = query.order_by(col(TaskRow.deadline), col(TaskRow.case_no), col(TaskRow.token))
-            return [_task(row, case) for row, case in s.exec(query).all()]
+            found = s.exec(query).all()
+            for row, case in found:
+                _checked(row)
+                _must_be(CaseRow, "id", case)
+            return [_task(row, case) for row, case in found]
 
+    @_decodes
     def kills(self) -> list[dict[str, Any]]:
         """Pulls of the kill switch."""
         with Session(self.engine) as s:
-            return [_plain(r) for r in s.exec(select(KillRow)).all()]
+            return [_plain(r) for r in _rows(s, select(KillRow))]
 
+    @_decodes
     def spent(self) -> dict[str, Any]:
         """What proposals cost: calls, tokens and dollars, as far as known."""
         with Session(self.engine) as s:
@@ -350,8 +389,18 @@ class Reader:
         for each in ids:
             yield json.dumps(self.case(each).to_json(), ensure_ascii=False)
 
+    def _damaged(self, what: str) -> StoreCorrupt:
+        where = str(self.path or ":memory:")
+        return StoreCorrupt(
+            f"a stored value is damaged: {what}",
+            where=where,
+            hint=f"`provenet audit --db {where}` says which cases are sound; keep the file, restore a copy",
+        )
+
     def _row(self, session: Session, case: str) -> CaseRow:
-        row = session.exec(select(CaseRow).where(CaseRow.id == case)).first()
+        # A name with half a surrogate pair is no text, and no database can be asked for it.
+        asked = case.encode(errors="replace").decode()
+        row: CaseRow | None = next(iter(_rows(session, select(CaseRow).where(CaseRow.id == asked))), None)
         if row is None:
             raise NoSuchCase(
                 f"there is no case {case!r}",
@@ -363,8 +412,8 @@ class Reader:
     def _log(self, session: Session, row: CaseRow) -> Iterator[LogLine]:
         net = self.net(row.net)
         query = select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq))
-        for event in session.exec(query).all():
-            data = json.loads(event.data)
+        for event in _rows(session, query):
+            data = _json(event.data)
             role, text = _words(net, event.kind, event.transition, data)
             yield LogLine(
                 event.seq,
@@ -376,6 +425,32 @@ class Reader:
                 data,
                 event.hash.hex(),
             )
+
+
+def _rows(session: Session, query: Any) -> list[Any]:
+    """A query's rows, each with values of the types that its table declares: SQLite holds any in any."""
+    return [_checked(row) for row in session.exec(query).all()]
+
+
+def _checked(row: M) -> M:
+    for name in type(row).model_fields:
+        _must_be(type(row), name, getattr(row, name))
+    return row
+
+
+def _must_be(model: type[SQLModel], name: str, value: object) -> None:
+    expected = model.model_fields[name].annotation
+    if not isinstance(value, expected):  # type: ignore[arg-type]  # classes, and unions of classes
+        of = getattr(expected, "__name__", None) or str(expected)
+        raise TypeError(f"{model.__tablename__}.{name} is a {type(value).__name__}, expected {of}")
+
+
+def _json(text: str) -> Any:
+    value = json.loads(text)
+    if "\\u" in text:
+        # Half a surrogate pair is JSON, but no text: it could not be printed.
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _words(net: Net | None, kind: str, transition: str, data: dict[str, Any]) -> tuple[str, str]:
@@ -423,7 +498,7 @@ def _case(row: CaseRow, names: dict[str, str]) -> CaseView:
         created=from_micros(row.created),
         finished=None if row.finished is None else from_micros(row.finished),
         outcome_place=row.outcome_place,
-        outcome=None if row.outcome is None else json.loads(row.outcome),
+        outcome=None if row.outcome is None else _json(row.outcome),
         reason=row.reason,
     )
 
@@ -434,9 +509,9 @@ def _task(row: TaskRow, case: str) -> TaskView:
         task=row.task,
         token=row.token,
         status=row.status,
-        choices=tuple(json.loads(row.choices)),
+        choices=tuple(_json(row.choices)),
         role=row.role,
-        about=json.loads(row.about),
+        about=_json(row.about),
         about_hash=row.about_hash,
         opened=from_micros(row.opened),
         deadline=None if row.deadline is None else from_micros(row.deadline),
