@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenet.cli.printing import Failed, JsonFlag, Out, Unusable, short_value
-from provenet.cli.reading import CaseId, Database
+from provenet.cli.reading import CaseId, Database, known_net, reader_of
 
 if TYPE_CHECKING:
     from provenet.engine import TaskView
@@ -137,6 +137,8 @@ def kill_command(
     scope, target = chosen[0]
     if release and scope == "case":
         raise Unusable("a killed case stays killed", hint="--release goes with --net NAME or --all")
+    if scope == "net" and database.is_file():
+        known_net(reader_of(database), str(target), by="name")
     command = {
         "do": "release" if release else "kill",
         "scope": scope,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from provenet.cli.printing import ExitCode, JsonFlag, Out, counted, progress, short_value, stop
+from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, progress, short_value, stop
 
 if TYPE_CHECKING:
     from provenet.engine import CaseDetail, CaseView, LogLine, Reader, TaskView
@@ -43,7 +43,15 @@ def cases_command(
 ) -> None:
     """List cases."""
     out = Out(as_json=as_json)
+    from provenet.engine.case import Status
+    from provenet.nets.errors import did_you_mean
+
+    if status is not None and status not in get_args(Status):
+        hint = did_you_mean(status, get_args(Status))
+        raise Unusable(f"there is no status {status!r}", where="--status", hint=hint)
     reader = reader_of(database)
+    if net is not None:
+        known_net(reader, net)
     found = reader.cases(status=status, net=net, limit=limit)
     counts = reader.counts()
     out.rows(
@@ -157,6 +165,21 @@ def reader_of(database: Path) -> Reader:
     from provenet.engine.views import Reader
 
     return Reader(database)
+
+
+def known_net(reader: Reader, net: str, *, by: Literal["name", "name or hash"] = "name or hash") -> None:
+    """Make sure that a net was deployed to a database.
+
+    Raises:
+        Unusable: None of that name was.
+    """
+    from provenet.nets.errors import did_you_mean
+
+    nets = reader.nets()
+    names = {str(n["name"]) for n in nets}
+    hashes = {str(n["hash"]) for n in nets} if by == "name or hash" and net else set()
+    if net not in names and not any(h.startswith(net) for h in hashes):
+        raise Unusable(f"there is no net {net!r} in it", where="--net", hint=did_you_mean(net, names))
 
 
 def duration_text(span: timedelta) -> str:

@@ -83,6 +83,10 @@ def test_reading(cli: Cli, ran: Path) -> None:
     assert 'waiting for a person: "approve offer" (pricing)' in case.out
     assert case.out.count("REJECTED") == 3
     assert cli("case", "bert", "--db", "x.db", "--json").json["case"]["status"] == "waiting"
+    digest = cli("case", "bert", "--db", "x.db", "--json").json["case"]["net_hash"]
+    for net in ("offers", digest, digest[:8]):
+        some = cli("cases", "--net", net, "--status", "waiting", "--db", "x.db", "--json")
+        assert [c["id"] for c in some.json["cases"]] == ["bert", "cleo", "dora"]
     log = cli("log", "bert", "--db", "x.db", "--json").json
     assert [x["seq"] for x in log] == list(range(1, len(log) + 1))
     assert len({x["hash"] for x in log}) == len(log)
@@ -123,6 +127,13 @@ def test_a_second_import_is_harmless(cli: Cli, ran: Path) -> None:
         (("resume", "bert"), 1, "is not parked"),
         (("case", "nonesuch"), 2, "no case 'nonesuch'"),
         (("log", "nonesuch"), 2, "no case 'nonesuch'"),
+        (("cases", "--status", "don"), 2, 'did you mean "done"?'),
+        (("cases", "--status", "zz"), 2, "there are: done, failed, killed, parked, running, waiting"),
+        (("cases", "--net", "ofers"), 2, 'did you mean "offers"?'),
+        (("cases", "--net", "zz"), 2, "there are: offers"),
+        (("cases", "--net", ""), 2, "there is no net ''"),
+        (("kill", "--net", "ofers"), 2, 'did you mean "offers"?'),
+        (("kill", "--net", "zz", "--release"), 2, "there is no net 'zz'"),
     ],
 )
 def test_refusals(cli: Cli, ran: Path, words: tuple[str, ...], code: int, expected: str) -> None:
