@@ -176,14 +176,21 @@ def _agent(value: Any, target: str, module: ModuleType) -> Agent:
     from provenet.sdb.handlers import Agent
 
     if callable(value) and not isinstance(value, Agent | Net | NetBuilder):
+        name = getattr(value, "__name__", str(value))
         if _needs_arguments(value):
             raise Unusable(
-                f"{getattr(value, '__name__', value)!r} takes arguments",
+                f"{name!r} takes arguments",
                 where=target,
                 hint="a target is a net, an agent, or a function without arguments that returns one",
             )
         with _user_code(module.__file__ or target):
             value = value()
+        if inspect.iscoroutine(value) or inspect.isasyncgen(value):
+            if inspect.iscoroutine(value):
+                value.close()  # or Python warns at some later time that nobody awaited it
+            raise Unusable(
+                f"{name!r} is an async function", where=target, hint="a target's function is a plain `def`"
+            )
     match value:
         case Agent():
             return value

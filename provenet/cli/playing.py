@@ -74,11 +74,11 @@ def simulate_command(
 
 
 def _read_trace(loaded: Loaded, path: Path) -> tuple[Trace, str]:
-    from provenet.nets.errors import FiringError, TypeMismatch
+    from provenet.nets.errors import FiringError, ProvenetError
     from provenet.nets.formats.canonical import content_hash
     from provenet.verify.verdict import Trace
 
-    net, data = loaded.net, None
+    net = loaded.net
     if not path.is_file():
         raise Unusable(
             "there is no such trace file",
@@ -87,14 +87,23 @@ def _read_trace(loaded: Loaded, path: Path) -> tuple[Trace, str]:
         )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        trace = Trace.from_json(data["trace"], net)
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Unusable(f"this is no JSON: {error}", where=str(path), hint="name a trace file") from error
-    except (KeyError, TypeError, TypeMismatch, AttributeError) as error:
+    if not isinstance(data, dict) or not isinstance(data.get("trace"), dict):
         raise Unusable(
-            f"this is no trace of net {net.name!r}: {error}",
+            'this JSON is no trace: expected an object with a "trace" in it',
             where=str(path),
-            hint=_other_version(data, content_hash(net)) if isinstance(data, dict) else "name a trace file",
+            hint="`provenet verify TARGET --out DIR` and `provenet simulate TARGET --out FILE` write traces",
+        )
+    try:
+        trace = Trace.from_json(data["trace"], net)
+    except (LookupError, ValueError, TypeError, AttributeError, ProvenetError) as error:
+        said = error.message if isinstance(error, ProvenetError) else "its steps have another shape"
+        said = f"it has no {error}" if isinstance(error, KeyError) else said
+        raise Unusable(
+            f"this is no trace of net {net.name!r}: {said}",
+            where=str(path),
+            hint=_other_version(data, content_hash(net)),
         ) from error
     try:
         trace.replay(net)

@@ -98,7 +98,7 @@ def test_whatever_is_stored_is_read_or_refused(once: Path, where: tuple[str, str
     except ProvenetError:
         return
     for read in (reader.cases, reader.counts, reader.nets, reader.tasks, reader.kills, reader.spent):
-        _read(lambda read=read: str(read()))  # type: ignore[misc]
+        _read(lambda read=read: str(read()))
     _read(lambda: "\n".join(reader.export()))
 
 

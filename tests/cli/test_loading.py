@@ -79,6 +79,8 @@ def test_what_cannot_be_named(cli: Cli, target: str, expected: str) -> None:
         ("import nonesuch_library\n", "broken.py:1  there is no module 'nonesuch_library'"),
         ("x = 1\nraise ValueError('too early')\n", "broken.py:2  ValueError: too early"),
         ("def build():\n    return [][1]\n", "broken.py:2  IndexError"),
+        ("async def build():\n    return 1\n", "'build' is an async function"),
+        ("async def build():\n    yield 1\n", "'build' is an async function"),
         ("import sys\nsys.exit(7)\n", "broken.py:2  the file ends the program"),
         ("from provenet import NetBuilder\nnet = NetBuilder('n')\nnet.place('a', object)\n", "broken.py:3"),
     ],
@@ -91,6 +93,7 @@ def test_mistakes_in_the_users_file_are_told_with_their_line(
     assert said.code == 2
     assert expected in said.err
     assert "Traceback" not in said.err
+    assert "Warning" not in said.err
 
 
 def test_a_net_with_mistakes_is_told_all_of_them(cli: Cli, folder: Path) -> None:
