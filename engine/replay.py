@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
-from provenet.engine.case import GENESIS, LIVE, LiveCase, chain
+from provenet.engine.case import GENESIS, LIVE, LiveCase, Status, chain
 from provenet.engine.clock import to_micros
 from provenet.engine.codec import Encoder, encoder, plain, text_hash
 from provenet.engine.program import Program, Step
@@ -252,6 +252,8 @@ class CaseAudit:
             elif (here[0], here[2](here[1]), here[3]) != there:
                 self._problem(case.seq, f"token {token} in {here[0]!r} differs from what the log leads to")
         final = is_final(case.program.net, case.marking)
+        if status not in get_args(Status):
+            self._problem(0, f"it is {status!r}, which is no status")
         if status == "done" and not final:
             self._problem(case.seq, "the case is done, but its marking is no final one")
         if status in LIVE and final:

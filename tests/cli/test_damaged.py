@@ -110,3 +110,10 @@ def _read(read: object) -> None:
     except ProvenetError as error:
         refusal = error
     assert refusal is None or refusal.code == "EN404" or "no case" in refusal.message
+
+
+def test_the_audit_finds_a_status_that_is_none(cli: Cli, ran: Path) -> None:
+    damage(ran, "case", "status", "x'00ff'")
+    said = cli("audit", "--db", "x.db")
+    assert said.code == 1
+    assert "which is no status" in said.out
