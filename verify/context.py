@@ -24,7 +24,7 @@ from provenet.nets.expr.ast import Expr, Not
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Net, Transition
+from provenet.nets.net import Net, Role, Transition
 from provenet.nets.schema import BOOL, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
 from provenet.verify.backward import PlaceFacts, holds, infer
@@ -242,9 +242,11 @@ class Context:
             net, questions, ghost, facts, self.encoding, timeout_ms=self.remaining_ms()
         ):
             texts = {place: [show(e) for e in known] for place, known in sorted(facts.places.items())}
-            return Proved(
-                Certificate("facts", {**asked, "facts": texts}), "per-place facts", readable_text(texts)
+            accepted = ghost is not None and all(
+                net.transition(name).role is Role.ACCEPT for name in ghost.sets
             )
+            readable = readable_text(texts, done="accepted" if accepted else "approved")
+            return Proved(Certificate("facts", {**asked, "facts": texts}), "per-place facts", readable)
         return self._by_horn(questions, ghost, net, asked, hint)
 
     def _by_horn(

@@ -11,7 +11,6 @@ from provenet.verify.facts import Facts
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT
 
 _LONGEST = 400
-_SAID = {f"{IT}.": "", GHOST_SET: "approved", GHOST_VALUE: "the approved value"}
 # Strings and quoted names first, so that what stands in them stays as it is; then whole names only.
 _QUOTED = r'"(?:[^"\\]|\\.)*"|`[^`]*`'
 _WORDS = re.compile(rf"{_QUOTED}|(?<![\w.])(?:{IT}\.|{GHOST_SET}\b|{GHOST_VALUE}\b)")
@@ -29,12 +28,18 @@ def readable_facts(facts: Facts) -> dict[str, str]:
     return out
 
 
-def readable_text(facts: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Place to what is known of its tokens, from texts of the expression language."""
+def readable_text(facts: Mapping[str, Sequence[str]], *, done: str = "approved") -> dict[str, str]:
+    """Place to what is known of its tokens, from texts of the expression language.
+
+    Args:
+        facts: Place to the texts.
+        done: What was done to the value that the ghost carries: ``approved``, ``accepted``.
+    """
+    said = {f"{IT}.": "", GHOST_SET: done, GHOST_VALUE: f"the {done} value"}
     out = {}
     for place, texts in facts.items():
         text = " and ".join(f"({t})" if " or " in t and len(texts) > 1 else t for t in texts)
-        out[place] = _cut(_WORDS.sub(lambda found: _SAID.get(found[0], found[0]), text))
+        out[place] = _cut(_WORDS.sub(lambda found: said.get(found[0], found[0]), text))
     return out
 
 
