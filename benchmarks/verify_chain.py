@@ -33,7 +33,7 @@ class Model:
     """A proposer that no proof ever asks."""
 
     async def propose(self, request: Request) -> Proposal:
-        raise NotImplementedError
+        raise AssertionError("a proof asks no proposer")
 
 
 def chain(length: int, *, broken: bool = False) -> Net:
