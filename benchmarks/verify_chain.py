@@ -33,7 +33,7 @@ class Model:
     """A proposer that no proof ever asks."""
 
     async def propose(self, request: Request) -> Proposal:
-        raise AssertionError("a proof asks no proposer")
+        raise AssertionError(f"a proof asks no proposer, yet {request.case!r} asks")
 
 
 def chain(length: int, *, broken: bool = False) -> Net:
