@@ -15,6 +15,8 @@ from typing import Any
 import z3
 
 from provenet.nets.errors import ProvenetError
+from provenet.nets.expr.ast import Expr
+from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import initial_marking
 from provenet.nets.net import Net, Transition
@@ -83,6 +85,7 @@ class Realizer:
     def __init__(self, net: Net, encoding: Encoding) -> None:
         self.net, self.encoding = net, encoding
         self.rule = NetRule(net)
+        self._builders: dict[tuple[str, int], Compiled] = {}
 
     def realize(
         self, space: Space, path: Sequence[Edge], extra: Extra | None = None, *, timeout_ms: int = 5_000
@@ -161,6 +164,13 @@ class Realizer:
             return Spurious(_clash(run, wanted, timeout_ms) or (len(path) - 1,), "no data fits this path")
         return self._concrete(solver.model(), run, entries, fresh, choices)
 
+    def _build(self, t: Transition, number: int, expr: Expr) -> Compiled:
+        """What builds the token of a transition's n-th arc; compiled once."""
+        key = (t.name, number)
+        if key not in self._builders:
+            self._builders[key] = compile_expr(expr, self.net.scope(t))
+        return self._builders[key]
+
     def _start(self, space: Space) -> tuple[SymRun, dict[str, SymValue]]:
         enc, net, run = self.encoding, self.net, SymRun()
         identity = 0
@@ -212,12 +222,10 @@ class Realizer:
                 binding = {var: held[k] for var, k in picked if var is not None}
                 binding |= {v: enc.concretize(model, s, types[v]) for v, s in outside.items()}
                 marking = self.rule.fire(marking, t.name, binding)
-                for put in t.puts:
+                for number, put in enumerate(t.puts):
                     for _ in range(put.weight):
                         counter += 1
-                        held[counter] = (
-                            () if put.expr is None else self.rule.evaluate(t.name, put.expr, binding)
-                        )
+                        held[counter] = () if put.expr is None else self._build(t, number, put.expr)(binding)
                 steps.append(TraceStep(t.name, binding))
         except ProvenetError as error:
             return Spurious((), f"the data found does not replay: {error.message}")

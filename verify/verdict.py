@@ -55,13 +55,17 @@ class Trace:
     start: Marking
     steps: tuple[TraceStep, ...]
 
-    def replay(self, net: Net) -> tuple[Marking, ...]:
+    def replay(self, net: Net, *, rule: NetRule | None = None) -> tuple[Marking, ...]:
         """The markings before, between and after the firings, by the firing rule.
+
+        Args:
+            net: The net.
+            rule: Its firing rule, where it is at hand: making one compiles every expression of the net.
 
         Raises:
             FiringError: A step does not fire: the trace is no run of this net.
         """
-        rule = NetRule(net)
+        rule = rule or NetRule(net)
         markings = [self.start]
         for step in self.steps:
             markings.append(rule.fire(markings[-1], step.transition, step.binding))
