@@ -30,7 +30,7 @@ from provenet.nets.check import check_net
 from provenet.nets.compose import moved_requirement, prefixed, with_places
 from provenet.nets.errors import ExprError, Mistake, NetError, ProvenetError, TypeMismatch, did_you_mean
 from provenet.nets.expr.ast import Const, Expr, Var
-from provenet.nets.expr.build import Term, lift, record, term
+from provenet.nets.expr.build import Term, lift, record
 from provenet.nets.expr.normal import normal
 from provenet.nets.models import schema_of, to_value
 from provenet.nets.net import (
@@ -444,11 +444,6 @@ class NetBuilder:
                 return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
             frame = frame.f_back
         return ""
-
-
-def it(of: Any) -> Term:
-    """A term for a single token, named ``it``."""
-    return term("it", schema_of(of))
 
 
 def _where(transition: str) -> str:

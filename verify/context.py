@@ -24,6 +24,7 @@ from provenet.nets.expr.ast import Expr, Not
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
+from provenet.nets.firing import NetRule
 from provenet.nets.net import Net, Role, Transition
 from provenet.nets.schema import BOOL, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
@@ -133,7 +134,7 @@ class Context:
         self._graphs: dict[tuple[tuple[str, Path], ...], Graph] = {}
 
     @property
-    def rule(self) -> Any:
+    def rule(self) -> NetRule:
         """The firing rule of the net."""
         return self.realizer.rule
 

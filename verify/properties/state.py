@@ -14,7 +14,6 @@ from collections.abc import Set as AbstractSet
 
 import z3
 
-from provenet.nets.firing import NetRule
 from provenet.nets.marking import is_final
 from provenet.nets.net import Net, Requirement, Role
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
@@ -220,7 +219,7 @@ def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> V
 def _stuck(id: str, title: str, ctx: Context, graph: Graph, states: list[int]) -> Verdict:
     """Confirm one of the states as a deadlock of the net itself: no guard holds, by the firing rule."""
     net = ctx.net
-    rule = NetRule(net)
+    rule = ctx.rule
     reason = ""
     for state in states[:40]:
         found = ctx.realizer.realize(
