@@ -1,0 +1,157 @@
+"""What is asked of an engine, and what it may say.
+
+The one question is *reachability*: can the net reach a marking that satisfies a goal? ``AG safe`` asks it of
+``negation(safe)``; a bound, a deadlock, a dead transition are goals too. An engine takes many goals on one
+net, since a walk or an exploration looks at all of them in passing, and yields each answer as soon as it has
+it.
+
+``Reachable`` carries the firings: ``confirmed`` replays them before anybody believes them. ``Unreachable``
+carries evidence that a separate checker can go through again. A goal that an engine says nothing about stays
+open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from provenet.verify.plain.logic import Formula, holds
+from provenet.verify.plain.net import PTNet
+
+
+@dataclass(frozen=True, slots=True)
+class Inductive:
+    """The goal contradicts an invariant that holds at first and that every firing keeps.
+
+    Attributes:
+        invariant: The invariant; ``invariant`` implies that the goal does not hold.
+        steps: ``k`` of k-induction: 1 where one firing keeps it.
+    """
+
+    invariant: Formula
+    steps: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StateEquation:
+    """No marking of the goal solves the state equation with these traps marked.
+
+    Each trap is marked at first, so it stays marked (Esparza & Melzer, 2000).
+    """
+
+    traps: tuple[frozenset[int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """Every reachable marking was looked at.
+
+    Attributes:
+        markings: How many there are.
+        firings: How many firings lead from one to another.
+    """
+
+    markings: int
+    firings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """The goal was shown unreachable on a smaller net.
+
+    Attributes:
+        net: The smaller net.
+        goal: The goal on it.
+        rules: The reductions that led there, in order, each with what it was applied to.
+        evidence: Why the smaller goal is unreachable.
+    """
+
+    net: PTNet
+    goal: Formula
+    rules: tuple[tuple[str, tuple[int, ...]], ...]
+    evidence: Evidence
+
+
+Evidence: TypeAlias = Inductive | StateEquation | Explored | Reduced
+"""Why a goal is unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """These firings, from the initial marking, lead to a marking of the goal.
+
+    Attributes:
+        firings: The transitions in order.
+        engine: Who found them.
+    """
+
+    firings: tuple[int, ...]
+    engine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No reachable marking satisfies the goal.
+
+    Attributes:
+        evidence: Why.
+        engine: Who found it.
+    """
+
+    evidence: Evidence
+    engine: str
+
+
+Answer: TypeAlias = Reachable | Unreachable
+"""A definite answer; an open goal has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an engine may spend.
+
+    Attributes:
+        deadline: ``time.monotonic()`` value to stop at.
+        memory: Bytes for its tables.
+    """
+
+    deadline: float
+    memory: int = 2 << 30
+
+    @classmethod
+    def seconds(cls, seconds: float, *, memory: int = 2 << 30) -> Budget:
+        """A budget that begins now."""
+        return cls(time.monotonic() + seconds, memory)
+
+    def left(self) -> float:
+        """Seconds left; not negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    def share(self, part: float) -> Budget:
+        """A budget for a part of the time that is left."""
+        return Budget(time.monotonic() + part * self.left(), self.memory)
+
+
+class Engine(Protocol):
+    """One technique.
+
+    Attributes:
+        name: Stable, short: it appears in verdicts.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
+        """Answer what it can, goal numbers with answers, each at most once, and stop within the budget."""
+        ...
+
+
+def confirmed(net: PTNet, goal: Formula, answer: Reachable) -> bool:
+    """Whether the firings are a run of the net that ends in a marking of the goal."""
+    try:
+        return holds(goal, net.replay(answer.firings))
+    except ValueError:
+        return False
