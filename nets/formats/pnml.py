@@ -15,14 +15,14 @@ is, and final markings that the file does declare are never touched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 from xml.sax.saxutils import escape, quoteattr
 
 from provenet.nets.errors import FormatError, did_you_mean
 from provenet.nets.formats.limits import MAX_TOKENS, MAX_WEIGHT, Mistakes, read_bytes
+from provenet.nets.formats.safe_xml import Element, parse_xml
 from provenet.nets.net import Net, Place, Put, Read, Take, Transition
 from provenet.nets.schema import UNIT, UNIT_VALUE, shorten
 
@@ -30,8 +30,6 @@ NAMESPACE = "http://www.pnml.org/version-2009/grammar/pnml"
 PTNET = "http://www.pnml.org/version-2009/grammar/ptnet"
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_DEPTH = 100
-MAX_ELEMENTS = 4_000_000
 
 _OURS = "provenet"
 _SKIPPED = frozenset({"graphics", "toolspecific"})
@@ -76,7 +74,7 @@ def parse_pnml(
         raise FormatError(
             f"{len(data):,} bytes exceed the limit of {max_bytes:,}", where=source, hint="raise max_bytes"
         )
-    root = _parse_xml(data, source)
+    root = parse_xml(data, source, skip=_is_foreign)
     return _Reader(_choose(root, net, source), source).read()
 
 
@@ -137,81 +135,11 @@ def pnml_text(net: Net, *, as_: Literal["exact", "skeleton"] = "exact") -> str:
     return "\n".join(out)
 
 
-@dataclass(slots=True)
-class _Node:
-    """An XML element: local name, attributes, children, text."""
-
-    tag: str
-    attrs: dict[str, str]
-    children: list[_Node] = field(default_factory=list)
-    text: str = ""
-
-    def find(self, *tags: str) -> _Node | None:
-        return next((c for c in self.children if c.tag in tags), None)
+def _is_foreign(tag: str, attrs: Mapping[str, str]) -> bool:
+    return tag in _SKIPPED and attrs.get("tool") != _OURS
 
 
-class _Target:
-    """Builds the light tree while the document streams by; holds the limits on depth and size."""
-
-    def __init__(self, source: str) -> None:
-        self.root = _Node("", {})
-        self._source = source
-        self._stack = [self.root]
-        self._skipping = 0
-        self._elements = 0
-
-    def start(self, tag: str, attrs: dict[str, str]) -> None:
-        self._elements += 1
-        if self._elements > MAX_ELEMENTS:
-            raise FormatError(f"more than {MAX_ELEMENTS:,} XML elements", where=self._source)
-        if len(self._stack) + self._skipping > MAX_DEPTH:
-            raise FormatError(f"XML elements nested deeper than {MAX_DEPTH}", where=self._source)
-        tag = tag.rpartition("}")[2]
-        if self._skipping or (tag in _SKIPPED and attrs.get("tool") != _OURS):
-            self._skipping += 1
-            return
-        node = _Node(tag, attrs)
-        self._stack[-1].children.append(node)
-        self._stack.append(node)
-
-    def end(self, _tag: str) -> None:
-        if self._skipping:
-            self._skipping -= 1
-        else:
-            self._stack.pop()
-
-    def data(self, data: str) -> None:
-        if not self._skipping and self._stack[-1].tag in ("text", "value"):
-            self._stack[-1].text += data
-
-    def close(self) -> _Node:
-        return self.root
-
-
-def _parse_xml(data: bytes, source: str) -> _Node:
-    # Imported here: defusedxml brings its own pure-Python ElementTree along.
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import DefusedXMLParser, ParseError
-
-    parser = DefusedXMLParser(target=_Target(source), forbid_dtd=True)
-    try:
-        parser.feed(data)
-        root = parser.close()
-    except DefusedXmlException as error:
-        raise FormatError(
-            f"a document type or entity is declared ({type(error).__name__})",
-            where=source,
-            hint="PNML needs neither; they can blow a small file up, or fetch others",
-        ) from None
-    except ParseError as error:
-        raise FormatError(f"not well-formed XML: {error}", where=source) from None
-    except (ValueError, LookupError) as error:
-        raise FormatError(f"the text cannot be decoded: {error}", where=source) from None
-    assert isinstance(root, _Node)
-    return root
-
-
-def _choose(document: _Node, wanted: str | None, source: str) -> _Node:
+def _choose(document: Element, wanted: str | None, source: str) -> Element:
     root = document.children[0]
     nets = [root] if root.tag == "net" else [c for c in root.children if c.tag == "net"]
     if root.tag not in ("pnml", "net") or not nets:
@@ -237,7 +165,7 @@ def _choose(document: _Node, wanted: str | None, source: str) -> _Node:
 class _Reader:
     """Turns the XML of one net into a ``Net``, collecting mistakes as it goes."""
 
-    def __init__(self, root: _Node, source: str) -> None:
+    def __init__(self, root: Element, source: str) -> None:
         self._root = root
         self._source = source
         self._wrong = Mistakes(source)
@@ -283,7 +211,7 @@ class _Reader:
             resting=resting,
         )
 
-    def _nodes(self) -> Iterator[_Node]:
+    def _nodes(self) -> Iterator[Element]:
         """Everything on the net's pages, in document order."""
         stack = [iter(self._root.children)]
         while stack:
@@ -295,7 +223,7 @@ class _Reader:
             else:
                 yield node
 
-    def _declare(self, node: _Node) -> None:
+    def _declare(self, node: Element) -> None:
         if node.tag not in ("place", "transition", "referencePlace", "referenceTransition"):
             return
         name = node.attrs.get("id", "")
@@ -328,7 +256,7 @@ class _Reader:
         else:
             self._references[name] = node.attrs.get("ref", "")
 
-    def _arcs(self, arcs: Iterable[_Node]) -> tuple[_Weights, _Weights, _Weights, _Weights]:
+    def _arcs(self, arcs: Iterable[Element]) -> tuple[_Weights, _Weights, _Weights, _Weights]:
         takes: _Weights = {t: {} for t in self._transitions}
         reads: _Weights = {t: {} for t in self._transitions}
         resets: _Weights = {t: {} for t in self._transitions}
@@ -378,7 +306,7 @@ class _Reader:
             self._wrong.skip()
         return None
 
-    def _number(self, holder: _Node | None, where: str, default: int) -> int:
+    def _number(self, holder: Element | None, where: str, default: int) -> int:
         if holder is None:
             return default
         text = _content(holder)
@@ -409,7 +337,7 @@ class _Reader:
             self._marked[source] = 1
         return ((((sink, 1),),) if self._marked == {source: 1} else ()), resting
 
-    def _places_of(self, holder: _Node) -> dict[str, int]:
+    def _places_of(self, holder: Element) -> dict[str, int]:
         found: dict[str, int] = {}
         for node in holder.children:
             if node.tag == "place":
@@ -431,17 +359,17 @@ def _add(weights: dict[str, int], place: str, weight: int) -> None:
     weights[place] = weights.get(place, 0) + weight
 
 
-def _arc_kind(arc: _Node) -> str:
+def _arc_kind(arc: Element) -> str:
     kind = arc.find("type", "arctype")
     return "" if kind is None else (kind.attrs.get("value") or _content(kind)).strip().lower()
 
 
-def _content(holder: _Node) -> str:
+def _content(holder: Element) -> str:
     text = holder.find("text", "value")
     return "" if text is None else text.text
 
 
-def _named(node: _Node) -> str:
+def _named(node: Element) -> str:
     name = node.find("name")
     return "" if name is None else _content(name).strip()
 

@@ -38,10 +38,14 @@ class Inductive:
 class StateEquation:
     """No marking of the goal solves the state equation with these traps marked.
 
-    Each trap is marked at first, so it stays marked (Esparza & Melzer, 2000).
+    Attributes:
+        traps: Each is marked at first, so it stays marked (Esparza & Melzer, 2000).
+        empty: Each is a set of places that is empty at first: what takes from it fires only if something
+            that takes nothing from it puts into it.
     """
 
     traps: tuple[frozenset[int], ...] = ()
+    empty: tuple[frozenset[int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,9 @@ class Engine(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
+        ...
 
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
         """Answer what it can, goal numbers with answers, each at most once, and stop within the budget."""
