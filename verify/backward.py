@@ -48,6 +48,7 @@ from provenet.verify.smt import Encoding, Opaque, SymValue
 _MOST_FACTS = 400
 _TRUE = Const(True, BOOL)
 _FALSE = Const(False, BOOL)
+_GHOST = frozenset({GHOST_SET, GHOST_VALUE})
 
 
 @dataclass(slots=True)
@@ -62,24 +63,29 @@ class PlaceFacts:
 
 
 def infer(
-    net: Net, questions: Sequence[Question], ghost: Ghost | None, encoding: Encoding, *, timeout_ms: int
+    net: Net,
+    questions: Sequence[Question],
+    ghost: Ghost | None,
+    lemmas: Lemmas,
+    *,
+    timeout_ms: int,
 ) -> PlaceFacts | None:
     """Facts under which no question can happen; ``None`` where this method finds none."""
-    rules = _Rules(net, ghost, encoding, timeout_ms)
+    rules = _Rules(net, ghost, lemmas, timeout_ms)
     facts = PlaceFacts()
     work: list[tuple[str, Expr]] = []
 
     def demand(t: Transition, primary: str | None, wanted: Expr, *, requires: bool = True) -> bool:
         """Ask of a transition's input tokens whatever makes a condition true when it fires."""
-        for part in _conjuncts(simplify(wanted, net.scope(t) | rules.ghost_scope())):
-            if part == _TRUE:
+        arcs = {a.var: a.place for a in inputs_of(t) if a.var is not None}
+        for part in _conjuncts(wanted):
+            if part == _TRUE or rules.implied(t, part, requires=requires):
                 continue
-            free = free_variables(part) - {GHOST_SET, GHOST_VALUE}
-            ghostly = bool(free_variables(part) & {GHOST_SET, GHOST_VALUE})
-            owners = free | ({primary} if ghostly and primary is not None else set())
-            arcs = {a.var: a.place for a in inputs_of(t) if a.var is not None}
-            if rules.implied(t, part, requires=requires):
-                continue
+            free = free_variables(part)
+            ghostly = not free.isdisjoint(_GHOST)
+            owners = free - _GHOST
+            if ghostly and primary is not None:
+                owners |= {primary}
             if len(owners) != 1 or (owner := next(iter(owners))) not in arcs:
                 return False
             if ghostly and owner != primary:
@@ -94,7 +100,8 @@ def infer(
     try:
         for q in questions:
             t = net.transition(q.transition)
-            if not demand(t, carrier(t, None), Not(q.condition), requires=q.assumes_requires):
+            wanted = simplify(Not(q.condition), net.scope(t) | rules.ghost_scope())
+            if not demand(t, carrier(t, None), wanted, requires=q.assumes_requires):
                 return None
         while work:
             place, fact = work.pop()
@@ -114,41 +121,84 @@ def holds(
     questions: Sequence[Question],
     ghost: Ghost | None,
     facts: PlaceFacts,
-    encoding: Encoding,
+    lemmas: Lemmas,
     *,
     timeout_ms: int,
 ) -> bool:
     """Whether facts are inductive and rule the questions out, clause by clause, by a plain solver."""
-    rules = _Rules(net, ghost, encoding, timeout_ms)
+    rules = _Rules(net, ghost, lemmas, timeout_ms)
     try:
         for place, known in facts.places.items():
             if not all(rules.starts_with(place, fact) for fact in known):
                 return False
             for t, put in rules.producers.get(place, ()):
-                wanted = [rules.before(t, put, fact) for fact in known]
-                primary = carrier(t, put)
-                if not rules.implied(t, And(tuple(w for _, w in wanted)), facts=facts, primary=primary):
+                wanted = [part for fact in known for part in _conjuncts(rules.before(t, put, fact)[1])]
+                if not rules.follow(t, wanted, facts, carrier(t, put)):
                     return False
         for q in questions:
             t = net.transition(q.transition)
-            primary, requires = carrier(t, None), q.assumes_requires
-            if not rules.implied(t, Not(q.condition), facts=facts, primary=primary, requires=requires):
+            never = simplify(Not(q.condition), net.scope(t) | rules.ghost_scope())
+            if not rules.follow(t, _conjuncts(never), facts, carrier(t, None), requires=q.assumes_requires):
                 return False
     except Opaque:
         return False
     return True
 
 
-class _Rules:
-    """The net as proof obligations; symbolic values of each transition are made once."""
+@dataclass(slots=True, eq=False)
+class _Firing:
+    """What is known whenever a transition fires, and what was found to follow from it."""
 
-    def __init__(self, net: Net, ghost: Ghost | None, encoding: Encoding, timeout_ms: int) -> None:
-        self.net, self.ghost, self.encoding, self.timeout_ms = net, ghost, encoding, timeout_ms
-        self.producers: dict[str, list[tuple[Transition, Put]]] = {}
-        for t in net.transitions:
-            for put in t.puts:
-                self.producers.setdefault(put.place, []).append((t, put))
-        self._solvers: dict[tuple[str, bool], tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]] = {}
+    transition: Transition
+    scope: dict[str, Type]
+    requires: bool
+    stated: frozenset[Expr]
+    """The conjuncts of its conditions, as they stand."""
+    constraints: list[z3.BoolRef] | None = None
+    follows: dict[tuple[Expr, Type | None], bool] = field(default_factory=dict)
+
+
+class Lemmas:
+    """What follows from the conditions of transitions alone; questions about one net share it.
+
+    Args:
+        encoding: How types and expressions become solver terms.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        # By identity, since comparing transitions costs more than what is kept; they are kept alive with it.
+        self._firings: dict[tuple[int, bool], _Firing] = {}
+        self._producers: tuple[Net, dict[str, list[tuple[Transition, Put]]]] | None = None
+
+    def firing(self, net: Net, t: Transition, *, requires: bool) -> _Firing:
+        """What is known whenever a transition fires, with or without what it requires."""
+        found = self._firings.get((id(t), requires))
+        if found is None:
+            scope = dict(net.scope(t))
+            conditions = [c for c in (t.guard, t.ensures, t.requires if requires else None) if c is not None]
+            stated = frozenset(part for c in conditions for part in _conjuncts(simplify(c, scope)))
+            found = self._firings[id(t), requires] = _Firing(t, scope, requires, stated)
+        return found
+
+    def producers(self, net: Net) -> dict[str, list[tuple[Transition, Put]]]:
+        """Place to the transitions that put a token there, with the arcs by which they do."""
+        if self._producers is None or self._producers[0] is not net:
+            found: dict[str, list[tuple[Transition, Put]]] = {}
+            for t in net.transitions:
+                for put in t.puts:
+                    found.setdefault(put.place, []).append((t, put))
+            self._producers = (net, found)
+        return self._producers[1]
+
+
+class _Rules:
+    """The net as proof obligations."""
+
+    def __init__(self, net: Net, ghost: Ghost | None, lemmas: Lemmas, timeout_ms: int) -> None:
+        self.net, self.ghost, self.lemmas, self.timeout_ms = net, ghost, lemmas, timeout_ms
+        self.encoding = lemmas.encoding
+        self.producers = lemmas.producers(net)
 
     def before(self, t: Transition, put: Put, fact: Expr) -> tuple[str | None, Expr]:
         """What must hold when a transition fires for a fact to hold of the token that it puts.
@@ -178,86 +228,86 @@ class _Rules:
                     return False
         for entry in self.net.entries:
             if entry.place == place:
-                enc = self.encoding
-                it = enc.fresh("it", of)
-                solver = self._solver()
-                solver.add(enc.inhabits(it, of))
-                if entry.where is not None:
-                    solver.add(enc.encode_bool(entry.where, {IT: it}, {IT: of}))
                 wanted = simplify(substitute(fact, self._unset()), {IT: of} | self.ghost_scope())
                 if wanted == _TRUE:
                     continue
-                solver.add(z3.Not(enc.encode_bool(wanted, {IT: it}, {IT: of})))
-                if solver.check() != z3.unsat:
+                enc = self.encoding
+                it = enc.fresh("it", of)
+                given = [enc.inhabits(it, of)]
+                if entry.where is not None:
+                    given.append(enc.encode_bool(entry.where, {IT: it}, {IT: of}))
+                given.append(z3.Not(enc.encode_bool(wanted, {IT: it}, {IT: of})))
+                if enc.check(given, self.timeout_ms) != z3.unsat:
                     return False
         return True
 
-    def implied(
-        self,
-        t: Transition,
-        wanted: Expr,
-        *,
-        facts: PlaceFacts | None = None,
-        primary: str | None = None,
-        requires: bool = True,
-    ) -> bool:
-        """Whether a condition follows from a transition's guard and promises, and facts about its inputs."""
-        wanted = simplify(wanted, self.net.scope(t) | self.ghost_scope())
+    def implied(self, t: Transition, wanted: Expr, *, requires: bool = True) -> bool:
+        """Whether a condition, simplified, follows from a transition's conditions alone."""
         if wanted in (_TRUE, _FALSE):
             return wanted == _TRUE
-        if facts is None and t.guard is None and t.ensures is None and t.requires is None:
+        firing = self.lemmas.firing(self.net, t, requires=requires)
+        if wanted in firing.stated:
+            return True
+        if not firing.stated and t.requires is None:
             outside = {f.var for f in t.fresh}
             if not free_variables(wanted) & outside and not _may_be_valid(wanted):
                 return False
-        solver, env, scope = self._firing(t, requires=requires)
-        if wanted == t.guard or (isinstance(t.guard, And) and wanted in t.guard.parts):
-            return True
-        solver.push()
-        try:
-            if facts is not None:
-                for arc in inputs_of(t):
-                    if arc.var is None:
-                        continue
-                    for fact in facts.of(arc.place):
-                        ghostly = bool(free_variables(fact) & {GHOST_SET, GHOST_VALUE})
-                        # The firing has one ghost, its carrier's: of another token's nothing can be said.
-                        if not ghostly or arc.var == primary:
-                            renamed = substitute(fact, {IT: Var(arc.var)})
-                            solver.add(self.encoding.encode_bool(renamed, env, scope))
-            solver.add(z3.Not(self.encoding.encode_bool(wanted, env, scope)))
-            return bool(solver.check() == z3.unsat)
-        finally:
-            solver.pop()
+        ghostly = self.ghost is not None and not free_variables(wanted).isdisjoint(_GHOST)
+        key = (wanted, self.ghost.type if ghostly and self.ghost is not None else None)
+        known = firing.follows.get(key)
+        if known is None:
+            answer = self._answer(firing, wanted, ())
+            known = answer == z3.unsat
+            if answer != z3.unknown:
+                firing.follows[key] = known
+        return known
 
-    def _firing(
-        self, t: Transition, *, requires: bool
-    ) -> tuple[z3.Solver, dict[str, SymValue], dict[str, Type]]:
-        key = (t.name, requires)
-        if key not in self._solvers:
-            enc = self.encoding
-            scope = dict(self.net.scope(t))
-            env: dict[str, SymValue] = {v: enc.fresh(f"{t.name}.{v}", of) for v, of in scope.items()}
-            solver = self._solver()
-            for f in t.fresh:
-                solver.add(enc.inhabits(env[f.var], f.type))
-            for condition in (t.guard, t.ensures, t.requires if requires else None):
+    def follow(
+        self,
+        t: Transition,
+        wanted: Sequence[Expr],
+        facts: PlaceFacts,
+        primary: str | None,
+        *,
+        requires: bool = True,
+    ) -> bool:
+        """Whether conditions, simplified, follow from a transition's conditions and facts of its inputs."""
+        firing = self.lemmas.firing(self.net, t, requires=requires)
+        given: list[Expr] = []
+        for arc in inputs_of(t):
+            if arc.var is not None:
+                for fact in facts.of(arc.place):
+                    # The firing has one ghost, its carrier's: of another token's nothing can be said.
+                    if arc.var == primary or free_variables(fact).isdisjoint(_GHOST):
+                        given.append(substitute(fact, {IT: Var(arc.var)}))
+        handed_on = set(given)
+        ghost = None if self.ghost is None else self.ghost.type
+        left = [
+            part
+            for part in wanted
+            if part != _TRUE
+            and part not in handed_on
+            and part not in firing.stated
+            and not (firing.follows.get((part, None)) or firing.follows.get((part, ghost)))
+        ]
+        return not left or self._answer(firing, And(tuple(left)), given) == z3.unsat
+
+    def _answer(self, firing: _Firing, wanted: Expr, given: Sequence[Expr]) -> z3.CheckSatResult:
+        """``unsat`` where a condition follows from those given."""
+        enc, t = self.encoding, firing.transition
+        scope = firing.scope | self.ghost_scope()
+        env: dict[str, SymValue] = {v: enc.fresh(f"{t.name}.{v}", of) for v, of in scope.items()}
+        if firing.constraints is None:
+            firing.constraints = [enc.inhabits(env[f.var], f.type) for f in t.fresh]
+            for condition in (t.guard, t.ensures, t.requires if firing.requires else None):
                 if condition is not None:
                     try:
-                        solver.add(enc.encode_bool(condition, env, scope))
+                        firing.constraints.append(enc.encode_bool(condition, env, firing.scope))
                     except Opaque:
                         continue  # what the prover cannot look into is not assumed
-            scope |= self.ghost_scope()
-            if self.ghost is not None:
-                env[GHOST_SET] = z3.Bool(f"{t.name}.{GHOST_SET}")
-                env[GHOST_VALUE] = enc.fresh(f"{t.name}.{GHOST_VALUE}", self.ghost.type)
-            self._solvers[key] = (solver, env, scope)
-        return self._solvers[key]
-
-    def _solver(self) -> z3.Solver:
-        solver = z3.SimpleSolver()
-        solver.set("timeout", max(1, self.timeout_ms))
-        solver.set("random_seed", 1)
-        return solver
+        query = [*firing.constraints, *(enc.encode_bool(e, env, scope) for e in given)]
+        query.append(z3.Not(enc.encode_bool(wanted, env, scope)))
+        return enc.check(query, self.timeout_ms)
 
     def ghost_scope(self) -> dict[str, Type]:
         """Types of the ghost's variables; none where there is no ghost."""

@@ -28,7 +28,7 @@ from provenet.nets.firing import NetRule
 from provenet.nets.net import Net, Role, Transition
 from provenet.nets.schema import BOOL, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
-from provenet.verify.backward import PlaceFacts, holds, infer
+from provenet.verify.backward import Lemmas, PlaceFacts, holds, infer
 from provenet.verify.facts import Facts, HornSystem, broken_clause, parse_facts, solve
 from provenet.verify.graph import Edge, Graph, Space
 from provenet.verify.lineage import Storyteller, embed
@@ -126,6 +126,7 @@ class Context:
         self.net, self.deadline, self.most_states = net, deadline, most_states
         self.hints = None if hints is None else {_key(c): c for c in hints if c.kind in ("facts", "horn")}
         self.encoding = Encoding.for_exprs(_expressions(net))
+        self.lemmas = Lemmas(self.encoding)
         self.realizer = Realizer(net, self.encoding)
         self.control = tuple(control_fields(net))
         self.memo: dict[Any, Any] = {}
@@ -236,11 +237,11 @@ class Context:
         asked = _about(questions, ghost)
         hint = None if self.hints is None else self.hints.get(_key(Certificate("facts", asked)))
         if self.hints is None:
-            facts = infer(net, questions, ghost, self.encoding, timeout_ms=self.remaining_ms())
+            facts = infer(net, questions, ghost, self.lemmas, timeout_ms=self.remaining_ms())
         else:
             facts = _parsed(hint, net, ghost)
         if facts is not None and holds(
-            net, questions, ghost, facts, self.encoding, timeout_ms=self.remaining_ms()
+            net, questions, ghost, facts, self.lemmas, timeout_ms=self.remaining_ms()
         ):
             texts = {place: [show(e) for e in known] for place, known in sorted(facts.places.items())}
             accepted = ghost is not None and all(

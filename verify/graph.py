@@ -12,7 +12,7 @@ first: the first path to a state is a shortest one.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -25,6 +25,9 @@ from provenet.verify.abstraction import ANY, Masks, Partial, compile_partial
 State: TypeAlias = tuple[int, ...]
 
 _FEW = 40
+
+_WIDTH = 100
+"""Tokens and firings that there is room for, for each state that may be explored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +223,10 @@ class Space:
         """
         graph = Graph(self)
         index: dict[State, int] = {}
+        room = most * _WIDTH
 
         def add(state: State, parent: tuple[int, Edge] | None) -> int:
+            nonlocal room
             found = index.get(state)
             if found is None:
                 found = index[state] = len(graph.states)
@@ -229,25 +234,32 @@ class Space:
                 graph.parent.append(parent)
                 graph.edges.append([])
                 queue.append(found)
+                room -= len(state)
             return found
 
         queue: deque[int] = deque()
         for state in self.initial():
             add(state, None)
         graph.roots = len(graph.states)
-        while queue:
+        firings = 0
+        while queue and not graph.cut:
             at = queue.popleft()
-            if len(graph.states) > most:
-                graph.complete, graph.cut = False, "states"
-                graph.reason = f"more than {most:,} abstract states"
-                break
-            if deadline is not None and at % 256 == 0 and time.monotonic() > deadline:
-                graph.complete, graph.cut = False, "time"
-                graph.reason = f"time is up after {len(graph.states):,} abstract states"
-                break
             out = graph.edges[at]
+            if len(graph.states) > most:
+                graph.cut, graph.reason = "states", f"more than {most:,} abstract states"
+                break
             for edge, target in self.successors(graph.states[at]):
                 out.append((edge, add(target, (at, edge))))
+                firings += 1
+                if firings % 256 == 0 and deadline is not None and time.monotonic() > deadline:
+                    graph.cut = "time"
+                    graph.reason = f"time is up after {len(graph.states):,} abstract states"
+                    break
+                if firings > room:  # few states can hold very many tokens
+                    graph.cut = "states"
+                    graph.reason = f"no room for what {len(graph.states):,} abstract states hold"
+                    break
+        graph.complete = not graph.cut
         return graph
 
 
@@ -265,6 +277,7 @@ class _Step:
         # One slot for each token: (place, variable or None); black tokens of weighted arcs get a slot each.
         self.takes = [(a.place, a.var) for a in t.takes for _ in range(a.weight)]
         self.reads = [(a.place, a.var) for a in t.reads for _ in range(a.weight)]
+        self.apart = len({place for place, _ in self.takes + self.reads}) == len(self.takes) + len(self.reads)
         self.first = self.takes[0][0] if self.takes else self.reads[0][0] if self.reads else None
         self.guard: Partial | None = None if t.guard is None else compile_partial(t.guard, bound)
         self.ensures: Partial | None = None if t.ensures is None else compile_partial(t.ensures, scope)
@@ -302,27 +315,33 @@ class _Step:
             return
         if any(place not in by_place for place, _ in slots):
             return
-        seen = set()
-        for positions in self._positions(slots, by_place):
-            tokens = tuple(by_place[place][i] for (place, _), i in zip(slots, positions, strict=True))
-            if tokens not in seen:
-                seen.add(tokens)
-                yield tokens[: len(self.takes)], tokens[len(self.takes) :]
+        n = len(self.takes)
+        if self.apart:
+            for chosen in product(*(dict.fromkeys(by_place[place]) for place, _ in slots)):
+                yield chosen[:n], chosen[n:]
+            return
+        for chosen in self._chosen(slots, {place: Counter(by_place[place]) for place, _ in slots}):
+            yield chosen[:n], chosen[n:]
 
-    def _positions(
-        self, slots: list[tuple[str, str | None]], by_place: Mapping[str, list[int]]
-    ) -> Iterator[tuple[int, ...]]:
-        def extend(at: int, used: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    def _chosen(
+        self, slots: list[tuple[str, str | None]], left: Mapping[str, Counter[int]]
+    ) -> Iterator[State]:
+        """Choices by number: which of several alike tokens is taken makes no difference."""
+
+        def extend(at: int, used: State) -> Iterator[State]:
             if at == len(slots):
                 yield used
                 return
             place, var = slots[at]
             # Which tokens fill the slots without a name does not matter: fill those in ascending order only.
             same = [k for k in range(at) if slots[k] == slots[at]]
-            start = used[same[-1]] + 1 if var is None and same else 0
-            for i in range(start, len(by_place[place])):
-                if all(used[k] != i for k in range(at) if slots[k][0] == place):
-                    yield from extend(at + 1, (*used, i))
+            least = used[same[-1]] if var is None and same else 0
+            here = left[place]
+            for token in here:
+                if token >= least and here[token] > 0:
+                    here[token] -= 1
+                    yield from extend(at + 1, (*used, token))
+                    here[token] += 1
 
         return extend(0, ())
 

@@ -114,8 +114,7 @@ class Certainty:
         ctx, space = self.ctx, self.graph.space
         enc = ctx.encoding
         tokens: dict[int, SymValue] = {}
-        solver = z3.SimpleSolver()
-        solver.set("timeout", ctx.remaining_ms())
+        query: list[z3.BoolRef] = []
         try:
             for edge in firings:
                 t = ctx.net.transition(edge.transition)
@@ -134,14 +133,14 @@ class Certainty:
                     of = ctx.net.place(place).type
                     if slot not in tokens:
                         tokens[slot] = enc.fresh(f"t{slot}", of)
-                        solver.add(enc.inhabits(tokens[slot], of))
-                        solver.add(*agree(enc, tokens[slot], space.value_of[number], of))
+                        query.append(enc.inhabits(tokens[slot], of))
+                        query += agree(enc, tokens[slot], space.value_of[number], of)
                     env[var] = tokens[slot]
                 scope = {n: o for n, o in ctx.net.scope(t).items() if n in env}
-                solver.add(z3.Not(enc.encode_bool(t.guard, env, scope)))
+                query.append(z3.Not(enc.encode_bool(t.guard, env, scope)))
         except Opaque:
             return False
-        return bool(solver.check() == z3.unsat)
+        return enc.check(query, ctx.remaining_ms()) == z3.unsat
 
 
 def promise(

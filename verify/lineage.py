@@ -229,10 +229,7 @@ class Storyteller:
         return env, scope, conditions
 
     def _possible(self, conditions: Sequence[z3.BoolRef]) -> bool:
-        solver = z3.SimpleSolver()
-        solver.set("timeout", self._timeout)
-        solver.add(*conditions)
-        return bool(solver.check() != z3.unsat)
+        return self.encoding.check(conditions, self._timeout) != z3.unsat
 
 
 def embed(graph: Graph, story: Story) -> list[Edge] | None:

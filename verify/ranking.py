@@ -161,11 +161,7 @@ def _valid(
                 taken = Get(Var(arc.var), field)
                 break
         before = enc.encode(taken, env, scope)
-        solver = z3.SimpleSolver()
-        solver.set("timeout", ctx.remaining_ms())
-        if t.guard is not None:
-            solver.add(enc.encode_bool(t.guard, env, scope))
+        query = [] if t.guard is None else [enc.encode_bool(t.guard, env, scope)]
     except Opaque:
         return False
-    solver.add(z3.Not(claim(built, before)))
-    return bool(solver.check() == z3.unsat)
+    return enc.check([*query, z3.Not(claim(built, before))], ctx.remaining_ms()) == z3.unsat

@@ -73,9 +73,7 @@ def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
     enc, of = ctx.encoding, ctx.net.place(place).type
     try:
         it: SymValue = enc.fresh("it", of)
-        solver = z3.SimpleSolver()
-        solver.set("timeout", ctx.remaining_ms())
-        solver.add(enc.inhabits(it, of), enc.encode_bool(condition, {"it": it}, {"it": of}))
+        query = [enc.inhabits(it, of), enc.encode_bool(condition, {"it": it}, {"it": of})]
     except Opaque:
         return True
-    return bool(solver.check() != z3.unsat)
+    return enc.check(query, ctx.remaining_ms()) != z3.unsat

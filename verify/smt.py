@@ -69,6 +69,7 @@ from provenet.verify.smt_models import (
     Unrepresentable,
     concretize,
 )
+from provenet.verify.smt_queries import Queries
 from provenet.verify.smt_text import Opaque, literal, matcher, text_of
 from provenet.verify.smt_values import (
     FALSE,
@@ -111,6 +112,8 @@ class Encoding:
 
     strings: Strings = "identity"
     _codes: Codes = field(default_factory=Codes, repr=False)
+    _fresh: dict[str, tuple[Type, SymValue]] = field(default_factory=dict, repr=False, compare=False)
+    _queries: Queries | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def for_exprs(cls, exprs: Iterable[Expr | tuple[Expr, Mapping[str, Type]]]) -> Encoding:
@@ -146,21 +149,28 @@ class Encoding:
         return list(leaf_sorts(of, self.strings))
 
     def fresh(self, name: str, of: Type) -> SymValue:
-        """New constants for a value of a type, named ``name.field``, ``name[0]`` and so on."""
+        """The constants for a value of a type, named ``name.field``, ``name[0]`` and so on.
+
+        A name and a sort make a constant: asked twice, the same ones come back.
+        """
+        found = self._fresh.get(name)
+        if found is None or found[0] is not of:
+            found = self._fresh[name] = (of, self._new(name, of))
+        return found[1]
+
+    def _new(self, name: str, of: Type) -> SymValue:
         match of:
             case OptionalType(item):
                 if isinstance(item, OptionalType):
-                    return self.fresh(name, item)
-                return SymOptional(z3.Bool(f"{name}.present"), self.fresh(f"{name}.value", item))
+                    return self._new(name, item)
+                return SymOptional(z3.Bool(f"{name}.present"), self._new(f"{name}.value", item))
             case ListType(item, max_length):
                 length = z3.Int(f"{name}.length")
                 if not is_bounded(of):
                     return SymList(length, None, z3.Int(f"{name}.code"))
-                return SymList(
-                    length, tuple(self.fresh(f"{name}[{i}]", item) for i in range(max_length or 0))
-                )
+                return SymList(length, tuple(self._new(f"{name}[{i}]", item) for i in range(max_length or 0)))
             case RecordType(_, fields):
-                return tuple(self.fresh(f"{name}.{f.name}", f.type) for f in fields)
+                return tuple(self._new(f"{name}.{f.name}", f.type) for f in fields)
             case UnitType():
                 return ()
             case _:
@@ -198,6 +208,19 @@ class Encoding:
     def representable(self, value: SymValue, of: Type) -> z3.BoolRef:
         """Stronger than ``inhabits``: what ``concretize`` can write down, for where a model is not."""
         return Membership(self.strings, self._codes).representable(value, of)
+
+    # Queries
+
+    def check(self, constraints: Sequence[z3.BoolRef], timeout_ms: int) -> z3.CheckSatResult:
+        """Whether constraints hold together: ``sat``, ``unsat`` or ``unknown``.
+
+        Args:
+            constraints: What is to hold together.
+            timeout_ms: Limit for the solver.
+        """
+        if self._queries is None:
+            self._queries = Queries(self.strings)
+        return self._queries.check(constraints, timeout_ms)
 
     # Values
 

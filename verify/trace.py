@@ -24,6 +24,7 @@ from provenet.nets.schema import RecordType, Type, UnitType, Value
 from provenet.verify.abstraction import ANY, is_known
 from provenet.verify.graph import Edge, Space
 from provenet.verify.smt import Encoding, Opaque, SymValue
+from provenet.verify.smt_queries import decide
 from provenet.verify.verdict import Trace, TraceStep
 
 
@@ -155,9 +156,7 @@ class Realizer:
                     run.tokens.setdefault(put.place, []).append(SymToken(next(numbers), value, counter))
             run.steps.append(SymStep(t, env, scope))
         wanted = [] if extra is None else extra(enc, run)
-        solver = _solver(timeout_ms)
-        solver.add(*(c for _, c in run.constraints), *wanted)
-        answer = solver.check()
+        answer, solver = decide([*(c for _, c in run.constraints), *wanted], timeout_ms)
         if answer == z3.unknown:
             return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
         if answer == z3.unsat:
@@ -234,7 +233,9 @@ class Realizer:
 
 def _clash(run: SymRun, wanted: list[z3.BoolRef], timeout_ms: int) -> tuple[int, ...]:
     """The steps whose conditions cannot hold together, by the solver's unsatisfiable core."""
-    solver = _solver(timeout_ms)
+    solver = z3.SimpleSolver()
+    solver.set("timeout", max(1, timeout_ms))
+    solver.set("random_seed", 1)
     solver.add(*wanted)
     step_of: dict[str, int] = {}
     for number, (index, constraint) in enumerate(run.constraints):
@@ -244,13 +245,6 @@ def _clash(run: SymRun, wanted: list[z3.BoolRef], timeout_ms: int) -> tuple[int,
     if solver.check(*(z3.Bool(name) for name in step_of)) != z3.unsat:
         return ()
     return tuple(sorted({step_of[str(flag)] for flag in solver.unsat_core()}))
-
-
-def _solver(timeout_ms: int) -> z3.Solver:
-    solver = z3.SimpleSolver()
-    solver.set("timeout", max(1, timeout_ms))
-    solver.set("random_seed", 1)
-    return solver
 
 
 def choices_of_tokens(run: SymRun, slots: Sequence[tuple[str, str | None]]) -> Iterator[tuple[SymToken, ...]]:

@@ -29,7 +29,7 @@ class NotPlain(ProvenetError):
 
 @dataclass(frozen=True)
 class PTNet:
-    """A place/transition net with weights (Murata, "Petri nets: properties, analysis and applications", 1989).
+    """A place/transition net with weights (Murata, "Petri nets: properties, analysis, applications", 1989).
 
     A read arc is a self-loop: its weight is in ``pre`` and in ``post``.
 

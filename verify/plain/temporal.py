@@ -1,11 +1,11 @@
 """Temporal formulas over plain nets: CTL* as the Model Checking Contest uses it.
 
-Class names are the logic's own letters (Clarke, Emerson & Sistla, 1986): ``A``, ``E`` for paths, ``X F G U`` for
-what happens along one. A path is a maximal run; a run that ends in a deadlock goes on in its last marking for
-``LTL`` (stuttering), while in a deadlock ``EX`` is false and ``AX`` true.
+Class names are the logic's own letters (Clarke, Emerson & Sistla, 1986): ``A``, ``E`` for paths, ``X F G U``
+for what happens along one. A path is a maximal run; a run that ends in a deadlock goes on in its last marking
+for LTL (stuttering), while for CTL in a deadlock ``EX`` is false and ``AX`` true.
 
-``simplified`` pushes negations in and folds what the logic alone decides. ``as_reachability`` finds the formulas
-that a reachability engine can answer.
+``simplified`` pushes negations in and folds what the logic alone decides. ``as_reachability`` finds the
+formulas that a reachability engine can answer.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def as_reachability(formula: Temporal) -> Reach | None:
     return None
 
 
-def _joined(parts: list[Temporal], kind: type[Both] | type[Either]) -> Temporal:
+def _joined(parts: list[Temporal], kind: type[Both | Either]) -> Temporal:
     zero, join = (FALSE, logic.conj) if kind is Both else (TRUE, logic.disj)
     states: list[Formula] = []
     others: dict[Temporal, None] = {}

@@ -43,7 +43,7 @@ def choices(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         if all(t.guard is not None for t in cluster) and _may_wait(ctx.net, cluster):
             waiting.append(names)
         for kind, condition in _faults(ctx.net, cluster):
-            answer = _reachable(ctx, cluster, condition)
+            answer = ready_together(ctx, cluster, condition)
             if not isinstance(answer, Proved):
                 yield verdict(
                     "DATA-1",
@@ -163,7 +163,7 @@ def _at_hand(graph: Graph, state: int, t: Transition) -> bool:
     return all(graph.count(state, place) >= n for place, n in needed.items())
 
 
-def _reachable(ctx: Context, cluster: list[Transition], conditions: dict[str, Expr]) -> Answer:
+def ready_together(ctx: Context, cluster: list[Transition], conditions: dict[str, Expr]) -> Answer:
     """Whether tokens can lie ready for a choice with all the conditions true."""
     if not _together(ctx, cluster, conditions):
         return Proved(Certificate("structure", {}), "solver")
@@ -215,16 +215,15 @@ def _together(ctx: Context, cluster: list[Transition], conditions: dict[str, Exp
     enc = ctx.encoding
     try:
         tokens: dict[_Slot, SymValue] = {}
-        solver = z3.SimpleSolver()
-        solver.set("timeout", ctx.remaining_ms())
+        query: list[z3.BoolRef] = []
         for number, (key, _) in enumerate(_slots(cluster[0])):
             of = ctx.net.place(key[1]).type
             tokens[key] = enc.fresh(f"{key[1]}!{number}", of)
-            solver.add(enc.inhabits(tokens[key], of))
-        solver.add(*_encoded(ctx.net, enc, cluster, conditions, tokens))
+            query.append(enc.inhabits(tokens[key], of))
+        query += _encoded(ctx.net, enc, cluster, conditions, tokens)
     except Opaque:
         return True
-    return bool(solver.check() != z3.unsat)
+    return enc.check(query, ctx.remaining_ms()) != z3.unsat
 
 
 def _encoded(
@@ -253,11 +252,11 @@ def _policy(ctx: Context, info: ContractInfo) -> Verdict:
         rules = [enc.encode_bool(r.expr, env, types) for r in info.rules]
     except Opaque as error:
         return verdict("DATA-2", _POLICIES, Open(str(error)), net=ctx.net, subject=subject)
-    passing = _satisfiable(ctx, [*inhabited, *rules])
+    passing = _satisfiable(ctx, enc, [*inhabited, *rules])
     if passing == "no":
         return _broken_policy(subject, "no proposal whatever passes the policy: it is unsatisfiable")
     for r, encoded in zip(info.rules, rules, strict=True):
-        refusing = _satisfiable(ctx, [*inhabited, z3.Not(encoded)])
+        refusing = _satisfiable(ctx, enc, [*inhabited, z3.Not(encoded)])
         if refusing == "no":
             return _broken_policy(subject, f"the rule {r.name!r} refuses nothing: it is vacuous")
         if "unknown" in (passing, refusing):
@@ -281,12 +280,11 @@ def _broken_policy(subject: str, reason: str) -> Verdict:
     )
 
 
-def _satisfiable(ctx: Context, constraints: list[z3.BoolRef]) -> Literal["yes", "no", "unknown"]:
+def _satisfiable(
+    ctx: Context, enc: Encoding, constraints: list[z3.BoolRef]
+) -> Literal["yes", "no", "unknown"]:
     """Whether constraints hold together for some values."""
-    solver = z3.SimpleSolver()
-    solver.set("timeout", ctx.remaining_ms())
-    solver.add(*constraints)
-    answer = solver.check()
+    answer = enc.check(constraints, ctx.remaining_ms())
     return "no" if answer == z3.unsat else "yes" if answer == z3.sat else "unknown"
 
 

@@ -284,10 +284,7 @@ def _says_committed(ctx: Context, contract: str, give_up: Transition) -> bool:
                     ]
                 except Opaque:
                     return True
-                solver = z3.SimpleSolver()
-                solver.set("timeout", ctx.remaining_ms())
-                solver.add(enc.equal(tokens[0], tokens[1]))
-                if solver.check() != z3.unsat:
+                if enc.check([enc.equal(tokens[0], tokens[1])], ctx.remaining_ms()) != z3.unsat:
                     return True
     return False
 

@@ -1,1 +1,1 @@
-"""The engines: one technique each, its paper at the top, all behind ``provenet.verify.plain.answer.Engine``."""
+"""The engines: one technique each, its paper at the top, all behind ``answer.Engine``."""
