@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from provenet import __version__
-from provenet.cli import demo, exporting, people, playing, proving, reading, running
+from provenet.cli import demo, explaining, exporting, people, playing, proving, reading, running
 
 EPILOG = (
     "Exit codes: 0 proved or done, 1 refuted, refused or failed, 2 usage or bad input, 3 unknown, "
@@ -54,7 +54,7 @@ def make_app() -> typer.Typer:
         epilog=EPILOG,
         callback=_front,
     )
-    for group in (demo, proving, playing, exporting, running, people, reading):
+    for group in (demo, proving, explaining, playing, exporting, running, people, reading):
         group.register(app)
     return app
 

@@ -17,8 +17,10 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "examples").rglob("*.md"),
+        *(ROOT / "verify").rglob("*.md"),
     )
 )
+ENTRIES = sorted((ROOT / "verify" / "catalogue").glob("*.md"))
 RUNNABLE = [p for p in PAGES if any(b.language in {"python", "console"} or b.marks for b in blocks(p))]
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
 
@@ -76,28 +78,41 @@ def anchors(page: Path) -> set[str]:
     return found
 
 
-def test_catalogue_page_has_every_property() -> None:
+def test_catalogue_lists_every_property() -> None:
     from provenet.verify.check import CATALOGUE
     from provenet.verify.properties import user
 
     page = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
     wanted = {*CATALOGUE, *(p.id for p in user.CATALOGUE)}
-    described = set(re.findall(r"^### `?([\w-]+)`?", page, re.MULTILINE))
-    assert described == wanted
+    listed = re.findall(r"^\| \[([\w-]+)\]\(\.\./verify/catalogue/([\w-]+)\.md\) \|", page, re.MULTILINE)
+    assert all(name == file for name, file in listed)
+    assert {name for name, _ in listed} == wanted, "give each a row in docs/catalogue.md, with its page"
+    assert len(listed) == len(wanted)
 
 
-def test_catalogue_page_names_mutants_that_exist() -> None:
+@pytest.mark.parametrize("page", ENTRIES, ids=lambda p: p.stem)
+def test_catalogue_entry_has_its_sections(page: Path) -> None:
+    title, *rest = page.read_text(encoding="utf-8").splitlines()
+    assert title.startswith(f"# {page.stem} ")
+    assert [line for line in rest if line.startswith("## ")] == [
+        *("## What it says", "## Why it matters", "## How it is proved"),
+        *("## A refutation", "## How to mend it"),
+    ]
+
+
+def test_catalogue_entries_name_mutants_that_catch_them() -> None:
     from provenet.examples.contract_renewal.mutants import MUTANTS
 
-    page = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^- \*Broken on purpose:\* (.+)$", page, re.MULTILINE)
     caught = {m.name: m.caught_by for m in MUTANTS}
-    for section in re.split(r"^### ", page, flags=re.MULTILINE)[1:]:
-        about = section.split("\n", 1)[0].strip("`")
-        for line in re.findall(r"^- \*Broken on purpose:\* (.+)$", section, re.MULTILINE):
+    named_there = 0
+    for page in ENTRIES:
+        text = page.read_text(encoding="utf-8")
+        for line in re.findall(r"^\*Broken on purpose:\* (.+?)(?=\n\n|\Z)", text, re.MULTILINE | re.DOTALL):
+            named_there += 1
             for name in re.findall(r"`([^`]+)`", line):
-                assert about in caught[name], f"{name!r} is caught by {caught[name]}, not by {about}"
-    assert len(lines) >= 20
+                assert name in caught, f"there is no mutant {name!r}"
+                assert page.stem in caught[name], f"{name!r} is caught by {caught[name]}, not by {page.stem}"
+    assert named_there >= 20
 
 
 def test_format_page_has_every_key() -> None:
