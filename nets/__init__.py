@@ -53,7 +53,9 @@ if TYPE_CHECKING:
         Entry,
         Explain,
         Fresh,
+        Ignored,
         Judge,
+        Label,
         Net,
         OnFailure,
         Perform,
@@ -92,9 +94,9 @@ _HOMES = {
     "marking": ("Marking", "initial_marking", "is_final", "marking_from_json", "marking_to_json"),
     "models": ("Token",),
     "net": (
-        *("After", "Ask", "Auto", "Choice", "ContractInfo", "Entry", "Explain", "Fresh", "Judge", "Net"),
-        *("OnFailure", "Perform", "Place", "Put", "Read", "Requirement", "Role", "Rule", "SagaInfo"),
-        *("Signal", "Take", "Transition", "Trigger"),
+        *("After", "Ask", "Auto", "Choice", "ContractInfo", "Entry", "Explain", "Fresh", "Ignored", "Judge"),
+        *("Label", "Net", "OnFailure", "Perform", "Place", "Put", "Read", "Requirement", "Role", "Rule"),
+        *("SagaInfo", "Signal", "Take", "Transition", "Trigger"),
     ),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -126,7 +128,9 @@ __all__ = [
     "FiringError",
     "FormatError",
     "Fresh",
+    "Ignored",
     "Judge",
+    "Label",
     "Marking",
     "Mistake",
     "Net",

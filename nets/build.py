@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -39,6 +39,8 @@ from provenet.nets.net import (
     ContractInfo,
     Entry,
     Fresh,
+    Ignored,
+    Label,
     Net,
     Place,
     Put,
@@ -73,6 +75,7 @@ Puts: TypeAlias = "PlaceRef | Mapping[PlaceRef, str | Callable[..., Any] | Term 
 
 H_co = TypeVar("H_co", covariant=True)
 
+N = TypeVar("N", Place, Transition)
 
 class Part(Protocol[H_co]):
     """Something that expands into a net fragment: a contract, a human task, a saga scope."""
@@ -101,6 +104,8 @@ class NetBuilder:
         self._sagas: dict[str, SagaInfo] = {}
         self._requirements: list[Requirement] = []
         self._mistakes: list[Mistake] = []
+        self._ignored: list[Ignored] = []
+        self._labels: dict[tuple[str, str], list[Label]] = {}
         self._kept: set[str] = set()
         self._clearing: set[str] = set()
         self.handlers: dict[str, object] = {}
@@ -152,6 +157,39 @@ class NetBuilder:
         self._resting.extend(p.name for p in places)
 
     def known_place(self, name: str) -> PlaceRef | None:
+    def ignore(self, event: str, *, unless: Iterable[PlaceRef] = ()) -> None:
+        """Ignore an event on purpose wherever no transition takes it; the engine refuses it there.
+
+        Args:
+            event: Name of the event.
+            unless: Places: while one of them is marked, the event must be taken (EVT-1).
+        """
+        self._ignored.append(Ignored(event, tuple(p.name for p in unless)))
+
+    def label(self, node: PlaceRef | Transition | str, *labels: Label | str) -> None:
+        """Say what a place or a transition means for the flow of information (FLOW-1).
+
+        Args:
+            node: A place or a transition; a name means a transition, or else a place.
+            *labels: ``untrusted``, ``private``, ``sink``, ``sanitizer`` or ``absorber``.
+        """
+        name = node if isinstance(node, str) else node.name
+        kind = "place" if isinstance(node, PlaceRef) else "transition"
+        if isinstance(node, str) and all(t.name != name for t in self._transitions):
+            kind = "place"
+        known = [p.name for p in self._places] if kind == "place" else [t.name for t in self._transitions]
+        if name not in known:
+            known += [t.name for t in self._transitions]
+            hint = did_you_mean(name, known)
+            self.mistake("PN104", f"label {name!r}", "names no place or transition", hint)
+            return
+        for label in labels:
+            try:
+                self._labels.setdefault((kind, name), []).append(Label(label))
+            except ValueError:
+                hint = did_you_mean(str(label), list(Label))
+                self.mistake("PN119", f"label {name!r}", f"there is no label {str(label)!r}", hint)
+
         """The place of that name, if it was added."""
         return next((PlaceRef(p.name, p.type) for p in self._places if p.name == name), None)
 
@@ -244,10 +282,17 @@ class NetBuilder:
         delay = self.expr(_where(name), after, self._scope((*made.takes, *made.reads)))
         return self.amend(made, trigger=After(delay or Const(timedelta(0), DURATION)))
 
-    def event(self, name: str, *, event: str, **parts: Any) -> Transition:
-        """Add a transition that fires when the outside sends ``event``; ``brings`` names its payload."""
+    def event(self, name: str, *, event: str, key: str = "", **parts: Any) -> Transition:
+        """Add a transition that fires when the outside sends ``event``; ``brings`` names its payload.
+
+        Args:
+            name: Unique name.
+            event: Name of the event.
+            key: Path of the payload's field that tells one event from another (EVT-2).
+            **parts: As for ``transition``.
+        """
         parts.setdefault("role", Role.EVENT)
-        return self.transition(name, trigger=Signal(event), **parts)
+        return self.transition(name, trigger=Signal(event, key), **parts)
 
     def amend(self, made: Transition, **changes: Any) -> Transition:
         """Replace parts of a transition that was just added."""
@@ -330,6 +375,7 @@ class NetBuilder:
             self._initial[place] = self._initial.get(place, ()) + tokens
         self._resting.extend(moved.resting)
         self._contracts.extend(moved.contracts)
+        self._ignored.extend(moved.ignored)
         self._sagas.update((s.id, s) for s in moved.sagas)
         self.require(*(moved_requirement(r, lambda n: becomes.get(n, n)) for r in moved.requirements))
         return refs
@@ -344,8 +390,8 @@ class NetBuilder:
         """
         net = Net(
             name=self.name,
-            places=tuple(self._places),
-            transitions=tuple(self._with_resets()),
+            places=tuple(self._labelled("place", self._places)),
+            transitions=tuple(self._labelled("transition", self._with_resets())),
             entries=tuple(self._entries),
             initial=tuple(self._initial.items()),
             finals=tuple(self._finals),
@@ -354,12 +400,20 @@ class NetBuilder:
             sagas=tuple(self._sagas.values()),
             requirements=tuple(self._requirements),
         )
+            ignored=tuple(self._ignored),
         mistakes = [*self._mistakes, *check_net(net)]
         if mistakes:
             raise NetError(self.name, mistakes)
         return net
 
     def _with_resets(self) -> Iterable[Transition]:
+    def _labelled(self, kind: str, nodes: Iterable[N]) -> Iterable[N]:
+        """The places or transitions with their labels, each once and in one order."""
+        for node in nodes:
+            found = {*node.labels, *self._labels.get((kind, node.name), ())}
+            labels = tuple(label for label in Label if label in found)
+            yield node if labels == node.labels else replace(node, labels=labels)
+
         """The transitions, with cancellation spelled out now that all places are known."""
         stays = self._kept | set(self._resting) | {place for final in self._finals for place, _ in final}
         working = tuple(p.name for p in self._places if p.name not in stays)

@@ -21,6 +21,7 @@ PN115   a trigger leaves out its handler, task, choice or event
 PN116   a token is taken from a coloured place without a name
 PN117   two record types share a name
 PN118   a token type has no values, or values that text cannot tell apart
+PN119   a label, an event that is ignored, or the key of an event does not exist
 PN201   an expression does not type-check
 PN202   a condition is not a bool
 PN203   a guard reads a value from outside
@@ -231,6 +232,7 @@ def _markings(net: Net) -> Iterator[Mistake]:
     for name in net.resting:
         if not net.has_place(name):
             yield _unknown(net, "a resting place", name)
+    yield from _ignored(net)
     for saga in net.sagas:
         for name in (saga.open, saga.aborting, saga.completing):
             if not net.has_place(name):
@@ -351,6 +353,31 @@ def _put(net: Net, put: Put, scope: Mapping[str, Type], where: str) -> Iterator[
         yield Mistake("PN204", where, f"the token for {put.place!r} is a {given}", f"the place holds {of}")
 
 
+def _ignored(net: Net) -> Iterator[Mistake]:
+    events = {t.trigger.event for t in net.transitions if isinstance(t.trigger, Signal)}
+    for i in net.ignored:
+        where = f"ignored event {i.event[:MAX_NAME]!r}"
+        if i.event not in events:
+            message = "no transition waits for it, so the net does not have this event"
+            yield Mistake("PN119", where, message, did_you_mean(i.event[:MAX_NAME], events))
+        for place in i.unless:
+            if not net.has_place(place):
+                yield _unknown(net, where, place)
+
+
+def _key(t: Transition, key: str, where: str) -> Iterator[Mistake]:
+    """The path of a payload's field must lead somewhere."""
+    of: Type | None = t.fresh[0].type if t.fresh else None
+    for name in key.split(".") if key else ():
+        field = of.field(name) if isinstance(of, RecordType) else None
+        if field is None:
+            known = [f.name for f in of.fields] if isinstance(of, RecordType) else []
+            message = f"its event's payload has no field {key[:MAX_NAME]!r} to tell events apart by"
+            yield Mistake("PN119", where, message, did_you_mean(name[:MAX_NAME], known))
+            return
+        of = field.type
+
+
 def _trigger(net: Net, t: Transition, bound: Mapping[str, Type], where: str) -> Iterator[Mistake]:
     trigger = t.trigger
     parts: tuple[tuple[str, str], ...] = ()
@@ -364,8 +391,9 @@ def _trigger(net: Net, t: Transition, bound: Mapping[str, Type], where: str) -> 
             parts = (("contract", contract),)
         case Choice(task, choice, _, payload):
             parts = (("task", task), ("choice", choice))
-        case Signal(event):
+        case Signal(event, key):
             parts = (("event", event),)
+            yield from _key(t, key, where)
         case OnFailure(of):
             yield from _on_failure(net, t, of, where)
         case After(delay):

@@ -39,6 +39,7 @@ from provenet.nets.net import (
     ContractInfo,
     Entry,
     Explain,
+    Ignored,
     Net,
     OnFailure,
     Place,
@@ -141,6 +142,7 @@ def fuse(*nets: Net, name: str, places: Mapping[str, str] | None = None) -> Net:
         contracts=tuple(c for net in moved for c in net.contracts),
         sagas=tuple(s for net in moved for s in net.sagas),
         requirements=tuple(_distinct(_fused_requirements(nets, survivor))),
+        ignored=_fused_ignored(moved),
     )
     if fused.places and (mistakes := list(check_net(fused))):
         raise NetError(name, mistakes)
@@ -173,6 +175,7 @@ def with_places(net: Net, rename: Rename) -> Net:
         initial=tuple((rename(p), tokens) for p, tokens in net.initial),
         finals=tuple(_renamed_final(final, rename) for final in net.finals),
         resting=tuple(dict.fromkeys(map(rename, net.resting))),
+        ignored=tuple(replace(i, unless=tuple(dict.fromkeys(map(rename, i.unless)))) for i in net.ignored),
         sagas=tuple(
             replace(
                 s,
@@ -291,7 +294,8 @@ def _fused_place(target: str, group: list[Place]) -> Place:
     own = next(p for p in group if p.name == target)
     capacities = [p.capacity for p in group if p.capacity is not None]
     label = own.label or next((p.label for p in group if p.label), "")
-    return replace(own, capacity=min(capacities, default=None), label=label)
+    labels = tuple(dict.fromkeys(word for p in (own, *group) for word in p.labels))
+    return replace(own, capacity=min(capacities, default=None), label=label, labels=labels)
 
 
 def _fused_tokens(moved: list[Net]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
@@ -372,6 +376,15 @@ def _groups(nets: tuple[Net, ...], survivor: Rename) -> list[list[Net]]:
                 apart.append((places, members))
         groups = [*apart, (here, [*together, net])]
     return [members for _, members in groups]
+
+
+def _fused_ignored(moved: list[Net]) -> tuple[Ignored, ...]:
+    """What the nets ignore; an event of several nets is ignored where every one of them ignores it."""
+    found: dict[str, list[str]] = {}
+    for net in moved:
+        for i in net.ignored:
+            found.setdefault(i.event, []).extend(i.unless)
+    return tuple(Ignored(event, tuple(dict.fromkeys(unless))) for event, unless in found.items())
 
 
 def _fused_requirements(nets: tuple[Net, ...], survivor: Rename) -> Iterable[Requirement]:

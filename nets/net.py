@@ -55,6 +55,16 @@ class Role(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Label(enum.StrEnum):
+    """What the flow of information is about; FLOW-1 and EVT-2 speak about labels."""
+
+    UNTRUSTED = "untrusted"  # tokens here, or values that it brings, may be written by an adversary
+    PRIVATE = "private"  # tokens here, or values that it brings, are nobody else's business
+    SINK = "sink"  # firing it, or putting a token here, reaches the outside
+    SANITIZER = "sanitizer"  # what it puts counts as trusted: somebody vouches for it
+    ABSORBER = "absorber"  # a token put here by a repeated event changes nothing that matters
+
+
 class Place:
     """A place.
 
@@ -64,12 +74,14 @@ class Place:
         capacity: Most tokens it may hold; ``None`` for any number.
         label: Text for people, where the name will not do.
     """
+        labels: What the flow of information is about (FLOW-1).
 
     name: str
     type: Type = UNIT
     capacity: int | None = None
     label: str = ""
 
+    labels: tuple[Label, ...] = ()
 
 @dataclass(frozen=True, slots=True)
 class Take:
@@ -216,10 +228,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Fires when the outside sends the named event; its fresh variable takes the payload."""
+    """Fires when the outside sends the named event; its fresh variable takes the payload.
+
+    Attributes:
+        event: Name of the event.
+        key: Path of the payload's field that tells one event from another; without one, any two events of
+            this name may be the same one, delivered twice (EVT-2).
+    """
 
     event: str
 
+    key: str = ""
 
 Trigger: TypeAlias = Auto | Explain | Ask | Perform | Judge | OnFailure | After | Choice | Signal
 """What makes the engine fire a transition.
@@ -249,6 +268,7 @@ class Transition:
         trigger: What makes the engine fire it.
         label: Text for people.
         source: Where it was written, ``file.py:41``; not part of the net's content.
+        labels: What the flow of information is about (FLOW-1).
     """
 
     name: str
@@ -265,6 +285,7 @@ class Transition:
     trigger: Trigger = Auto()
     label: str = ""
     source: str = field(default="", compare=False)
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +300,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """An event that is ignored on purpose wherever no transition takes it: the engine refuses it.
+
+    Attributes:
+        event: Name of the event.
+        unless: Places; while one of them is marked the event is not ignored, and must be taken (EVT-1).
+    """
+
+    event: str
+    unless: tuple[str, ...] = ()
+
+
 class Rule:
     """One named rule of a policy.
 
@@ -382,6 +416,7 @@ class Net:
         sagas: What the saga scopes are.
         requirements: Properties to be proved before deploy.
     """
+        ignored: Events that are ignored on purpose, and where not.
 
     name: str
     places: tuple[Place, ...] = ()
@@ -394,6 +429,7 @@ class Net:
     sagas: tuple[SagaInfo, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     _places: Mapping[str, Place] = field(init=False, repr=False, compare=False, hash=False)
+    ignored: tuple[Ignored, ...] = ()
     _transitions: Mapping[str, Transition] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

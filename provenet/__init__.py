@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provenet.nets.errors import NetError, ProvenetError
     from provenet.nets.expr.build import Term, choose, make
     from provenet.nets.models import Token
-    from provenet.nets.net import Net, Perform, Requirement, Role
+    from provenet.nets.net import Label, Net, Perform, Requirement, Role
     from provenet.sdb.contract import Contract
     from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, Proposer, Request
     from provenet.sdb.human import Human
@@ -56,6 +56,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "Human",
+    "Label",
     "Net",
     "NetBuilder",
     "NetError",
@@ -105,6 +106,7 @@ __all__ = [
 _EXPORTS: dict[str, str] = {
     # Tokens, nets and expressions
     "Token": "provenet.nets.models",
+    "Label": "provenet.nets.net",
     "Net": "provenet.nets.net",
     "NetBuilder": "provenet.nets.build",
     "Perform": "provenet.nets.net",

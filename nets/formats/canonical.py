@@ -473,6 +473,7 @@ class _Reader:
         named += [(f"$.entries[{i}].place", e.place) for i, e in enumerate(net.entries)]
         named += [(f"$.finals[{i}]", p) for i, final in enumerate(net.finals) for p, _ in final]
         named += [("$.resting", p) for p in net.resting]
+        named += [(f"$.ignored[{i}].unless", p) for i, part in enumerate(net.ignored) for p in part.unless]
         for i, s in enumerate(net.sagas):
             named += [(f"$.sagas[{i}].{key}", getattr(s, key)) for key in ("open", "aborting", "completing")]
         for path, place in named:

@@ -21,6 +21,8 @@ from provenet.nets.net import (
     ContractInfo,
     Entry,
     Fresh,
+    Ignored,
+    Label,
     Net,
     Perform,
     Place,
@@ -123,6 +125,7 @@ def conditions(var: str, of: Type) -> st.SearchStrategy[Expr]:
 
 
 PLACE_TYPES = st.just(UNIT) | st.just(ORDER) | st.just(TIER) | types(depth=2).map(own_names)
+LABELS = st.lists(st.sampled_from(Label), unique=True, max_size=2).map(tuple)
 FRESH_TYPES = types(depth=1).map(own_names)
 
 
@@ -132,7 +135,7 @@ def coloured_nets(draw: DrawFn) -> Net:
     # The strategy of expressions looks into a variable ``o``, so there is always an order to take.
     places: tuple[Place, ...] = (Place("orders", ORDER),)
     places += tuple(
-        Place(name, draw(PLACE_TYPES), None, draw(st.sampled_from(("", "étiquette"))))
+        Place(name, draw(PLACE_TYPES), None, draw(st.sampled_from(("", "étiquette"))), draw(LABELS))
         for name in draw(st.lists(NAMES, max_size=3, unique=True))
         if name != "orders"
     )
@@ -170,6 +173,10 @@ def coloured_nets(draw: DrawFn) -> Net:
             Requirement(
                 "never", (("when", literal), ("unless", "ok"), ("n", 3), ("of", ("a", "b"))), "named"
             ),
+        ),
+        ignored=tuple(
+            Ignored("e", (first.name,)[: draw(st.integers(0, 1))])
+            for _ in [t for t in transitions if isinstance(t.trigger, Signal)][:1]
         ),
     )
 
@@ -214,5 +221,6 @@ def _transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transiti
         draw(st.none() | expressions(BOOL, scope, 1)),
         draw(st.none() | expressions(BOOL, scope, 1)),
         draw(st.sampled_from(triggers)),
+        labels=draw(LABELS),
     )
     return replace(made, source="net.py:3")
