@@ -13,8 +13,10 @@ where a promise needs two tokens at once or new constants; Spacer (``provenet.ve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import z3
@@ -46,6 +48,9 @@ from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Questio
 from provenet.verify.smt import Encoding, Opaque, SymValue
 
 _MOST_FACTS = 400
+_LARGEST_FACT = 400
+"""Nodes of one fact: a promise around a loop that computes can double at each turn."""
+
 _TRUE = Const(True, BOOL)
 _FALSE = Const(False, BOOL)
 _GHOST = frozenset({GHOST_SET, GHOST_VALUE})
@@ -72,6 +77,7 @@ def infer(
 ) -> PlaceFacts | None:
     """Facts under which no question can happen; ``None`` where this method finds none."""
     rules = _Rules(net, ghost, lemmas, timeout_ms)
+    until = time.monotonic() + timeout_ms / 1000
     facts = PlaceFacts()
     work: list[tuple[str, Expr]] = []
 
@@ -91,6 +97,8 @@ def infer(
             if ghostly and owner != primary:
                 return False
             fact = substitute(part, {owner: Var(IT)})
+            if _has_more_nodes(fact, _LARGEST_FACT):
+                return False
             known = facts.places.setdefault(arcs[owner], [])
             if fact not in known:
                 known.append(fact)
@@ -104,6 +112,8 @@ def infer(
             if not demand(t, carrier(t, None), wanted, requires=q.assumes_requires):
                 return None
         while work:
+            if time.monotonic() > until:
+                return None
             place, fact = work.pop()
             if sum(map(len, facts.places.values())) > _MOST_FACTS or not rules.starts_with(place, fact):
                 return None
@@ -409,5 +419,14 @@ def _may_be_valid(expr: Expr) -> bool:
     )
 
 
-def _nodes(expr: Expr) -> list[Expr]:
-    return [expr, *(n for c in children(expr) for n in _nodes(c))]
+def _nodes(expr: Expr) -> Iterator[Expr]:
+    """The nodes of an expression, as a tree: what is shared comes up again and again."""
+    work = [expr]
+    while work:
+        node = work.pop()
+        yield node
+        work += children(node)
+
+
+def _has_more_nodes(expr: Expr, most: int) -> bool:
+    return next(islice(_nodes(expr), most, None), None) is not None
