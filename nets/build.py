@@ -53,6 +53,7 @@ from provenet.nets.net import (
     Transition,
     Trigger,
 )
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import DURATION, UNIT, ListType, RecordType, Type, UnitType, Value
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -74,8 +75,8 @@ Puts: TypeAlias = "PlaceRef | Mapping[PlaceRef, str | Callable[..., Any] | Term 
 """Output arcs: place to the variable it passes on, to a lambda that builds the token, or ``None``."""
 
 H_co = TypeVar("H_co", covariant=True)
-
 N = TypeVar("N", Place, Transition)
+
 
 class Part(Protocol[H_co]):
     """Something that expands into a net fragment: a contract, a human task, a saga scope."""
@@ -103,9 +104,9 @@ class NetBuilder:
         self._contracts: list[ContractInfo] = []
         self._sagas: dict[str, SagaInfo] = {}
         self._requirements: list[Requirement] = []
-        self._mistakes: list[Mistake] = []
         self._ignored: list[Ignored] = []
         self._labels: dict[tuple[str, str], list[Label]] = {}
+        self._mistakes: list[Mistake] = []
         self._kept: set[str] = set()
         self._clearing: set[str] = set()
         self.handlers: dict[str, object] = {}
@@ -156,7 +157,6 @@ class NetBuilder:
         """Let tokens stay behind in these places when a case ends."""
         self._resting.extend(p.name for p in places)
 
-    def known_place(self, name: str) -> PlaceRef | None:
     def ignore(self, event: str, *, unless: Iterable[PlaceRef] = ()) -> None:
         """Ignore an event on purpose wherever no transition takes it; the engine refuses it there.
 
@@ -190,6 +190,7 @@ class NetBuilder:
                 hint = did_you_mean(str(label), list(Label))
                 self.mistake("PN119", f"label {name!r}", f"there is no label {str(label)!r}", hint)
 
+    def known_place(self, name: str) -> PlaceRef | None:
         """The place of that name, if it was added."""
         return next((PlaceRef(p.name, p.type) for p in self._places if p.name == name), None)
 
@@ -374,8 +375,8 @@ class NetBuilder:
         for place, tokens in moved.initial:
             self._initial[place] = self._initial.get(place, ()) + tokens
         self._resting.extend(moved.resting)
-        self._contracts.extend(moved.contracts)
         self._ignored.extend(moved.ignored)
+        self._contracts.extend(moved.contracts)
         self._sagas.update((s.id, s) for s in moved.sagas)
         self.require(*(moved_requirement(r, lambda n: becomes.get(n, n)) for r in moved.requirements))
         return refs
@@ -399,14 +400,13 @@ class NetBuilder:
             contracts=tuple(self._contracts),
             sagas=tuple(self._sagas.values()),
             requirements=tuple(self._requirements),
-        )
             ignored=tuple(self._ignored),
+        )
         mistakes = [*self._mistakes, *check_net(net)]
         if mistakes:
             raise NetError(self.name, mistakes)
         return net
 
-    def _with_resets(self) -> Iterable[Transition]:
     def _labelled(self, kind: str, nodes: Iterable[N]) -> Iterable[N]:
         """The places or transitions with their labels, each once and in one order."""
         for node in nodes:
@@ -414,6 +414,7 @@ class NetBuilder:
             labels = tuple(label for label in Label if label in found)
             yield node if labels == node.labels else replace(node, labels=labels)
 
+    def _with_resets(self) -> Iterable[Transition]:
         """The transitions, with cancellation spelled out now that all places are known."""
         stays = self._kept | set(self._resting) | {place for final in self._finals for place, _ in final}
         working = tuple(p.name for p in self._places if p.name not in stays)

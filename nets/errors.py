@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from provenet.nets.quick import dataclass
 
 
 class ProvenetError(Exception):

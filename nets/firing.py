@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from provenet.nets.errors import Breach, NotEnabled, TypeMismatch
@@ -21,6 +20,7 @@ from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.show import show
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT_VALUE, Type, Value, check, checker, shorten
 
 Binding: TypeAlias = Mapping[str, Value]

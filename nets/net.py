@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from provenet.nets.expr.ast import Expr
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT, Type, Value
 
 
@@ -54,7 +55,6 @@ class Role(enum.StrEnum):
     ROUTE = "route"  # deterministic plumbing: choices, forks, joins
 
 
-@dataclass(frozen=True, slots=True)
 class Label(enum.StrEnum):
     """What the flow of information is about; FLOW-1 and EVT-2 speak about labels."""
 
@@ -65,6 +65,7 @@ class Label(enum.StrEnum):
     ABSORBER = "absorber"  # a token put here by a repeated event changes nothing that matters
 
 
+@dataclass(frozen=True, slots=True)
 class Place:
     """A place.
 
@@ -73,15 +74,15 @@ class Place:
         type: Type of its tokens.
         capacity: Most tokens it may hold; ``None`` for any number.
         label: Text for people, where the name will not do.
-    """
         labels: What the flow of information is about (FLOW-1).
+    """
 
     name: str
     type: Type = UNIT
     capacity: int | None = None
     label: str = ""
-
     labels: tuple[Label, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Take:
@@ -237,8 +238,8 @@ class Signal:
     """
 
     event: str
-
     key: str = ""
+
 
 Trigger: TypeAlias = Auto | Explain | Ask | Perform | Judge | OnFailure | After | Choice | Signal
 """What makes the engine fire a transition.
@@ -267,8 +268,8 @@ class Transition:
             engine checks it.
         trigger: What makes the engine fire it.
         label: Text for people.
-        source: Where it was written, ``file.py:41``; not part of the net's content.
         labels: What the flow of information is about (FLOW-1).
+        source: Where it was written, ``file.py:41``; not part of the net's content.
     """
 
     name: str
@@ -284,8 +285,8 @@ class Transition:
     requires: Expr | None = None
     trigger: Trigger = Auto()
     label: str = ""
-    source: str = field(default="", compare=False)
     labels: tuple[Label, ...] = ()
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +301,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-@dataclass(frozen=True, slots=True)
 class Ignored:
     """An event that is ignored on purpose wherever no transition takes it: the engine refuses it.
 
@@ -313,6 +313,7 @@ class Ignored:
     unless: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One named rule of a policy.
 
@@ -415,8 +416,8 @@ class Net:
         contracts: What the contracts are.
         sagas: What the saga scopes are.
         requirements: Properties to be proved before deploy.
-    """
         ignored: Events that are ignored on purpose, and where not.
+    """
 
     name: str
     places: tuple[Place, ...] = ()
@@ -428,8 +429,8 @@ class Net:
     contracts: tuple[ContractInfo, ...] = ()
     sagas: tuple[SagaInfo, ...] = ()
     requirements: tuple[Requirement, ...] = ()
-    _places: Mapping[str, Place] = field(init=False, repr=False, compare=False, hash=False)
     ignored: tuple[Ignored, ...] = ()
+    _places: Mapping[str, Place] = field(init=False, repr=False, compare=False, hash=False)
     _transitions: Mapping[str, Transition] = field(init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from provenet.nets.errors import TypeMismatch
+from provenet.nets.quick import dataclass
 
 Value = Any
 """A token value or part of one: see the table in the module's docstring."""

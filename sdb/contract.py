@@ -16,7 +16,7 @@ that number (see ``provenet.sdb.saga``).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, replace
 from datetime import timedelta
 from typing import Any
 
@@ -38,6 +38,7 @@ from provenet.nets.net import (
     Transition,
     Trigger,
 )
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import INT, Field, OptionalType, RecordType, Type
 from provenet.sdb.handlers import Effect, Proposer, VerifierFunction
 from provenet.sdb.policy import Policy
@@ -48,7 +49,7 @@ Shape = Callable[..., Any] | str | None
 """A lambda that builds a token or payload, a variable's name to pass on, or ``None`` for the obvious one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Contract:
     """A stochastic-deterministic boundary in its four parts.
 

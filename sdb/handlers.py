@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -19,6 +19,7 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.errors import ProvenetError
 from provenet.nets.models import schema_of
 from provenet.nets.net import Ask, Judge, Net, Perform
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT, Type, Value
 from provenet.sdb.reject import Reject
 

@@ -13,15 +13,15 @@ no other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from provenet.nets.build import NetBuilder, PlaceRef
 from provenet.nets.net import Choice, Role
+from provenet.nets.quick import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Human:
     """A person's decision on one token.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from provenet.nets.expr.ast import And, Expr, Get, Var, substitute, walk
@@ -14,6 +13,7 @@ from provenet.nets.expr.evaluate import compile_expr
 from provenet.nets.expr.show import show
 from provenet.nets.models import schema_of
 from provenet.nets.net import ContractInfo, Rule
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, RecordType, Type, Value, shorten
 from provenet.sdb.reject import Reject
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, STR, Field, RecordType, Value
 
 REJECT = RecordType(

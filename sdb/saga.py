@@ -16,13 +16,13 @@ commit begins once the scope has left ``open``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from provenet.nets.build import NetBuilder, PlaceRef
 from provenet.nets.expr.ast import Arith, Build, Compare, Const, Expr, Get, Var, substitute
 from provenet.nets.models import schema_of
 from provenet.nets.net import Auto, Perform, Put, Role, SagaInfo, Signal, Transition, Trigger
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import INT, Field, RecordType, Type
 from provenet.sdb.handlers import Effect
 
@@ -30,7 +30,7 @@ KILL_SIGNAL = "provenet.kill"
 """Event that the engine's kill switch sends to a case."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Saga:
     """A saga scope that is open from the start of the case.
 

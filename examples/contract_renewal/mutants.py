@@ -7,7 +7,7 @@ real net looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
@@ -28,6 +28,7 @@ from provenet.nets.expr.ast import (
 )
 from provenet.nets.models import schema_of
 from provenet.nets.net import ContractInfo, Fresh, Net, Perform, Put, Role, Rule, Take, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, INT, RecordType, Type, plainest
 
 

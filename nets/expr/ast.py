@@ -11,9 +11,9 @@ Build trees with ``provenet.nets.expr.build`` (typed proxies for Python) or ``pa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import RecordType, Type, Value
 
 CompareOp: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]

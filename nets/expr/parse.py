@@ -27,7 +27,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Literal, cast
@@ -60,6 +59,7 @@ from provenet.nets.expr.ast import (
 from provenet.nets.expr.normal import fold, normal, plain_list
 from provenet.nets.expr.show import KEYWORDS, UNITS
 from provenet.nets.expr.typing import NULL_TYPE, type_of
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import (
     BOOL,
     DATETIME,

@@ -8,11 +8,11 @@ look-around and no anchors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 from provenet.nets.errors import ExprError
+from provenet.nets.quick import dataclass
 
 MAX_PATTERN = 200
 MAX_REPEAT = 100
@@ -104,7 +104,7 @@ def parse_pattern(pattern: str) -> Pattern:
     return tree
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _State:
     moves: list[tuple[tuple[tuple[int, int], ...], int]]
     free: list[int]

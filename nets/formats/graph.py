@@ -7,10 +7,11 @@ contextual nets; a reset arc leads from the place to the transition, with no wei
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from provenet.nets.net import Net
+from provenet.nets.quick import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx

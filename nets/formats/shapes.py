@@ -13,13 +13,14 @@ import enum
 import re
 import types
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from datetime import timedelta
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from provenet.nets import net as net_parts
 from provenet.nets.expr.ast import Expr
 from provenet.nets.net import Net, Requirement, Trigger
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Type
 
 Kind = Literal[

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from provenet.cli.mailbox import remember_clock, serve_requests
 from provenet.cli.printing import Out, counted, progress
 from provenet.engine import Engine, RealClock, VirtualClock
 from provenet.engine import Progress as Stand
+from provenet.nets.quick import dataclass
 from provenet.verify.verdict import Report
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from provenet.cli.loading import Loaded
 from provenet.cli.printing import Unusable
 from provenet.nets.errors import TypeMismatch, did_you_mean
 from provenet.nets.net import Net
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import (
     BoolType,
     DurationType,

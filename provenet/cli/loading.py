@@ -13,7 +13,6 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +21,7 @@ import typer
 
 from provenet.cli.printing import Unusable
 from provenet.nets.errors import NetError, ProvenetError, did_you_mean
+from provenet.nets.quick import dataclass
 
 if TYPE_CHECKING:
     from provenet.nets.net import Net

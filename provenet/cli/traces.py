@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from provenet.cli.printing import short_value
@@ -12,6 +11,7 @@ from provenet.nets.expr.typing import type_of
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net, Perform, Role, Signal, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import OptionalType, RecordType, Type, UnitType, Value, to_json
 
 if TYPE_CHECKING:

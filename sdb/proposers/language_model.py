@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from decimal import Decimal
 from time import monotonic
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from provenet.nets.errors import ProvenetError
 from provenet.nets.models import schema_of
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Type, describe, shorten
 from provenet.sdb.handlers import Proposal, ProposalFault, Request
 from provenet.sdb.proposers.answers import answer_type, json_schema, read_answer

@@ -8,12 +8,13 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Any, Literal, get_type_hints
 
 from provenet.nets.errors import ProvenetError
 from provenet.nets.models import schema_of
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Type, describe
 from provenet.sdb.handlers import Proposal, ProposalFault, Request, settle
 from provenet.sdb.proposers.answers import read_value

@@ -8,7 +8,6 @@ nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import UTC, timedelta
 from string import Formatter
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from provenet.nets import schema
 from provenet.nets.errors import ProvenetError, did_you_mean
 from provenet.nets.models import to_value
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Type, Value
 
 WHOLE = "payload"
