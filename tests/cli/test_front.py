@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import provenet
-from provenet.cli import printing
+from provenet.cli import main, printing
 from provenet.nets.errors import Mistake, NetError, ProvenetError
 from tests.cli.conftest import Cli
 
@@ -45,6 +45,15 @@ def test_usage_errors_are_2_and_say_so(cli: Cli) -> None:
     assert "verify" in said.err
     assert cli("verify").code == 2
     assert cli("verify", "offers.py", "--nonesuch").code == 2
+
+
+@pytest.mark.parametrize("module", main.COMMANDS)
+def test_a_command_is_found_in_its_module_alone(module: str) -> None:
+    names = main.COMMANDS[module]
+    for words in ([names[0], "--help"], [names[-1]]):
+        registered = [c.name for c in main.make_app(words).registered_commands]
+        assert registered == list(names)
+    assert len(main.make_app(["verfy"]).registered_commands) == sum(map(len, main.COMMANDS.values()))
 
 
 def test_help_loads_nothing_heavy(shell: Cli) -> None:
