@@ -1,14 +1,17 @@
 """Firings per second beside SNAKES, raw ``sqlite3`` and LangGraph's SqliteSaver; prints ratios.
 
-    python benchmarks/engine_throughput.py [--steps 10] [--cases 400] [--dir FOLDER]
+    python benchmarks/engine_throughput.py [--steps 10] [--cases 400] [--rounds 5] [--dir FOLDER]
 
 A case is a chain of sequential steps over one token with 1 KB of state. Each durable step is one proposal
-answered by plain code: the
-token that runs is committed, the code runs, its answer is committed; that is what a node of LangGraph with
-synchronous durability does. The raw
-floor writes the same bytes in as many transactions through ``sqlite3`` alone, WAL and synchronous=FULL as
-well. LangGraph is measured where it
-is installed (extra ``bench``).
+answered by plain code: the token that runs is committed, the code runs, its answer is committed; that is what
+a node of LangGraph with synchronous durability does.
+
+There are two raw floors, both with the engine's own pragmas (WAL, synchronous=FULL). *Same commits* runs
+the very statements of the engine's run again, in the same transactions, through ``sqlite3`` alone: what any
+program pays that keeps a log, the live tokens and the cases. *Log alone* writes the rows of the log, as many
+at a time, and nothing else. The engine and its floors take turns on databases of their own, so that a slow
+spell of the machine meets all of them; ratios are taken within a turn, and each line gives the middle one.
+LangGraph is measured where it is installed (extra ``bench``).
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from provenet.engine import Engine, VirtualClock, audit
@@ -68,13 +73,57 @@ def chain(steps: int) -> Agent:
     return Agent.of(net)
 
 
-async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> tuple[float, int, int]:
-    """Seconds, durable steps and commits of running so many cases, some at a time."""
+@dataclass
+class Run:
+    """A finished run of the engine.
+
+    Attributes:
+        seconds: How long it took.
+        firings: Durable steps.
+        commits: Transactions.
+        tape: The statements that it wrote with, and their rows.
+    """
+
+    seconds: float
+    firings: int
+    commits: int
+    tape: list[tuple[str, list[Any] | None]]
+
+    @property
+    def rate(self) -> float:
+        return self.firings / self.seconds
+
+
+class Taped:
+    """A connection that keeps what is written through it."""
+
+    def __init__(self, connection: sqlite3.Connection, tape: list[tuple[str, list[Any] | None]]) -> None:
+        self._connection, self._tape = connection, tape
+
+    def execute(self, statement: str, parameters: Any = ()) -> sqlite3.Cursor:
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            self._tape.append((statement, [parameters] if parameters else None))
+        return self._connection.execute(statement, parameters)
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> sqlite3.Cursor:
+        kept = list(rows)
+        self._tape.append((statement, kept))
+        return self._connection.executemany(statement, kept)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> Run:
+    """Run so many cases, some at a time."""
     report = prove(agent.net)
+    tape: list[tuple[str, list[Any] | None]] = []
     async with Engine.open(
         database, agents=[agent], clock=VirtualClock(datetime(2026, 1, 1, tzinfo=UTC))
     ) as engine:
         engine.deploy(agent, report)
+        store: Any = engine._store  # noqa: SLF001  what it writes is what the floor has to write
+        store.connection = Taped(store.connection, tape)
         before = engine.progress()
         began = time.perf_counter()
         for first in range(0, cases, at_once):
@@ -85,31 +134,75 @@ async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> t
         seconds = time.perf_counter() - began
         after = engine.progress()
         assert after.statuses == {"done": cases}
-        return seconds, after.firings - before.firings, after.commits - before.commits
+        return Run(seconds, after.firings - before.firings, after.commits - before.commits, tape)
 
 
-def floor_run(source: Path, database: Path, commits: int) -> float:
-    """Seconds to write a finished run's rows again, in as many transactions, through ``sqlite3``."""
+def same_commits(source: Path, database: Path, run: Run) -> float:
+    """Firings per second of the run's own statements, in the same transactions, through ``sqlite3``."""
     with closing(sqlite3.connect(source)) as db:
-        events = db.execute(
-            "SELECT case_no, seq, kind, transition, at, data, prev, hash FROM provenet_event ORDER BY id"
-        ).fetchall()
-    share = max(1, len(events) // commits)
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute(
-            "CREATE TABLE event (id INTEGER PRIMARY KEY, case_no, seq, kind, transition, at, data, prev,"
-            " hash, UNIQUE (case_no, seq))"
-        )
+        tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+    with closing(_floor(database, tables)) as db:
+        began = time.perf_counter()
+        for statement, rows in run.tape:
+            if rows is None:
+                db.execute(statement)
+            else:
+                db.executemany(statement, rows)
+        return run.firings / (time.perf_counter() - began)
+
+
+def log_alone(source: Path, database: Path, run: Run) -> float:
+    """Firings per second of writing the log's rows, in as many transactions, through ``sqlite3``."""
+    with closing(sqlite3.connect(source)) as db:
+        (table,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'provenet_event'").fetchone()
+        events = db.execute("SELECT * FROM provenet_event ORDER BY id").fetchall()
+    share, marks = max(1, len(events) // run.commits), ", ".join("?" * len(events[0]))
+    with closing(_floor(database, [table])) as db:
         began = time.perf_counter()
         for first in range(0, len(events), share):
             db.execute("BEGIN IMMEDIATE")
-            db.executemany(
-                "INSERT INTO event VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", events[first : first + share]
-            )
+            db.executemany(f"INSERT INTO provenet_event VALUES ({marks})", events[first : first + share])
             db.execute("COMMIT")
-        return time.perf_counter() - began
+        return run.firings / (time.perf_counter() - began)
+
+
+def _floor(database: Path, tables: list[str]) -> sqlite3.Connection:
+    db = sqlite3.connect(database, isolation_level=None)
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "wal_autocheckpoint = 4000",
+        "cache_size = -65536",
+    ):
+        db.execute(f"PRAGMA {pragma}")
+    for sql in tables:
+        db.execute(sql)
+    return db
+
+
+@dataclass
+class Turn:
+    """One turn of the engine on a disk, and of its floors."""
+
+    run: Run
+    same: float
+    log: float
+    size: float
+
+
+def turn(agent: Agent, folder: Path, cases: int, at_once: int) -> Turn:
+    """Run the engine, then its floors, in a folder of their own."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        here = Path(name)
+        run = asyncio.run(engine_run(agent, str(here / "run.db"), cases, at_once))
+        size = sum(f.stat().st_size for f in here.glob("run.db*")) / run.firings
+        assert audit(here / "run.db").clean
+        return Turn(
+            run,
+            same_commits(here / "run.db", here / "same.db", run),
+            log_alone(here / "run.db", here / "log.db", run),
+            size,
+        )
 
 
 def in_memory(net: Net, firings: int) -> float:
@@ -188,43 +281,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--cases", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--dir", type=Path, help="where the databases go: name a folder on the disk in question"
     )
     options = parser.parse_args()
-    steps, cases = options.steps, options.cases
+    steps, cases, rounds = options.steps, options.cases, options.rounds
     agent = chain(steps)
     with tempfile.TemporaryDirectory(dir=options.dir) as name:
         folder = Path(name)
         ours = best(lambda: in_memory(agent.net, 20_000))
         theirs = best(lambda: snakes_run(steps, 2_000))
-        one, one_firings, one_commits = asyncio.run(engine_run(agent, str(folder / "one.db"), cases // 4, 1))
-        one_floor = floor_run(folder / "one.db", folder / "one-floor.db", one_commits)
-        many, many_firings, many_commits = asyncio.run(engine_run(agent, str(folder / "many.db"), cases, 64))
-        many_floor = floor_run(folder / "many.db", folder / "many-floor.db", many_commits)
-        assert audit(folder / "many.db").clean
-        size = sum(f.stat().st_size for f in folder.glob("many.db*")) / many_firings
+        one = [turn(agent, folder, cases // 4, 1) for _ in range(rounds)]
+        many = [turn(agent, folder, cases, 64) for _ in range(rounds)]
+        memory = [asyncio.run(engine_run(agent, ":memory:", cases, 64)).rate for _ in range(rounds)]
         graph = langgraph_run(folder / "graph.db", steps, cases // 8)
-        memory, memory_firings, _ = asyncio.run(engine_run(agent, ":memory:", cases, 64))
-    rate_one, rate_many = one_firings / one, many_firings / many
-    rows = [
-        ("in memory: firing rule", ours, "SNAKES", theirs),
-        ("durable, one case at a time", rate_one, "raw sqlite3, same commits", one_firings / one_floor),
-        ("durable, 64 cases in flight", rate_many, "raw sqlite3, same commits", many_firings / many_floor),
-        ("durable, 64 cases in flight", rate_many, "durable, one case at a time", rate_one),
-        ("engine in memory, 64 in flight", memory_firings / memory, "durable, 64 cases in flight", rate_many),
-    ]
+    print(f"{'':32}{'per second':>12}   {'':34}{'per second':>12}{'ratio':>9}")
+
+    def line(what: str, other: str, pairs: list[tuple[float, float]]) -> None:
+        rate, its = (median(p[i] for p in pairs) for i in (0, 1))
+        ratios = sorted(a / b for a, b in pairs)
+        spread = f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})" if len(ratios) > 1 else ""
+        print(f"{what:32}{rate:12,.0f}   {other:34}{its:12,.0f}{median(ratios):9.2f}{spread}")
+
+    line("in memory: firing rule", "SNAKES", [(ours, theirs)])
+    for what, turns in (("durable, one case at a time", one), ("durable, 64 cases in flight", many)):
+        line(what, "raw sqlite3, same commits", [(t.run.rate, t.same) for t in turns])
+        line(what, "raw sqlite3, log alone", [(t.run.rate, t.log) for t in turns])
+    pairs = list(zip([t.run.rate for t in many], [t.run.rate for t in one], memory, strict=True))
+    line("durable, 64 cases in flight", "durable, one case at a time", [(a, b) for a, b, _ in pairs])
+    line("engine in memory, 64 in flight", "durable, 64 cases in flight", [(c, a) for a, _, c in pairs])
     if graph is not None:
-        rows += [
-            ("durable, one case at a time", rate_one, "LangGraph SqliteSaver, sync", graph),
-            ("durable, 64 cases in flight", rate_many, "LangGraph SqliteSaver, sync", graph),
-        ]
-    print(f"{'':32}{'per second':>12}   {'':30}{'per second':>12}{'ratio':>9}")
-    for what, rate, other, its in rows:
-        print(f"{what:32}{rate:12,.0f}   {other:30}{its:12,.0f}{rate / its:9.2f}")
+        for what, turns in (("durable, one case at a time", one), ("durable, 64 cases in flight", many)):
+            line(what, "LangGraph SqliteSaver, sync", [(t.run.rate, graph) for t in turns])
     print(
-        f"storage: {size:,.0f} bytes a firing; "
-        f"commits: {one_commits} one at a time, {many_commits} with 64 in flight"
+        f"storage: {median(t.size for t in many):,.0f} bytes a firing; "
+        f"commits: {one[0].run.commits} one at a time, {many[0].run.commits} with 64 in flight"
     )
     if hasattr(os, "getloadavg"):
         print(f"load: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")

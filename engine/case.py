@@ -36,16 +36,18 @@ class Book(Protocol):
         """Add a row that is never touched again."""
         ...
 
-    def put_token(self, key: tuple[int, int], place: str, value: Value, encode: Encoder, at: int) -> None:
-        """Add a token; its text is made only if it is still there at the next commit."""
+    def put_token(self, key: tuple[int, int], place: str, value: Value, text: Encoder | str, at: int) -> None:
+        """Add a token; a text that is not known is made if the token is still there at the next commit."""
         ...
 
     def drop_token(self, key: tuple[int, int]) -> None:
         """Remove a token."""
         ...
 
-    def move_case(self, no: int, expected: int, row: tuple[object, ...]) -> None:
-        """Change the case's own row."""
+    def move_case(
+        self, no: int, expected: int, moved: tuple[object, ...], turned: tuple[object, ...] | None
+    ) -> None:
+        """Change the case's own row: what every step changes, and the rest where that changed as well."""
         ...
 
 
@@ -90,6 +92,7 @@ class LiveCase:
         tasks: Open tasks, by task and token.
         receipts: Of effects that were begun before a restart: tries so far, and the receipt where it came.
         answers: Proposals that were paid for and not used yet.
+        saved: What of its row the store was told last, but for what every step changes.
     """
 
     no: int
@@ -114,6 +117,7 @@ class LiveCase:
     tasks: dict[tuple[str, int], OpenTask] = field(default_factory=dict)
     receipts: dict[tuple[int, int], tuple[int, str | None]] = field(default_factory=dict)
     answers: dict[tuple[int, int], str] = field(default_factory=dict)
+    saved: tuple[object, ...] | None = None
 
     def start(self, book: Book, marking: Marking, at: int) -> None:
         """Log the start and put the first tokens."""
@@ -158,7 +162,7 @@ class LiveCase:
             if len(here) == 1:
                 # The usual case: one token, taken under a variable or as a black one.
                 if variables:
-                    bound.append(f"{quote(variables[0])}:{here[0]}")
+                    bound.append(f"{step.labels[variables[0]]}{here[0]}")
                 gone += here
                 ids[place] = []
                 continue
@@ -170,7 +174,7 @@ class LiveCase:
                     other = rest.index(wanted)
                     if values[other] == values[first]:
                         rest[first], rest[other] = rest[other], rest[first]
-                bound.append(f"{quote(var)}:{rest[first]}")
+                bound.append(f"{step.labels[var]}{rest[first]}")
                 gone.append(rest[first])
                 del values[first], rest[first]
             if count:
@@ -182,7 +186,7 @@ class LiveCase:
         for place, variables in step.looks:
             values, here = list(after[place]) if place in before else [], ids.get(place, [])
             bound += [
-                f"{quote(var)}:{here[values.index(binding[var])] if binding[var] in values else 0}"
+                f"{step.labels[var]}{here[values.index(binding[var])] if binding[var] in values else 0}"
                 for var in variables
             ]
         reset: list[int] = []
@@ -191,16 +195,17 @@ class LiveCase:
                 reset += ids[place]
                 ids[place] = []
         self.marking = after
+        texts = {var: encode(binding[var]) for var, encode in step.brings}
         put: list[str] = []
         made: list[tuple[int, str]] = []
         at_place: dict[str, int] = {}
-        for place, weight in step.puts:
+        for place, weight, label, same in step.puts:
             tokens = after[place]
             first = at_place.get(place, len(ids.get(place, ())))
             for value in tokens[first : first + weight]:
-                token = self._new(book, place, value, at)
+                token = self._new(book, place, value, at, texts.get(same))
                 made.append((token, place))
-                put.append(f"[{token},{quote(place)}]")
+                put.append(f"[{token},{label}]")
             at_place[place] = first + weight
         for token in gone:
             del self.arrived[token]
@@ -208,16 +213,13 @@ class LiveCase:
         for token in reset:
             del self.arrived[token]
             book.drop_token((self.no, token))
-        parts = [f'{{"bind":{{{",".join(bound)}}},"took":[{",".join(map(str, gone))}]']
+        data = f'{{"bind":{{{",".join(bound)}}},"took":[{",".join(map(str, gone))}]'
         if reset:
-            parts.append(f'"reset":[{",".join(map(str, reset))}]')
-        if step.brings:
-            brought = ",".join([f"{quote(var)}:{encode(binding[var])}" for var, encode in step.brings])
-            parts.append(f'"bring":{{{brought}}}')
-        parts.append(f'"put":[{",".join(put)}]')
-        if note:
-            parts.append(f'"note":{note}')
-        self.log(book, "fire", step.transition.name, at, ",".join(parts) + "}")
+            data += f',"reset":[{",".join(map(str, reset))}]'
+        if texts:
+            data += f',"bring":{{{",".join([step.labels[var] + text for var, text in texts.items()])}}}'
+        data += f',"put":[{",".join(put)}]'
+        self.log(book, "fire", step.name, at, f'{data},"note":{note}}}' if note else f"{data}}}")
         return Fired((*gone, *reset), tuple(made))
 
     def log(self, book: Book, kind: str, transition: str, at: int, data: str) -> None:
@@ -229,21 +231,10 @@ class LiveCase:
 
     def save(self, book: Book, expected: int) -> None:
         """Write the case's own row, where its version is still the expected one."""
-        book.move_case(
-            self.no,
-            expected,
-            (
-                self.status,
-                self.seq,
-                self.next_token,
-                self.head,
-                self.finished,
-                self.outcome_place,
-                self.outcome,
-                self.reason,
-                self.killed,
-            ),
-        )
+        rest = (self.status, self.finished, self.outcome_place, self.outcome, self.reason, self.killed)
+        turned = None if rest == self.saved else rest
+        book.move_case(self.no, expected, (self.seq, self.next_token, self.head), turned)
+        self.saved = rest
 
     def value(self, place: str, token: int) -> Value:
         """The value of a live token."""
@@ -258,17 +249,19 @@ class LiveCase:
         if not self.holds(step.anchor, token):
             return None
         value = self.value(step.anchor, token) if step.anchor_var is not None else None
+        if step.sole is not None:
+            return {step.sole: value}
         for binding in self.program.rule.bindings(self.marking, step.name):
             if step.anchor_var is None or binding[step.anchor_var] == value:
                 return dict(binding)
         return None
 
-    def _new(self, book: Book, place: str, value: Value, at: int) -> int:
+    def _new(self, book: Book, place: str, value: Value, at: int, text: str | None = None) -> int:
         token = self.next_token
         self.next_token = token + 1
         self.ids.setdefault(place, []).append(token)
         self.arrived[token] = at
-        book.put_token((self.no, token), place, value, self.program.encoders[place], at)
+        book.put_token((self.no, token), place, value, text or self.program.encoders[place], at)
         return token
 
 
@@ -280,6 +273,8 @@ def chain(prev: bytes, case: str, seq: int, kind: str, *, transition: str, at: i
 
 def note(**parts: object) -> str:
     """What a firing's log entry says besides the firing itself."""
+    if not any(parts.values()):
+        return ""
     said = {k: clean(v) if isinstance(v, str) else v for k, v in parts.items() if v not in (None, "")}
     return plain(said) if said else ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -62,18 +62,18 @@ class Jobs:
         *,
         on_crash: Callable[[], None],
     ) -> None:
-        self._store, self._clock, self._limits, self._work = store, clock, limits, work
+        self._store, self._limits, self._work = store, limits, work
         self._on_crash = on_crash
         self.crash: BaseException | None = None
         self.closing: Literal["no", "yes"] = "no"
         self.asked = frozenset(work)
-        self._states: Counter[str] = Counter()
-        self._queues: dict[Kind, list[Job]] = {"ask": [], "perform": [], "person": []}
-        self._heads: Counter[Kind] = Counter()
+        self._states = dict.fromkeys(("armed", "queued", "running", "retrying"), 0)
+        self._queues: dict[Kind, deque[Job]] = {"ask": deque(), "perform": deque(), "person": deque()}
         self._busy: Counter[Kind] = Counter()
         self._quiet = asyncio.Event()
-        if isinstance(clock, VirtualClock):
-            clock.on_change = self.check_quiet
+        self._virtual = clock if isinstance(clock, VirtualClock) else None
+        if self._virtual is not None:
+            self._virtual.on_change = self.check_quiet
 
     def armed(self, job: Job) -> None:
         """Take up a job that waits for its commit; time stands still for it from now on."""
@@ -87,45 +87,44 @@ class Jobs:
 
     def enqueue(self, job: Job) -> None:
         """Let a job run as soon as there is room."""
-        if job.state == "over":
-            return
-        self.become(job, "queued")
-        self._queues[job.kind].append(job)
-        self._pump(job.kind)
+        if job.state != "over":
+            self.become(job, "queued")
+            self._queues[job.kind].append(job)
+            self._pump(job.kind)
 
     def drop(self, job: Job) -> None:
         """Stop a job whose token is gone."""
         if job.state == "running" and job.task is not None and job.task is not asyncio.current_task():
             job.task.cancel()
-        if isinstance(self._clock, VirtualClock):
-            self._clock.forget(job)
+        if self._virtual is not None:
+            self._virtual.forget(job)
         self.become(job, "over")
 
     def become(self, job: Job, state: Any) -> None:
         """Change the state of a job, keeping count; one that is over stays so."""
-        if job.state != "over":
-            self._states[job.state] -= 1
-            job.state = state
-            if state != "over":
-                self._states[state] += 1
-        self.check_quiet()
+        if job.state == "over":
+            return
+        self._states[job.state] -= 1
+        job.state = state
+        if state != "over":
+            self._states[state] += 1
+        if state != "running":
+            self.check_quiet()
 
     def running(self, cases: Iterable[LiveCase]) -> list[asyncio.Task[None]]:
         """The tasks of running jobs."""
         return [j.task for c in cases for j in c.jobs.values() if isinstance(j, Job) and j.task]
 
     def check_quiet(self) -> None:
-        """Notice whether anything is going on that time must wait for."""
+        """Tell who waits for it where nothing is going on any more; they look again."""
         if self.is_quiet():
             self._quiet.set()
-        else:
-            self._quiet.clear()
 
     def is_quiet(self) -> bool:
         """Whether nothing happens before time passes or the outside speaks."""
-        states = self._states
-        if isinstance(self._clock, VirtualClock):
-            return states["armed"] + states["running"] - self._clock.asleep() <= 0
+        states, clock = self._states, self._virtual
+        if clock is not None:
+            return states["armed"] + states["running"] - clock.asleep() <= 0
         return states["armed"] + states["running"] + states["queued"] + states["retrying"] <= 0
 
     async def quiet(self) -> None:
@@ -141,19 +140,15 @@ class Jobs:
         self._on_crash()
 
     def _pump(self, kind: Kind) -> None:
-        queue = self._queues[kind]
+        queue, most = self._queues[kind], self._limits.get(kind, 1_000_000)
         if self.closing == "yes" or self.crash is not None:
             return
-        while self._busy[kind] < self._limits.get(kind, 1_000_000) and self._heads[kind] < len(queue):
-            job = queue[self._heads[kind]]
-            self._heads[kind] += 1
+        while queue and self._busy[kind] < most:
+            job = queue.popleft()
             if job.state == "queued":
                 self._busy[kind] += 1
                 self.become(job, "running")
                 job.task = asyncio.get_running_loop().create_task(self._run(job))
-        if self._heads[kind] > 1_000 or self._heads[kind] == len(queue):
-            del queue[: self._heads[kind]]
-            self._heads[kind] = 0
 
     async def _run(self, job: Job) -> None:
         try:
@@ -168,4 +163,3 @@ class Jobs:
                 self.become(job, "over")
             job.task = None
             self._pump(job.kind)
-            self.check_quiet()

@@ -16,6 +16,7 @@ from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.typing import type_of
 from provenet.nets.firing import NetRule
 from provenet.nets.formats.canonical import content_hash
+from provenet.nets.marking import Marking
 from provenet.nets.models import from_value
 from provenet.nets.net import (
     After,
@@ -28,6 +29,7 @@ from provenet.nets.net import (
     Net,
     OnFailure,
     Perform,
+    Put,
     Signal,
     Transition,
 )
@@ -46,8 +48,13 @@ class Step:
         transition: The transition.
         consumes: Per place, in the firing rule's order: variables taken, and how many anonymous tokens.
         looks: Per place, the variables that read.
-        puts: Output places with their weights, in order.
+        puts: Output places with their weights, in order; then the place's name as JSON, and the variable from
+            outside that is put as it came, where it is one.
         brings: Variables from outside with the encoders of their types.
+        running: Of the token that stands for work outside: its type, where attempt and signal lie in it, and
+            where the inputs, with their type.
+        labels: Its variables as JSON keys.
+        sole: The variable of the one token that it takes, where that is all that enables it.
         anchor: Place of the first taken token; empty where nothing is taken.
         anchor_var: Its variable; ``None`` for a black token.
         text: Its name as JSON.
@@ -57,7 +64,7 @@ class Step:
     transition: Transition
     consumes: tuple[tuple[str, tuple[str, ...], int], ...]
     looks: tuple[tuple[str, tuple[str, ...]], ...]
-    puts: tuple[tuple[str, int], ...]
+    puts: tuple[tuple[str, int, str, str], ...]
     brings: tuple[tuple[str, Encoder], ...]
     fresh: tuple[tuple[str, Type], ...]
     anchor: str
@@ -65,12 +72,11 @@ class Step:
     payload: Compiled | None
     payload_type: Type
     due: Compiled | None
+    running: tuple[Type, int | None, int | None, tuple[int, Type] | None]
+    labels: Mapping[str, str]
+    sole: str | None
+    name: str
     text: str
-
-    @property
-    def name(self) -> str:
-        """The transition's name."""
-        return self.transition.name
 
 
 class Program:
@@ -119,7 +125,9 @@ class Program:
         ).items():
             self.decided[place] = tuple(dict.fromkeys(self.steps[i].anchor for i in indices))
         self.timers_of: dict[str, tuple[Step, ...]] = self._by_anchor(After)
-        self.ending = frozenset(place for final in self.net.finals for place, _ in final)
+        self.waits = frozenset((*self.timed, *self.starts, *self.decided))
+        finals = ([p for p, n in f if n and p not in self.net.resting] for f in self.net.finals)
+        self._finals = [places for places in finals if places]
         self.entries: dict[str, Compiled | None] = {
             e.place: None if e.where is None else compile_expr(e.where, {"it": self.types[e.place]})
             for e in self.net.entries
@@ -136,6 +144,10 @@ class Program:
             case Perform(external=False):
                 return True
         return False
+
+    def may_be_final(self, marking: Marking) -> bool:
+        """Whether all places of some final marking are marked: a first look before ``is_final``."""
+        return any(all(map(marking.count, places)) for places in self._finals)
 
     def effect(self, step: Step) -> Effect:
         """The effect behind a ``Perform``."""
@@ -215,20 +227,14 @@ class Program:
         The running token of a contract holds its inputs beside the bookkeeping: the proposer is given the
         inputs.
         """
-        of = self.types[step.anchor]
-        attempt, signal = 1, None
-        inner: tuple[Value, Type] | None = None
-        if isinstance(of, RecordType) and isinstance(step.transition.trigger, Ask):
-            at = {name: of.index(name) for name in ("inputs", "attempt", "signal")}
-            if at["attempt"] is not None:
-                attempt = anchor[at["attempt"]]
-            if at["signal"] is not None:
-                signal = anchor[at["signal"]]
-            if None not in at.values() and at["inputs"] is not None:
-                inner = anchor[at["inputs"]], of.fields[at["inputs"]].type
+        of, attempt_at, signal_at, inner = step.running
+        attempt = 1 if attempt_at is None else anchor[attempt_at]
+        signal = None if signal_at is None else anchor[signal_at]
         if step.payload is not None:
             return step.payload(binding), step.payload_type, attempt, signal
-        return (*(inner or (anchor, of)), attempt, signal)
+        if inner is not None:
+            return anchor[inner[0]], inner[1], attempt, signal
+        return anchor, of, attempt, signal
 
     def _step(self, index: int, t: Transition) -> Step:
         consumes: dict[str, tuple[list[str], int]] = {}
@@ -250,16 +256,45 @@ class Program:
             transition=t,
             consumes=tuple((p, tuple(v), n) for p, (v, n) in consumes.items() if v or n),
             looks=tuple((p, tuple(v)) for p, v in looks.items()),
-            puts=tuple((p.place, 1 if p.expr is not None else p.weight) for p in t.puts),
+            puts=tuple(
+                (p.place, 1 if p.expr is not None else p.weight, quote(p.place), self._as_it_came(t, p))
+                for p in t.puts
+            ),
             brings=tuple((f.var, encoder(f.type)) for f in t.fresh),
             fresh=tuple((f.var, f.type) for f in t.fresh),
             anchor=first.place if first else "",
+            running=self._running(t, first.place if first else ""),
             anchor_var=first.var if first else None,
             payload=None if expr is None else compile_expr(expr, bound),
             payload_type=UNIT if expr is None else type_of(expr, bound),
             due=compile_expr(t.trigger.delay, bound) if isinstance(t.trigger, After) else None,
+            labels={var: f"{quote(var)}:" for var in scope},
+            sole=first.var if first and len(t.takes) == 1 and not t.reads and t.guard is None else None,
+            name=t.name,
             text=quote(t.name),
         )
+
+    def _running(
+        self, t: Transition, anchor: str
+    ) -> tuple[Type, int | None, int | None, tuple[int, Type] | None]:
+        of = self.types.get(anchor, UNIT)
+        if not isinstance(of, RecordType) or not isinstance(t.trigger, Ask):
+            return of, None, None, None
+        inputs, attempt, signal = (of.index(name) for name in ("inputs", "attempt", "signal"))
+        if inputs is None or attempt is None or signal is None:
+            return of, attempt, signal, None
+        return of, attempt, signal, (inputs, of.fields[inputs].type)
+
+    def _as_it_came(self, t: Transition, put: Put) -> str:
+        """The variable from outside that is put without a change of type; empty where it is none."""
+        for fresh in t.fresh:
+            if (
+                isinstance(put.expr, Var)
+                and put.expr.name == fresh.var
+                and self.types[put.place] == fresh.type
+            ):
+                return fresh.var
+        return ""
 
     def _watch(self, indices: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}

@@ -249,7 +249,7 @@ class CaseAudit:
                 self._problem(case.seq, f"token {token} lies in the table, but the log does not lead to it")
             elif there is None:
                 self._problem(case.seq, f"token {token} in {here[0]!r} is missing from the table")
-            elif (here[0], here[2](here[1]), here[3]) != there:
+            elif (here[0], self.book.text(token), here[3]) != there:
                 self._problem(case.seq, f"token {token} in {here[0]!r} differs from what the log leads to")
         final = is_final(case.program.net, case.marking)
         if status not in get_args(Status):
@@ -341,21 +341,28 @@ class CaseAudit:
 class Replayed:
     """Where a replay writes: the token table that it leads to, and the entry just made."""
 
-    tokens: dict[int, tuple[str, Value, Encoder, int]] = field(default_factory=dict)
+    tokens: dict[int, tuple[str, Value, Encoder | str, int]] = field(default_factory=dict)
     last: tuple[Any, ...] = ()
+
+    def text(self, token: int) -> str:
+        """The text of a token's value."""
+        _, value, text, _ = self.tokens[token]
+        return text if isinstance(text, str) else text(value)
 
     def append(self, table: str, row: tuple[Any, ...]) -> None:  # noqa: ARG002  the log is the only such table here
         """Keep the entry just made."""
         self.last = row
 
-    def put_token(self, key: tuple[int, int], place: str, value: Value, encode: Encoder, at: int) -> None:
+    def put_token(self, key: tuple[int, int], place: str, value: Value, text: Encoder | str, at: int) -> None:
         """Add a token."""
-        self.tokens[key[1]] = place, value, encode, at
+        self.tokens[key[1]] = place, value, text, at
 
     def drop_token(self, key: tuple[int, int]) -> None:
         """Remove a token."""
         self.tokens.pop(key[1], None)
 
-    def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
+    def move_case(
+        self, no: int, expected: int, moved: tuple[Any, ...], turned: tuple[Any, ...] | None
+    ) -> None:
         """Never called."""
-        raise AssertionError(f"a replay saves no case: {no}, {expected}, {row}")
+        raise AssertionError(f"a replay saves no case: {no}, {expected}, {moved}, {turned}")

@@ -15,6 +15,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 
 from provenet.engine.case import LIVE, Fired, LiveCase, OpenTask, brought, note
@@ -120,9 +121,10 @@ class Runner:
             agenda = list(program.immediate)
         else:
             agenda = list({i for f in fired for _, place in f.put for i in program.wakes.get(place, ())})
-        heapq.heapify(agenda)
+        if agenda:
+            heapq.heapify(agenda)
+            self._judged.clear()
         queued = set(agenda)
-        self._judged.clear()
         while agenda:
             index = agenda[0]
             step = program.steps[index]
@@ -149,7 +151,7 @@ class Runner:
                 break
         self._let_go(case, [t for f in fired for t in f.gone])
         if case.status in LIVE:
-            if case.program.ending and is_final(program.net, case.marking):
+            if case.program.may_be_final(case.marking) and is_final(program.net, case.marking):
                 self._finish(case)
             else:
                 new = list(case.ids) if all_places else [p for f in fired for _, p in f.put]
@@ -262,8 +264,12 @@ class Runner:
         token: int | None = None,
         also: str = "",
     ) -> Fired:
-        chosen = {step.anchor_var: token} if token is not None and step.anchor_var is not None else None
-        loose = frozenset((token,)) if token is not None and step.anchor_var is None else frozenset()
+        chosen: dict[str, int] | None = None
+        loose: frozenset[int] = frozenset()
+        if token is not None and step.anchor_var is not None:
+            chosen = {step.anchor_var: token}
+        elif token is not None:
+            loose = frozenset((token,))
         fired = case.fire(self.store, step, binding, self.now(), chosen=chosen, loose=loose, note=also)
         self.firings += 1
         if step.transition.role is Role.KILL:
@@ -335,9 +341,10 @@ class Runner:
     def _arm(self, case: LiveCase, places: Iterable[str]) -> None:
         """Set up timers, tasks and work for the tokens of some places."""
         program = case.program
-        timed: set[int] = set()
-        for place in places:
-            timed.update(program.timed.get(place, ()))
+        places = [place for place in places if place in program.waits]
+        if not places:
+            return
+        timed = {index for place in places for index in program.timed.get(place, ())}
         for index in sorted(timed):
             self._arm_timer(case, program.steps[index])
         jobs: list[Job] = []
@@ -355,7 +362,7 @@ class Runner:
         finally:
             # Also where a later one cannot be set up: these count as work until they are over.
             if jobs:
-                self.store.when_durable(lambda: self.jobs.enqueue_all(jobs))
+                self.store.when_durable(partial(self.jobs.enqueue_all, jobs))
                 self.jobs.check_quiet()
 
     def _arm_timer(self, case: LiveCase, step: Step) -> None:
@@ -448,6 +455,8 @@ class Runner:
 
     def _let_go(self, case: LiveCase, tokens: Iterable[int]) -> None:
         """Take down what was set up for tokens that are gone."""
+        if not (case.by_token or case.tasks or case.jobs):
+            return
         gone = set(tokens)
         for token in gone & case.by_token.keys():
             for index in tuple(case.by_token[token]):
@@ -470,7 +479,7 @@ class Runner:
 
     def _rest(self, case: LiveCase) -> None:
         """The status of a case that came to rest."""
-        if any(job.kind != "person" for job in case.jobs.values() if isinstance(job, Job)):
+        if case.jobs and any(isinstance(job, Job) and job.kind != "person" for job in case.jobs.values()):
             self.status(case, "running")
         elif case.jobs or case.timers or case.tasks or self._hears(case):
             self.status(case, "waiting")

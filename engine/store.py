@@ -65,8 +65,9 @@ class Store:
         self._statements = {t.__tablename__: _Statements(t) for t in TABLES}
         self._inserts: dict[str, dict[Any, tuple[Any, ...]]] = {str(t.__tablename__): {} for t in TABLES}
         self._deletes: dict[str, list[tuple[Any, ...]]] = {str(t.__tablename__): [] for t in TABLES}
-        self._known_cases: dict[int, tuple[Any, ...]] = {}
-        self._tokens: dict[tuple[int, int], tuple[str, Value, Encoder, int]] = {}
+        self._moved: dict[int, tuple[Any, ...]] = {}
+        self._turned: dict[int, tuple[Any, ...]] = {}
+        self._tokens: dict[tuple[int, int], tuple[str, Value, Encoder | str, int]] = {}
         self._gone: list[tuple[int, int]] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._calls: list[Any] = []
@@ -92,9 +93,9 @@ class Store:
             self._deletes[table].append(key)
             self._rows += 1
 
-    def put_token(self, key: tuple[int, int], place: str, value: Value, encode: Encoder, at: int) -> None:
-        """Add a token; its text is made only if it is still there at the next commit."""
-        self._tokens[key] = (place, value, encode, at)
+    def put_token(self, key: tuple[int, int], place: str, value: Value, text: Encoder | str, at: int) -> None:
+        """Add a token; a text that is not known is made if the token is still there at the next commit."""
+        self._tokens[key] = (place, value, text, at)
         self._rows += 1
 
     def drop_token(self, key: tuple[int, int]) -> None:
@@ -102,11 +103,22 @@ class Store:
         if self._tokens.pop(key, None) is None:
             self._gone.append(key)
 
-    def move_case(self, no: int, expected: int, row: tuple[Any, ...]) -> None:
-        """Change a case's row if it still has the expected version; the write fails otherwise."""
+    def move_case(
+        self, no: int, expected: int, moved: tuple[Any, ...], turned: tuple[Any, ...] | None
+    ) -> None:
+        """Change a case's row if it still has the expected version; the write fails otherwise.
+
+        Args:
+            no: The case's number.
+            expected: The version that the store has.
+            moved: What every step changes.
+            turned: The rest of the row, where that changed as well.
+        """
         self._rows += 1
-        first = self._known_cases.get(no)
-        self._known_cases[no] = (*row, no, expected if first is None else first[-1])
+        first = self._moved.get(no)
+        self._moved[no] = (*moved, no, expected if first is None else first[-1])
+        if turned is not None:
+            self._turned[no] = turned
 
     # durability
 
@@ -236,34 +248,51 @@ class Store:
             if inserts:
                 many(statements.upsert, inserts.values())
                 self._inserts[table] = {}
-        tokens = self._statements["provenet_token"]
-        if self._gone:
-            many(tokens.delete, self._gone)
-            self._gone = []
-        if self._tokens:
-            many(
-                tokens.upsert,
-                [
-                    (*key, place, encode(value), at)
-                    for key, (place, value, encode, at) in self._tokens.items()
-                ],
-            )
-            self._tokens = {}
-        if self._known_cases:
-            changed = many(_MOVE_CASE, self._known_cases.values()).rowcount
-            if changed != len(self._known_cases):
-                raise StoreError(
-                    "a case was changed behind the engine's back",
-                    where=str(self.path or ":memory:"),
-                    hint="nothing was written; run `provenet audit`, then open the database again",
-                )
-            self._known_cases = {}
+        self._write_tokens()
+        self._write_cases()
         self._rows = 0
         fault_point("before-commit")
         execute("COMMIT")
         self._open = False
         self.commits += 1
         fault_point("after-commit")
+
+    def _write_tokens(self) -> None:
+        """Write the tokens that came and went: one that takes another's place in its case takes its row."""
+        many, statements = self.connection.executemany, self._statements["provenet_token"]
+        left: dict[int, list[int]] = {}
+        for no, token in self._gone:
+            left.setdefault(no, []).append(token)
+        replaced, added = [], []
+        for (no, token), (place, value, text, at) in self._tokens.items():
+            content = text if isinstance(text, str) else text(value)
+            if no in left:
+                replaced.append((token, place, content, at, no, left[no].pop()))
+                if not left[no]:
+                    del left[no]
+            else:
+                added.append((no, token, place, content, at))
+        if replaced and many(_REPLACE, replaced).rowcount != len(replaced):
+            raise self._changed()
+        if left:
+            many(statements.delete, [(no, token) for no, tokens in left.items() for token in tokens])
+        if added:
+            many(statements.upsert, added)
+        self._gone, self._tokens = [], {}
+
+    def _write_cases(self) -> None:
+        turned = [(*row, *self._moved.pop(no)) for no, row in self._turned.items()]
+        for statement, rows in ((_TURN_CASE, turned), (_MOVE_CASE, [*self._moved.values()])):
+            if rows and self.connection.executemany(statement, rows).rowcount != len(rows):
+                raise self._changed()
+        self._moved, self._turned = {}, {}
+
+    def _changed(self) -> StoreError:
+        return StoreError(
+            "a case was changed behind the engine's back",
+            where=str(self.path or ":memory:"),
+            hint="nothing was written; run `provenet audit`, then open the database again",
+        )
 
     def _fail(self, error: Exception) -> Exception:
         """Take no more: what memory holds is ahead of the database now."""
@@ -285,11 +314,11 @@ class Store:
             self._lock.release()
 
 
-_MOVE_CASE = (
-    "UPDATE provenet_case SET status = ?, version = ?, tokens = ?, head = ?, finished = ?, outcome_place = ?,"
-    " outcome = ?,"
-    " reason = ?, killed = ? WHERE no = ? AND version = ?"
+_MOVE_CASE = "UPDATE provenet_case SET version = ?, tokens = ?, head = ? WHERE no = ? AND version = ?"
+_TURN_CASE = _MOVE_CASE.replace(
+    " SET ", " SET status = ?, finished = ?, outcome_place = ?, outcome = ?, reason = ?, killed = ?, "
 )
+_REPLACE = "UPDATE provenet_token SET id = ?, place = ?, value = ?, arrived = ? WHERE case_no = ? AND id = ?"
 
 
 class _Statements:

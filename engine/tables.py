@@ -54,10 +54,13 @@ class CaseRow(SQLModel, table=True):
 
 
 class TokenRow(SQLModel, table=True):
-    """A token of a case's current marking."""
+    """A token of a case's current marking.
+
+    The one table of long rows that change, and so the one keyed table that keeps SQLite's row ids: a table
+    without them gives each row above a quarter of a page a page of its own to overflow into.
+    """
 
     __tablename__ = "provenet_token"
-    __table_args__ = {"sqlite_with_rowid": False}
     case_no: int = Field(primary_key=True)
     id: int = Field(primary_key=True)
     place: str

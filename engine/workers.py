@@ -13,12 +13,14 @@ import asyncio
 import inspect
 import json
 import random
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 from provenet.engine.case import LIVE, brought, note
@@ -131,7 +133,7 @@ class Workers:
         answer: Any = None
         try:
             proposer = case.program.proposer(step)
-            answer = await self._clock.limit(_own(proposer.propose(request)), trigger.timeout)
+            answer = await self._within(proposer.propose(request), trigger.timeout)
             fault_point("after-answer")
             if isinstance(answer, Proposal):
                 self._answered(job, answer)
@@ -225,7 +227,7 @@ class Workers:
         job.tries += 1
         request = request_of(case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries)
         try:
-            receipt = await self._clock.limit(_own(self._call(effect.run, request)), trigger.timeout)
+            receipt = await self._within(self._call(effect.run, request), trigger.timeout)
         except (asyncio.CancelledError, FaultInjected):
             raise
         except EffectRefused as error:
@@ -351,6 +353,15 @@ class Workers:
         except (FiringError, ExprError) as error:
             runner.park(case, str(error), failure.name)
 
+    async def _within(self, work: Awaitable[Any], span: timedelta) -> Any:
+        """What a handler returns; one that answers at once needs no alarm."""
+        begun = _own(work)
+        try:
+            awaited = begun.send(None)
+        except StopIteration as done:
+            return done.value
+        return await self._clock.limit(_rest_of(begun, awaited), span)
+
     def _current(self, job: Job) -> bool:
         """Whether the job's case still moves and its token is still there."""
         return job.case.status in LIVE and job.case.holds(job.step.anchor, job.token)
@@ -369,3 +380,22 @@ async def _own(work: Awaitable[Any]) -> Any:
         if task is not None and task.cancelling():
             raise
         raise RuntimeError("the handler was cancelled from within") from None
+
+
+@types.coroutine
+def _rest_of(work: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
+    """What a coroutine that was begun has still to do."""
+    while True:
+        try:
+            given = yield awaited
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is for the coroutine to handle
+            going_on = partial(work.throw, error)
+        else:
+            going_on = partial(work.send, given)
+        try:
+            awaited = going_on()
+        except StopIteration as done:
+            return done.value
