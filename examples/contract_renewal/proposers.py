@@ -7,7 +7,6 @@ answers.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Callable
@@ -169,6 +168,8 @@ class _StandIn:
             case "crash":
                 raise RuntimeError("the stand-in model crashed")
             case "hang":
+                import asyncio
+
                 await asyncio.sleep(self._rates.hang_seconds)
                 raise TimeoutError("the stand-in model gave no answer in time")
         customer = _customer(request.payload)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from provenet.sdb.handlers import Proposal, ProposalFault
 from provenet.sdb.reject import Reject
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -109,6 +111,8 @@ async def within(
     Raises:
         DeadlinePassed: It did not; the work is cancelled.
     """
+    import asyncio  # here, since a net with proposers is built and proved without one being called
+
     task = asyncio.ensure_future(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=max(limit.total_seconds(), 0))
@@ -122,6 +126,8 @@ async def within(
 
 
 async def _stop(task: asyncio.Future[Any], gently: Callable[[], bool]) -> None:
+    import asyncio
+
     task.add_done_callback(_swallow)
     if gently():
         await asyncio.wait({task}, timeout=_GRACE)

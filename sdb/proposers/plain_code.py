@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import inspect
@@ -106,6 +105,8 @@ class FunctionProposer:
 
     async def _call(self, request: Request) -> Any:
         """The function's answer; what it raised comes back as a fault."""
+        import asyncio  # here, since a net with proposers is built and proved without one being called
+
         argument = request if self.gets == "request" else request.payload
         try:
             if _is_async(self.fn):
@@ -154,6 +155,8 @@ def _wants(fn: Callable[[Any], Any]) -> Literal["payload", "request"]:
 
 async def _in_thread(fn: Callable[[Any], Any], argument: Any) -> Any:
     """Run a function in a daemon thread: one that hangs holds up neither the shared executor nor the exit."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
     context = contextvars.copy_context()
