@@ -13,9 +13,9 @@ open.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, TypeAlias
 
 from provenet.verify.plain.logic import Formula, holds
 from provenet.verify.plain.net import PTNet
@@ -42,10 +42,15 @@ class StateEquation:
         traps: Each is marked at first, so it stays marked (Esparza & Melzer, 2000).
         empty: Each is a set of places that is empty at first: what takes from it fires only if something
             that takes nothing from it puts into it.
+        dead: Each can never fire, which is shown in the same way with the traps and empty sets, and with
+            the dead transitions before it.
+        numbers: Whether ``real`` firing counts already do, or only ``whole`` ones.
     """
 
     traps: tuple[frozenset[int], ...] = ()
     empty: tuple[frozenset[int], ...] = ()
+    dead: tuple[int, ...] = ()
+    numbers: Literal["real", "whole"] = "real"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +124,12 @@ class Budget:
     Attributes:
         deadline: ``time.monotonic()`` value to stop at.
         memory: Bytes for its tables.
+        answered: Whether a goal, by its number, has been answered elsewhere meanwhile: no need to go on.
     """
 
     deadline: float
     memory: int = 2 << 30
+    answered: Callable[[int], bool] = field(default=lambda _: False, compare=False)
 
     @classmethod
     def seconds(cls, seconds: float, *, memory: int = 2 << 30) -> Budget:
@@ -135,7 +142,7 @@ class Budget:
 
     def share(self, part: float) -> Budget:
         """A budget for a part of the time that is left."""
-        return Budget(time.monotonic() + part * self.left(), self.memory)
+        return replace(self, deadline=time.monotonic() + part * self.left())
 
 
 class Engine(Protocol):

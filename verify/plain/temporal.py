@@ -77,7 +77,7 @@ class U:
 
 @dataclass(frozen=True, slots=True)
 class R:
-    """``hold`` holds up to and including where ``release`` comes, for ever where it never does; dual of ``U``."""
+    """``hold`` holds until ``release`` comes and then still; for ever where it never does. Dual of ``U``."""
 
     release: Temporal
     hold: Temporal

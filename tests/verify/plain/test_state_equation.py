@@ -1,0 +1,82 @@
+"""The refined state equation against plain search."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provenet.verify.plain.answer import Budget, Reachable, confirmed
+from provenet.verify.plain.engines.state_equation import StateEquationEngine
+from provenet.verify.plain.logic import at_least, at_most, conj, deadlock
+from provenet.verify.plain.net import PTNet
+from tests.verify.plain.nets import goals, nets, truth
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_answer_is_wrong(data: st.DataObject) -> None:
+    net = data.draw(nets())
+    asked = [data.draw(goals(net)) for _ in range(3)] + [deadlock(net)]
+    for i, answer in StateEquationEngine().run(net, asked, Budget.seconds(1)):
+        known = truth(net, asked[i])
+        if isinstance(answer, Reachable):
+            assert confirmed(net, asked[i], answer)
+            assert known is not False
+        else:
+            assert known is not True
+
+
+def test_a_reader_that_nothing_enables_is_dead() -> None:
+    # One token runs round a and b, so that `copy`, which reads both, never fires.
+    net = PTNet(
+        places=("a", "b", "c"),
+        transitions=("go", "back", "copy"),
+        pre=(((0, 1),), ((1, 1),), ((0, 1), (1, 1))),
+        post=(((1, 1),), ((0, 1),), ((0, 1), (1, 1), (2, 1))),
+        initial=(1, 0, 0),
+    )
+    (answer,) = dict(StateEquationEngine().run(net, [at_least({2: 1}, 1)], Budget.seconds(5))).values()
+    assert not isinstance(answer, Reachable)
+    assert answer.evidence.dead == (2,)
+
+
+def test_a_marked_trap_stays_marked() -> None:
+    # `split` needs two tokens of p and leaves one: counting alone would empty p with a half firing.
+    net = PTNet(
+        places=("p", "q"),
+        transitions=("split", "join"),
+        pre=(((0, 2),), ((0, 1), (1, 1))),
+        post=(((0, 1), (1, 1)), ((0, 1),)),
+        initial=(2, 0),
+    )
+    (answer,) = dict(StateEquationEngine().run(net, [at_most({0: 1}, 0)], Budget.seconds(5))).values()
+    assert not isinstance(answer, Reachable)
+    assert answer.evidence.traps == (frozenset({0}),)
+
+
+def test_what_feeds_only_itself_never_starts() -> None:
+    net = PTNet(
+        places=("p", "q"),
+        transitions=("loop",),
+        pre=(((0, 1),),),
+        post=(((0, 1), (1, 1)),),
+        initial=(0, 0),
+    )
+    (answer,) = dict(StateEquationEngine().run(net, [at_least({1: 1}, 1)], Budget.seconds(5))).values()
+    assert not isinstance(answer, Reachable)
+    assert answer.evidence.empty
+
+
+def test_a_plan_is_carried_out() -> None:
+    # Ten tokens must be turned over one by one before the last step.
+    net = PTNet(
+        places=("todo", "done", "end"),
+        transitions=("work", "finish"),
+        pre=(((0, 1),), ((1, 10),)),
+        post=(((1, 1),), ((2, 1),)),
+        initial=(10, 0, 0),
+    )
+    goal = conj([at_least({2: 1}, 1)])
+    (answer,) = dict(StateEquationEngine().run(net, [goal], Budget.seconds(5))).values()
+    assert isinstance(answer, Reachable)
+    assert sorted(answer.firings) == [0] * 10 + [1]
