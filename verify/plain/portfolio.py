@@ -1,0 +1,168 @@
+"""Several engines on the same goals, in processes, under one time limit; the first answer to a goal counts.
+
+Each stage of the plan is one engine with the seconds it may take; ``jobs`` stages run at once, each in a
+process of its own, so that a limit is kept whatever a solver does, and its memory is given back. An answer
+found by one is told to the others through shared flags. A run that an engine claims is replayed before it
+counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import multiprocessing as mp
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from provenet.verify.plain.answer import Answer, Budget, Engine, Inductive, Reachable, Unreachable, confirmed
+from provenet.verify.plain.logic import FALSE, TRUE, Formula, holds
+from provenet.verify.plain.net import PTNet
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+_LOG = logging.getLogger(__name__)
+
+_GRACE = 0.5
+"""Seconds after its deadline at which an engine that did not stop is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One engine and its share.
+
+    Attributes:
+        engine: The engine.
+        seconds: How long it may run; the whole rest where that is less.
+    """
+
+    engine: Engine
+    seconds: float
+
+
+def answers(
+    net: PTNet, goals: Sequence[Formula], budget: Budget, *, stages: Sequence[Stage], jobs: int = 1
+) -> Iterator[tuple[int, Answer]]:
+    """Answer goals by a plan of engines, each goal at most once, as soon as it is known.
+
+    Args:
+        net: The net.
+        goals: What to reach.
+        budget: Time for all of them; memory for each process.
+        stages: The plan, in order.
+        jobs: How many stages may run at once.
+    """
+    open_goals: list[int] = []
+    for i, goal in enumerate(goals):
+        if goal == FALSE:
+            yield i, Unreachable(Inductive(TRUE), "logic")
+        elif holds(goal, net.initial):
+            yield i, Reachable((), "initial marking")
+        else:
+            open_goals.append(i)
+    if open_goals:
+        yield from _Race(net, goals, budget, open_goals).run(list(stages), jobs)
+
+
+@dataclass(slots=True)
+class _Runner:
+    process: BaseProcess
+    pipe: Connection
+    deadline: float
+
+
+class _Race:
+    """The processes at work on one net's goals."""
+
+    def __init__(self, net: PTNet, goals: Sequence[Formula], budget: Budget, open_goals: list[int]) -> None:
+        self._net, self._goals, self._budget = net, goals, budget
+        methods = mp.get_all_start_methods()
+        self._context: Any = mp.get_context("fork" if "fork" in methods else "spawn")
+        self._flags = self._context.RawArray(ctypes.c_bool, len(goals))
+        self._open = set(open_goals)
+        for i in set(range(len(goals))) - self._open:
+            self._flags[i] = True
+
+    def run(self, stages: list[Stage], jobs: int) -> Iterator[tuple[int, Answer]]:
+        runners: list[_Runner] = []
+        try:
+            while self._open and self._budget.left() > 0 and (stages or runners):
+                while stages and len(runners) < max(1, jobs):
+                    runners.append(self._start(stages.pop(0)))
+                soonest = min(r.deadline for r in runners)
+                ready = wait([r.pipe for r in runners], timeout=max(0.0, soonest - time.monotonic()))
+                for runner in list(runners):
+                    ended = time.monotonic() >= runner.deadline
+                    if runner.pipe in ready:
+                        try:
+                            i, answer = runner.pipe.recv()
+                        except (EOFError, OSError):
+                            ended = True
+                        else:
+                            if i in self._open and self._believed(i, answer):
+                                self._open.discard(i)
+                                self._flags[i] = True
+                                yield i, answer
+                    if ended:
+                        _stop(runner)
+                        runners.remove(runner)
+        finally:
+            for runner in runners:
+                _stop(runner)
+
+    def _believed(self, i: int, answer: Answer) -> bool:
+        return not isinstance(answer, Reachable) or confirmed(self._net, self._goals[i], answer)
+
+    def _start(self, stage: Stage) -> _Runner:
+        receive, send = self._context.Pipe(duplex=False)
+        deadline = min(self._budget.deadline, time.monotonic() + stage.seconds)
+        work = (send, stage.engine, self._net, list(self._goals), self._flags, deadline, self._budget.memory)
+        process = self._context.Process(target=_work, args=work, daemon=True)
+        process.start()
+        send.close()
+        return _Runner(process, receive, deadline + _GRACE)
+
+
+def _stop(runner: _Runner) -> None:
+    runner.process.kill()
+    runner.process.join()
+    runner.pipe.close()
+
+
+def _work(
+    pipe: Connection,
+    engine: Engine,
+    net: PTNet,
+    goals: list[Formula],
+    flags: Any,
+    deadline: float,
+    memory: int,
+) -> None:
+    """One stage, in its process: answers go down the pipe until it ends."""
+    _limit_memory(memory)
+    numbers = [i for i in range(len(goals)) if not flags[i]]
+    budget = Budget(deadline, memory, lambda n: bool(flags[numbers[n]]))
+    try:
+        for n, answer in engine.run(net, [goals[i] for i in numbers], budget):
+            pipe.send((numbers[n], answer))
+    except (MemoryError, BrokenPipeError):
+        pass
+    except Exception:  # noqa: BLE001  (one engine's mistake must not take the others' answers along)
+        _LOG.warning("engine %r failed; the others go on", engine.name, exc_info=True)
+    pipe.close()
+
+
+def _limit_memory(size: int) -> None:
+    """Hold this process to about ``size`` bytes more than it has, where the system can."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    have = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (size + size // 2 + have, hard))
