@@ -116,6 +116,7 @@ def audit(source: str | Path | sa.Engine, *, progress: Callable[[int, int], None
         try:
             return _Auditor(connection, reader).run(began, progress)
         finally:
+            connection.text_factory = str
             if not shared:
                 connection.execute("ROLLBACK")
     except sqlite3.Error as error:
@@ -130,6 +131,8 @@ class _Auditor:
         self._problems: list[Problem] = []
         self._programs: dict[str, Program] = {}
         self._events = self._effects = 0
+        self._case, self._garbled = "", False
+        connection.text_factory = self._text
 
     def run(self, began: float, progress: Callable[[int, int], None] | None) -> Audit:
         self._check_file()
@@ -141,6 +144,7 @@ class _Auditor:
             )
         )
         for i, row in enumerate(cases):
+            self._case = row[1]
             try:
                 CaseAudit(self, row).run()
             except (ProvenetError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -148,6 +152,7 @@ class _Auditor:
                 self.problem(row[1], 0, f"it cannot be replayed: {type(error).__name__}: {error}")
             if progress is not None and (i % 50 == 49 or i + 1 == len(cases)):
                 progress(i + 1, len(cases))
+        self._case = ""
         for table in ("event", "token", "timer", "task", "effect"):
             for (no,) in self._rows(
                 f"SELECT DISTINCT case_no FROM provenet_{table}"  # noqa: S608  names of our own tables
@@ -178,7 +183,20 @@ class _Auditor:
 
     def _rows(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
         with closing(self._connection.execute(statement, parameters)) as cursor:
-            yield from cursor.fetchall()
+            found = cursor.fetchall()
+        if self._garbled:
+            self._garbled = False
+            table = statement.partition(" FROM ")[2].split()[0]
+            self.problem(self._case, 0, f"table {table} holds text that is no UTF-8")
+        yield from found
+
+    def _text(self, raw: bytes) -> str:
+        """A text column; what is no text is a finding, and differs from whatever it should have been."""
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self._garbled = True
+            return raw.decode("utf-8", "replace")
 
     def _check_file(self) -> None:
         for (said,) in self._rows("PRAGMA quick_check(20)"):

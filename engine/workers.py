@@ -88,7 +88,10 @@ class Task:
 
 
 People: TypeAlias = Callable[[Task], Awaitable[Decision | None]]
-"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone."""
+"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone.
+
+One that raises, or gives something else than a decision, parks the case with what it said.
+"""
 
 
 class Workers:
@@ -302,9 +305,18 @@ class Workers:
             opened=from_micros(opened.opened),
             deadline=None if opened.deadline is None else from_micros(opened.deadline),
         )
-        decision = await self._people(view)
+        try:
+            decision = await self._people(view)
+            why = "" if decision is None or _is_decision(decision) else f"it gave {type(decision).__name__}"
+        except (asyncio.CancelledError, FaultInjected):
+            raise
+        except Exception as error:  # noqa: BLE001  a script may raise anything; it may not stop the engine
+            decision, why = None, f"{type(error).__name__}: {error}"
         self.runner.finished(job)
-        if decision is None:
+        if why and self._current(job):
+            said = f"the scripted person failed at task {opened.task!r}: expected a Decision or None, {why}"
+            self.runner.park(job.case, said, job.step.name)
+        if decision is None or why:
             return
         try:
             self.decide(
@@ -369,6 +381,12 @@ class Workers:
     def _backoff(self, tries: int) -> timedelta:
         base = min(timedelta(seconds=0.2 * 2 ** min(tries, 20)), LONGEST_BACKOFF)
         return base * (0.75 + 0.5 * self._jitter.random())
+
+
+def _is_decision(decision: object) -> bool:
+    return (
+        isinstance(decision, Decision) and isinstance(decision.choice, str) and isinstance(decision.who, str)
+    )
 
 
 async def _own(work: Awaitable[Any]) -> Any:

@@ -115,6 +115,18 @@ TAMPERINGS: dict[str, tuple[str, str]] = {
         "UPDATE provenet_net SET report = replace(report, 'PROVED', 'UNKNOWN')",
         "UNKNOWN in its report",
     ),
+    "an event that is no text": (
+        "UPDATE provenet_event SET data = CAST(x'EDA080' AS TEXT) WHERE id = 12",
+        "event holds text that is no UTF-8",
+    ),
+    "a token that is no text": (
+        "UPDATE provenet_token SET value = CAST(x'22FF22' AS TEXT) WHERE place = 'review'",
+        "token holds text that is no UTF-8",
+    ),
+    "an outcome that is no text": (
+        "UPDATE provenet_case SET outcome = CAST(x'22FF22' AS TEXT) WHERE no = 2",
+        "case holds text that is no UTF-8",
+    ),
     "rows of no case": ("UPDATE provenet_event SET case_no = 9999 WHERE case_no = 3", "does not exist"),
 }
 

@@ -237,6 +237,36 @@ async def test_a_scripted_person_may_leave_a_task_or_choose_what_is_not_allowed(
         assert {t.status for t in engine.read.tasks(status=None)} == {"expired"}
 
 
+@pytest.mark.parametrize("person", ["raises", "mistypes"])
+async def test_a_scripted_person_that_fails_parks_its_case_and_no_other(person: str, tmp_path: Path) -> None:
+    broken = True
+
+    async def script(task: Task) -> Decision | None:
+        if not broken or task.case != "c":
+            return Decision("approve", "dana@pricing")
+        if person == "raises":
+            raise LookupError("no such reviewer")
+        return "approve"  # type: ignore[return-value]  # as a script may well do
+
+    agent = waiting()
+    async with opened(agent, tmp_path / "x.db", people=script) as engine:
+        await started(engine, agent)
+        await engine.start_case("small", inputs={"start": Item(id="b", n=1)}, case_id="d")
+        await engine.run_until_idle(until=engine.clock.now())
+        found = {c.id: c for c in engine.read.cases()}
+        assert found["c"].status == "parked"
+        assert "task 'look'" in (found["c"].reason or "")
+        assert ("LookupError: no such reviewer" if person == "raises" else "gave str") in (
+            found["c"].reason or ""
+        )
+        assert {t.choice for t in engine.read.tasks(status=None) if t.case == "d"} == {"approve"}
+        broken = False
+        await engine.resume("c")
+        await engine.run_until_idle()
+        assert {t.choice for t in engine.read.tasks(status=None)} == {"approve"}
+    assert audit(tmp_path / "x.db").clean
+
+
 # events
 
 
