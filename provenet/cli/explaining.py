@@ -39,7 +39,7 @@ def explain_command(
         return
     assert name is not None  # without a name, all of them were shown
     found = page(name)
-    if not as_json and out.console.is_terminal:
+    if not as_json and not out.plain:
         from rich.markdown import Markdown
 
         out.show(Markdown(found.text, code_theme="ansi_dark"))

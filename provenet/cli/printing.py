@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from provenet.cli.layout import GAP, Column, lines
 from provenet.nets.errors import NetError, ProvenetError
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ class Out:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
+        # A pipe or a file gets plain text. Rich, which takes a while to load, is for terminals and for those
+        # who ask for its colours.
+        self.plain = not sys.stdout.isatty() and not os.environ.get("FORCE_COLOR")
         self._console: Console | None = None
 
     @property
@@ -59,9 +63,18 @@ class Out:
             self._console = _console(stderr=False)
         return self._console
 
+    @property
+    def width(self) -> int:
+        """How long a line may be."""
+        return _plain_width() if self.plain else self.console.width
+
     def line(self, text: str = "", style: str = "") -> None:
         """A line for people; it is never cut."""
-        if not self.as_json:
+        if self.as_json:
+            return
+        if self.plain:
+            sys.stdout.write(f"{text}\n")
+        else:
             self.console.print(text, style=style or None, markup=False, soft_wrap=True)
 
     def show(self, renderable: Any) -> None:
@@ -71,18 +84,50 @@ class Out:
 
     def rows(self, rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), indent: int = 2) -> None:
         """A table without lines, for people."""
-        if self.as_json or not rows:
+        if rows:
+            names = head or [""] * len(rows[0])
+            self.table([Column(head=name) for name in names], rows, indent=indent)
+
+    def table(
+        self,
+        columns: Sequence[Column],
+        rows: Sequence[Sequence[str]],
+        *,
+        indent: int = 2,
+        styles: Mapping[str, str] | None = None,
+    ) -> None:
+        """A table without lines, for people.
+
+        Args:
+            columns: How each column is set.
+            rows: The cells.
+            indent: How far from the left.
+            styles: How a first cell is shown, by its text.
+        """
+        if self.as_json:
             return
+        if self.plain:
+            for line in lines(columns, rows, width=self.width - indent):
+                self.line(" " * indent + line if line else "")
+            return
+        from rich.padding import Padding
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(head), pad_edge=False)
-        for name in head or rows[0]:
-            table.add_column(Text(name) if head else "", overflow="fold", header_style="dim")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        from rich.padding import Padding
-
+        table = Table(
+            box=None, padding=(0, GAP, 0, 0), show_header=any(c.head for c in columns), pad_edge=False
+        )
+        for column in columns:
+            table.add_column(
+                Text(column.head),
+                justify=column.align,
+                no_wrap=column.fit == "whole",
+                overflow="fold",
+                style=column.style,
+                header_style="dim",
+            )
+        for first, *others in rows:
+            table.add_row(Text(first, style=(styles or {}).get(first, "")), *map(Text, others))
         self.show(Padding(table, (0, 0, 0, indent), expand=False))
 
     def data(self, data: Any) -> None:
@@ -228,5 +273,10 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or 150)
+    width = None if stream.isatty() else _plain_width()
     return Console(file=stream, highlight=False, emoji=False, width=width)
+
+
+def _plain_width() -> int:
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdigit() and int(given) else 150

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provenet.cli.layout import Column
 from provenet.cli.loading import Loaded, Target, load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, progress, stop
 
@@ -243,31 +244,21 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _table(out: Out, net: Net, report: Report) -> None:
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
     # A narrow terminal has room for what is proved, a wide one also for how.
-    wide = out.console.width >= _WIDE
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    if wide:
-        table.add_column(overflow="fold")
-        table.add_column(overflow="fold", style="dim")
-    table.add_column(justify="right", no_wrap=True, style="dim")
+    wide = out.width >= _WIDE
+    rows = []
     for group in _groups(report):
         first = group[0]
-        status = str(first.status)
         vacuous = next((v.vacuous for v in group if v.vacuous), "")
-        title = Text(first.title + (f" (vacuous: {vacuous})" if vacuous else ""))
-        subjects = Text(_subjects(net, group))
-        methods = Text(", ".join(dict.fromkeys(v.method for v in group if v.method)))
-        middle = [title, subjects, methods] if wide else [title]
-        took = Text(f"{sum(v.seconds for v in group) * 1000:,.0f} ms")
-        table.add_row(Text(status, style=STYLES[status]), Text(first.property), *middle, took)
-    out.show(Padding(table, (0, 0, 0, 2), expand=False))
+        title = first.title + (f" (vacuous: {vacuous})" if vacuous else "")
+        methods = ", ".join(dict.fromkeys(v.method for v in group if v.method))
+        middle = [title, _subjects(net, group), methods] if wide else [title]
+        took = f"{sum(v.seconds for v in group) * 1000:,.0f} ms"
+        rows.append([str(first.status), first.property, *middle, took])
+    whole = Column(fit="whole")
+    middles = [Column(), Column(), Column(style="dim")] if wide else [Column()]
+    columns = [whole, whole, *middles, Column(fit="whole", align="right", style="dim")]
+    out.table(columns, rows, styles=STYLES)
 
 
 def _groups(report: Report) -> list[list[Verdict]]:

@@ -67,15 +67,30 @@ def test_help_loads_nothing_heavy(shell: Cli) -> None:
     assert not heavy & set(modules)
 
 
-def test_verify_loads_no_database_no_model_and_no_pictures(shell: Cli) -> None:
+@pytest.mark.parametrize("target", ["offers.py", "provenet.examples.contract_renewal:agent"])
+def test_verify_loads_no_database_no_proposer_and_no_pictures(shell: Cli, target: str) -> None:
     program = (
         "import sys, json; from provenet.cli.main import main\n"
-        "code = main(['verify', 'offers.py']); print(json.dumps([code, sorted(sys.modules)]))"
+        f"code = main(['verify', {target!r}]); print(json.dumps([code, sorted(sys.modules)]))"
     )
     code, modules = json.loads(shell(code=program).out.splitlines()[-1])
+    heavy = {
+        "asyncio",
+        "graphviz",
+        "httpx",
+        "litellm",
+        "matplotlib",
+        "networkx",
+        "numba",
+        "numpy",
+        "reportlab",
+    }
+    heavy |= {"rich", "snakes", "sqlalchemy", "sqlite3", "sqlmodel", "ssl"}
+    ours = {"provenet.engine", "provenet.visualize", "provenet.sdb.proposers.language_model"}
     assert code == 0
-    assert not {"graphviz", "litellm", "reportlab", "snakes", "sqlalchemy", "sqlmodel"} & set(modules)
-    assert "provenet.visualize" not in modules
+    assert not (heavy | ours) & set(modules)
+    others = [name for name in main.COMMANDS if f"provenet.cli.{name}" in modules]
+    assert set(others) <= {"proving", "verifying"}
 
 
 def test_the_script_and_the_module_are_one(shell: Cli) -> None:
