@@ -22,7 +22,8 @@ from provenet import __version__
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "demo": ("demo",),
-    "proving": ("verify", "render"),
+    "verifying": ("verify",),
+    "proving": ("render",),
     "explaining": ("explain",),
     "playing": ("simulate",),
     "exporting": ("export",),

@@ -1,0 +1,65 @@
+"""Properties by the words that people use for them, and who decides them: the one seam between checkers.
+
+``soundness`` and its like are what formal methods call entries of the catalogue; a word that is none of them
+is an id, a family, or a requirement's name, as ``provenet.verify.check.prove`` takes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from provenet.nets.net import Requirement
+
+if TYPE_CHECKING:
+    from provenet.nets.net import Net
+    from provenet.verify.verdict import Report
+
+Progress = Callable[[str, int, int], None]
+"""Called with the property about to be checked, how many are done, and how many there are."""
+
+WORDS: Mapping[str, Requirement] = {
+    "soundness": Requirement("STATE-1"),
+    "relaxed-soundness": Requirement("relaxed-soundness"),
+    "boundedness": Requirement("STATE-2"),
+    "safeness": Requirement("STATE-2", args=(("k", 1),)),
+    "deadlock-freedom": Requirement("STATE-3"),
+}
+"""What each word asks for."""
+
+_RELAXED = "relaxed soundness: every transition fires in some run that ends properly"
+
+
+def decide(
+    net: Net, asked: Sequence[str] | None = None, *, timeout: float = 60.0, progress: Progress | None = None
+) -> Report:
+    """The verdicts on what is asked of a net.
+
+    Args:
+        net: The net.
+        asked: Words, ids, families, or names of requirements; what the net requires where none is given.
+        timeout: Seconds for each property.
+        progress: Told before each property.
+
+    Raises:
+        NetError: The net has mistakes.
+        PropertyError: A property is unknown, or names what the net does not have.
+    """
+    from provenet.verify.check import prove
+    from provenet.verify.verdict import Status, Verdict
+
+    wanted = None if asked is None else [WORDS.get(word.lower(), word) for word in dict.fromkeys(asked)]
+    relaxed = WORDS["relaxed-soundness"]
+    report = prove(
+        net,
+        only=None if wanted is None else [w for w in wanted if w != relaxed],
+        timeout=timeout,
+        progress=progress,
+    )
+    if wanted is None or relaxed not in wanted:
+        return report
+    open_ = Verdict(
+        relaxed.kind, _RELAXED, Status.UNKNOWN, reason="decided for plain place/transition nets only"
+    )
+    return replace(report, verdicts=(*report.verdicts, open_))
