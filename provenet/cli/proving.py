@@ -1,4 +1,4 @@
-"""`provenet verify` and `provenet render`."""
+"""`provenet render`, and what all commands that prove share: the report on the screen and in a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from provenet.cli.layout import Column
 from provenet.cli.loading import Loaded, Target, load
-from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, progress, stop
+from provenet.cli.printing import JsonFlag, Out, Unusable, counted, progress
 
 if TYPE_CHECKING:
     from provenet.cli.traces import Step
@@ -21,49 +21,11 @@ if TYPE_CHECKING:
 
 STYLES = {"PROVED": "green", "REFUTED": "bold red", "UNKNOWN": "yellow"}
 _WIDE = 110
-_CODES = {"PROVED": ExitCode.DONE, "REFUTED": ExitCode.FAILED, "UNKNOWN": ExitCode.UNKNOWN}
 
 
 def register(app: typer.Typer) -> None:
-    """Add this module's commands."""
-    app.command("verify")(verify_command)
+    """Add this module's command."""
     app.command("render")(render_command)
-
-
-def verify_command(
-    *,
-    target: Target,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", help="A property (SDB-1), a family (SAGA), or a requirement's name; repeatable."
-        ),
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each property.")] = 60.0,
-    facts: Annotated[
-        bool, typer.Option("--facts", help="Show what is known of every token, place by place.")
-    ] = False,
-    out_dir: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the report, the traces and the pictures.")
-    ] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Prove or refute what a net requires.
-
-    Whatever a model could answer: a verdict holds for every value of the type that it may answer with.
-    """
-    out = Out(as_json=as_json)
-    loaded = load(target)
-    report = checked(loaded, only=only, timeout=timeout, quiet=as_json)
-    written: dict[str, Path] = {}
-    if out_dir is not None:
-        written = save(loaded, report, out_dir)
-    show_report(out, loaded, report, written, facts=facts)
-    data = report.to_json(loaded.net)
-    data["status"] = str(report.status())
-    data["files"] = {name: str(path) for name, path in written.items()}
-    out.data(data)
-    stop(_CODES[str(report.status())])
 
 
 def render_command(
@@ -119,7 +81,7 @@ def checked(
     loaded: Loaded, *, only: Sequence[str] | None = None, timeout: float = 60.0, quiet: bool = False
 ) -> Report:
     """The report on a target's net, with progress on the terminal."""
-    from provenet.verify.check import prove
+    from provenet.verify.asked import decide
 
     with progress(f"verifying {loaded.net.name}", quiet=quiet) as shown:
 
@@ -127,7 +89,7 @@ def checked(
             if shown is not None:
                 shown.update(shown.task_ids[0], completed=done, total=total, note=prop)
 
-        return prove(loaded.net, only=only or None, timeout=timeout, progress=tell)
+        return decide(loaded.net, only or None, timeout=timeout, progress=tell)
 
 
 def show_report(
