@@ -283,13 +283,14 @@ class _Rules:
     ) -> bool:
         """Whether conditions, simplified, follow from a transition's conditions and facts of its inputs."""
         firing = self.lemmas.firing(self.net, t, requires=requires)
-        given: list[Expr] = []
-        for arc in inputs_of(t):
-            if arc.var is not None:
-                for fact in facts.of(arc.place):
-                    # The firing has one ghost, its carrier's: of another token's nothing can be said.
-                    if arc.var == primary or free_variables(fact).isdisjoint(_GHOST):
-                        given.append(substitute(fact, {IT: Var(arc.var)}))
+        # The firing has one ghost, its carrier's: of another token's nothing can be said.
+        given = [
+            substitute(fact, {IT: Var(arc.var)})
+            for arc in inputs_of(t)
+            if arc.var is not None
+            for fact in facts.of(arc.place)
+            if arc.var == primary or free_variables(fact).isdisjoint(_GHOST)
+        ]
         handed_on = set(given)
         ghost = None if self.ghost is None else self.ghost.type
         left = [

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -352,39 +352,58 @@ def last_step(condition: Expr, ghost: Ghost | None) -> Extra:
 
 
 def monitor(
-    graph: Graph, start: Any, step: Callable[[Any, Edge], Any], violated: Callable[[Any], bool]
+    graph: Graph,
+    start: Any,
+    step: Callable[[Any, Edge], Any],
+    violated: Callable[[Any], bool],
+    *,
+    heeds: Collection[str] | None = None,
 ) -> Iterator[Candidate]:
-    """Shortest paths on which an observer is violated, one for each violated (state, observer) pair.
+    """Shortest paths on which an observer is violated, one for each firing that violates it.
 
     Args:
         graph: The graph.
         start: The observer's first state; hashable.
         step: The observer's next state after a firing.
         violated: Whether an observer's state is a violation; violated ones are not followed further.
+        heeds: The transitions that the observer heeds; no other one changes its state. Without, all.
     """
-    seen: dict[tuple[int, Any], tuple[tuple[int, Any], Edge] | None] = {}
-    queue: list[tuple[int, Any]] = []
-    for root in range(graph.roots):
-        seen[root, start] = None
-        queue.append((root, start))
-    at = 0
-    while at < len(queue):
-        here = queue[at]
-        at += 1
-        state, observed = here
-        for edge, target in graph.edges[state]:
-            after = step(observed, edge)
-            key = (target, after)
-            if violated(after):
+    # Observer states have numbers; each was seen in some states of the graph.
+    numbers: dict[Any, int] = {start: 0}
+    observers: list[Any] = [start]
+    seen: list[set[int]] = [set(range(graph.roots))]
+    after: dict[tuple[int, int], int] = {}
+    broken: list[bool] = [violated(start)]
+    heeded = {t.name for t in graph.space.net.transitions} if heeds is None else frozenset(heeds)
+    queue: list[tuple[int, int, int, Edge | None]] = [(root, 0, -1, None) for root in range(graph.roots)]
+    edges = graph.edges
+    for at, (state, observed, _, _) in enumerate(queue):
+        here = seen[observed]
+        for edge, target in edges[state]:
+            if edge.transition not in heeded:
+                if target not in here:
+                    here.add(target)
+                    queue.append((target, observed, at, edge))
+                continue
+            then = after.get((observed, id(edge)))
+            if then is None:
+                found = step(observers[observed], edge)
+                then = numbers.setdefault(found, len(observers))
+                if then == len(observers):
+                    observers.append(found)
+                    seen.append(set())
+                    broken.append(violated(found))
+                after[observed, id(edge)] = then
+            if broken[then]:
                 path = [edge]
-                back = seen[here]
-                while back is not None:
-                    path.append(back[1])
-                    back = seen[back[0]]
+                back = at
+                while (last := queue[back][3]) is not None:
+                    path.append(last)
+                    back = queue[back][2]
                 yield Candidate(path[::-1], matters="whole")
-            elif key not in seen:
-                seen[key] = (here, edge)
-                queue.append(key)
+            elif target not in seen[then]:
+                seen[then].add(target)
+                queue.append((target, then, at, edge))
 
 
 def _key(certificate: Certificate) -> str:

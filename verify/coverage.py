@@ -65,7 +65,7 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
         if isinstance(answer, Refuted):
             runs += 1
             reached.fired |= {s.transition for s in answer.trace.steps}
-            for marking in answer.trace.replay(net, rule=ctx.rule):
+            for marking in ctx.realizer.markings(answer.trace):
                 reached.visit(marking)
         elif guard is not None and isinstance(ctx.never_fires([Question(name, guard)]), Proved):
             dead.append(name)

@@ -153,6 +153,8 @@ class Space:
         self._steps = [_Step(self, t) for t in net.transitions]
         self._by_place: dict[str, list[_Step]] = {}
         self._sources: list[_Step] = []
+        self.one_way = frozenset(s.transition.name for s in self._steps if len(s.outside) == 1)
+        """The transitions that leave the outside no choice that is kept."""
         # Most transitions need one token: what they can do with it does not depend on the rest of the state.
         self._lone: dict[str, list[_Step]] = {}
         self._lone_edges: dict[int, list[tuple[_Step, Edge]]] = {}

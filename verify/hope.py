@@ -54,6 +54,20 @@ class Moves:
     clusters: tuple[tuple[Firing, ...], ...]
 
 
+class _MovesOf:
+    """What can happen in each state of a graph, sorted out when it is first asked for."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._known: list[Moves | None] = [None] * len(graph.states)
+
+    def __getitem__(self, state: int) -> Moves:
+        found = self._known[state]
+        if found is None:
+            found = self._known[state] = _moves(self._graph.edges[state])
+        return found
+
+
 class Certainty:
     """Decides, with caches, which firings and clusters of one graph are certain.
 
@@ -64,11 +78,11 @@ class Certainty:
 
     def __init__(self, ctx: Context, graph: Graph) -> None:
         self.ctx, self.graph = ctx, graph
-        self.moves = [_moves(edges) for edges in graph.edges]
-        self.back: list[set[int]] = [set() for _ in graph.states]
+        self.moves = _MovesOf(graph)
+        self.back: list[list[tuple[int, Edge]]] = [[] for _ in graph.states]
         for state, edges in enumerate(graph.edges):
-            for _, target in edges:
-                self.back[target].add(state)
+            for edge, target in edges:
+                self.back[target].append((state, edge))
         self._cover: dict[tuple[tuple[str, State, State], ...], bool] = {}
         self._fits: dict[str, bool] = {}
 
@@ -85,7 +99,10 @@ class Certainty:
     def can(self, state: int, good: Sequence[bool], usable: frozenset[str]) -> bool:
         """Whether some usable firing is surely possible in a state and can be made to lead to a good one."""
         moves = self.moves[state]
-        return any(self._reaches(f, good, usable) for f in moves.certain) or any(
+        for firing in moves.certain:
+            if self._reaches(firing, good, usable):
+                return True
+        return any(
             all(self._reaches(f, good, usable) for f in cluster)
             and self._covers(tuple(e for e, _ in cluster))
             for cluster in moves.clusters
@@ -140,7 +157,7 @@ class Certainty:
                 query.append(z3.Not(enc.encode_bool(t.guard, env, scope)))
         except Opaque:
             return False
-        return enc.check(query, ctx.remaining_ms()) == z3.unsat
+        return bool(enc.check(query, ctx.remaining_ms()) == z3.unsat)
 
 
 def promise(
@@ -156,11 +173,17 @@ def promise(
         allowed: Which transitions may be used.
     """
     usable = frozenset(t.name for t in certainty.ctx.net.transitions if allowed(t))
+    one_way = certainty.graph.space.one_way
     promising = list(kept)
     work = [s for s, k in enumerate(kept) if k]
     while work:
-        for before in certainty.back[work.pop()]:
-            if not promising[before] and certainty.can(before, promising, usable):
+        for before, edge in certainty.back[work.pop()]:
+            if promising[before] or edge.transition not in usable:
+                continue
+            # A certain firing that leaves the outside no choice is the common case; the rest is ``can``.
+            if (
+                edge.certain and edge.transition in one_way and certainty.fits(edge.transition)
+            ) or certainty.can(before, promising, usable):
                 promising[before] = True
                 work.append(before)
     anywhere = [True] * len(promising)

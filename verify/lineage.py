@@ -229,7 +229,7 @@ class Storyteller:
         return env, scope, conditions
 
     def _possible(self, conditions: Sequence[z3.BoolRef]) -> bool:
-        return self.encoding.check(conditions, self._timeout) != z3.unsat
+        return bool(self.encoding.check(conditions, self._timeout) != z3.unsat)
 
 
 def embed(graph: Graph, story: Story) -> list[Edge] | None:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
+from typing import Literal
 
 import z3
 
@@ -38,10 +39,11 @@ class LinearInvariant:
 
     def start(self, net: Net) -> int:
         """The weighted number of tokens that a case starts with."""
-        tokens = {place: len(values) for place, values in net.initial}
-        for entry in net.entries:
-            tokens[entry.place] = tokens.get(entry.place, 0) + 1
-        return sum(self.weights.get(place, 0) * count for place, count in tokens.items())
+        return sum(self.weights.get(place, 0) * count for place, count in tokens_at_start(net).items())
+
+    def allows(self, net: Net, places: Collection[str]) -> int:
+        """How many tokens there may be on some places together, each of which has a weight."""
+        return self.start(net) // min(self.weights[p] for p in places)
 
     def holds(self, net: Net) -> bool:
         """Whether every transition respects the invariant; plain integer arithmetic."""
@@ -52,6 +54,17 @@ class LinearInvariant:
             <= self.plus.get(name, 0) - self.minus.get(name, 0)
             for name, effect in effects(net).items()
         )
+
+
+_MOST_RAISES = 20
+
+
+def tokens_at_start(net: Net) -> dict[str, int]:
+    """Place to how many tokens a case starts with there."""
+    tokens = {place: len(values) for place, values in net.initial}
+    for entry in net.entries:
+        tokens[entry.place] = tokens.get(entry.place, 0) + 1
+    return tokens
 
 
 def at_most(net: Net, minus: Collection[str], plus: Collection[str]) -> LinearInvariant | None:
@@ -71,12 +84,41 @@ def at_most(net: Net, minus: Collection[str], plus: Collection[str]) -> LinearIn
     return _solve(net, dict.fromkeys(plus, 1), dict.fromkeys(minus, 1), start_at_zero=True)
 
 
-def bounding(net: Net, places: Collection[str]) -> LinearInvariant | None:
+def seldom(net: Net, names: Collection[str], *, k: int = 1) -> LinearInvariant | None:
+    """An invariant that shows: the transitions together fire at most ``k`` times in a run.
+
+    Each of their firings lowers a sum that starts at ``k`` or less and never rises.
+
+    Args:
+        net: The net.
+        names: The transitions.
+        k: How often they may fire.
+
+    Returns:
+        The invariant; ``None`` where there is none.
+    """
+    guess = _along_the_way(net, names, ())
+    if guess.holds(net) and guess.start(net) <= k:
+        return guess
+    return _solve(net, {}, dict.fromkeys(names, 1), most_at_start=k)
+
+
+def bounding(net: Net, places: Collection[str], *, most: int | None = None) -> LinearInvariant | None:
     """An invariant that bounds the number of tokens on the given places together, by its start.
+
+    Args:
+        net: The net.
+        places: The places.
+        most: How many tokens the invariant is to allow there at most, where that is asked for.
 
     Returns:
         The invariant, with a small start; ``None`` where there is none.
     """
+    arcs: tuple[Literal[0, -1], ...] = (0, -1)
+    for arc in arcs:
+        guess = _raised(net, places, arc=arc)
+        if guess is not None and (most is None or guess.allows(net, places) <= most):
+            return guess
     return _solve(net, {}, {}, at_least_one=places)
 
 
@@ -109,12 +151,47 @@ def _along_the_way(net: Net, minus: Collection[str], plus: Collection[str]) -> L
     return LinearInvariant(weights, dict.fromkeys(plus, 1), dict.fromkeys(minus, 1))
 
 
+def _raised(net: Net, places: Collection[str], *, arc: Literal[0, -1]) -> LinearInvariant | None:
+    """A guess: weight 1 on the places, and more on what is taken wherever a firing would add to the sum.
+
+    The lacking weight goes on the place of the first, or of the last, arc. In a net where tokens go their
+    ways from a start to an end that settles soon; elsewhere it may not, or badly, and the solver is asked.
+    """
+    weights = dict.fromkeys(places, 1)
+    forms = {
+        t.name: (
+            [(a.place, a.weight) for a in t.takes],
+            [(p.place, p.weight) for p in t.puts],
+        )
+        for t in net.transitions
+    }
+    putters: dict[str, list[str]] = {}
+    for name, (_, puts) in forms.items():
+        for place, _ in puts:
+            putters.setdefault(place, []).append(name)
+    work = list(forms)
+    for _ in range(_MOST_RAISES * len(forms)):
+        if not work:
+            found = LinearInvariant(weights, {}, {})
+            return found if found.holds(net) else None
+        takes, puts = forms[work.pop()]
+        lacking = sum(weights.get(p, 0) * n for p, n in puts) - sum(weights.get(p, 0) * n for p, n in takes)
+        if lacking > 0:
+            if not takes:
+                return None
+            place, count = takes[arc]
+            weights[place] = weights.get(place, 0) - (-lacking // count)
+            work += putters.get(place, ())
+    return None
+
+
 def _solve(
     net: Net,
     plus: Mapping[str, int],
     minus: Mapping[str, int],
     *,
     start_at_zero: bool = False,
+    most_at_start: int | None = None,
     at_least_one: Collection[str] = (),
 ) -> LinearInvariant | None:
     weight = {p.name: z3.Real(f"y{i}") for i, p in enumerate(net.places)}
@@ -134,6 +211,10 @@ def _solve(
         marked = {place for place, values in net.initial if values} | {e.place for e in net.entries}
         for place in marked:
             solver.add(weight[place] == 0)
+    if most_at_start is not None:
+        solver.add(
+            z3.Sum([n * weight[p] for p, n in tokens_at_start(net).items()] or [zero]) <= most_at_start
+        )
     if solver.check() != z3.sat:
         return None
     model = solver.model()

@@ -164,4 +164,4 @@ def _valid(
         query = [] if t.guard is None else [enc.encode_bool(t.guard, env, scope)]
     except Opaque:
         return False
-    return enc.check([*query, z3.Not(claim(built, before))], ctx.remaining_ms()) == z3.unsat
+    return bool(enc.check([*query, z3.Not(claim(built, before))], ctx.remaining_ms()) == z3.unsat)

@@ -76,4 +76,4 @@ def satisfiable(ctx: Context, place: str, condition: Expr) -> bool:
         query = [enc.inhabits(it, of), enc.encode_bool(condition, {"it": it}, {"it": of})]
     except Opaque:
         return True
-    return enc.check(query, ctx.remaining_ms()) != z3.unsat
+    return bool(enc.check(query, ctx.remaining_ms()) != z3.unsat)

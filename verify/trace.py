@@ -18,7 +18,7 @@ from provenet.nets.errors import ProvenetError
 from provenet.nets.expr.ast import Expr
 from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.firing import NetRule
-from provenet.nets.marking import initial_marking
+from provenet.nets.marking import Marking, initial_marking
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import RecordType, Type, UnitType, Value
 from provenet.verify.abstraction import ANY, is_known
@@ -57,7 +57,7 @@ class SymRun:
     """
 
     steps: list[SymStep] = field(default_factory=list)
-    tokens: dict[str, list[SymToken]] = field(default_factory=dict)
+    tokens: Mapping[str, Sequence[SymToken]] = field(default_factory=dict)
     constraints: list[tuple[int, z3.BoolRef]] = field(default_factory=list)
 
 
@@ -80,6 +80,40 @@ Extra = Callable[[Encoding, SymRun], list[z3.BoolRef]]
 """What a property asks of the end of the run, beyond that the path fires."""
 
 
+@dataclass(slots=True, eq=False)
+class _Prefix:
+    """A symbolic run by its last firing; paths that begin alike share it.
+
+    Attributes:
+        edge: The last firing; ``None`` for the run of none. Kept, so that no other edge gets its identity.
+        step: The same, symbolically.
+        tokens: Place to its tokens, oldest first.
+        constraints: What the last firing asks of the data.
+        outside: What came from outside with it; of the run of no firing, the case's input by place.
+        picked: The variables that it bound, with the identities of the tokens.
+        identity: The highest identity of a token so far.
+        after: The runs with one more firing, by the edge's identity.
+    """
+
+    edge: Edge | None
+    step: SymStep | None
+    tokens: Mapping[str, tuple[SymToken, ...]]
+    constraints: list[z3.BoolRef]
+    outside: Mapping[str, SymValue]
+    picked: list[tuple[str | None, int]]
+    identity: int
+    after: dict[int, _Prefix] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What every firing of a transition has in common; a slot is a place, a variable, and whether it takes."""
+
+    transition: Transition
+    scope: Mapping[str, Type]
+    slots: tuple[tuple[str, str | None, bool], ...]
+
+
 class Realizer:
     """Turns abstract paths of one net into traces."""
 
@@ -87,6 +121,9 @@ class Realizer:
         self.net, self.encoding = net, encoding
         self.rule = NetRule(net)
         self._builders: dict[tuple[str, int], Compiled] = {}
+        self._forms: dict[str, _Form] = {}
+        self._kept: tuple[Space, _Prefix] | None = None
+        self._replayed: tuple[Trace, tuple[Marking, ...]] | None = None
 
     def realize(
         self, space: Space, path: Sequence[Edge], extra: Extra | None = None, *, timeout_ms: int = 5_000
@@ -108,60 +145,81 @@ class Realizer:
         self, space: Space, path: Sequence[Edge], extra: Extra | None, timeout_ms: int
     ) -> Trace | Spurious:
         enc = self.encoding
-        run, entries = self._start(space)
-        fresh: list[dict[str, SymValue]] = []
-        choices: list[list[tuple[str | None, int]]] = []
-        counter = 1_000
+        here = self._root(space)
+        prefix = [here]
         for index, edge in enumerate(path):
-            t = self.net.transition(edge.transition)
-            env: dict[str, SymValue] = {}
-            picked: list[tuple[str | None, int]] = []
-            slots = [(a.place, a.var, True) for a in t.takes for _ in range(a.weight)]
-            slots += [(a.place, a.var, False) for a in t.reads for _ in range(a.weight)]
-            used: set[int] = set()
-            for (place, var, consumed), number in zip(slots, (*edge.takes, *edge.reads), strict=True):
-                tokens = run.tokens.get(place, [])
-                at = next(
-                    (k for k in tokens if k.number in (number, _INPUT) and k.identity not in used), None
-                )
-                if at is None:
-                    return Spurious((index,), f"{place!r} holds no such token")
-                used.add(at.identity)
-                picked.append((var, at.identity))
-                if var is not None:
-                    env[var] = at.value
-                known = agree(enc, at.value, space.value_of[number], self.net.place(place).type)
-                run.constraints += [(index, c) for c in known]
-                if consumed:
-                    run.tokens[place] = [k for k in tokens if k.identity != at.identity]
-            outside = {f.var: enc.fresh(f"step{index}.{f.var}", f.type) for f in t.fresh}
-            for f in t.fresh:
-                run.constraints.append((index, enc.inhabits(outside[f.var], f.type)))
-            env |= outside
-            fresh.append(outside)
-            choices.append(picked)
-            scope = self.net.scope(t)
-            # The firing rule checks what a step requires, so every step of a run meets it.
-            for condition in (t.guard, t.ensures, t.requires):
-                if condition is not None:
-                    run.constraints.append((index, enc.encode_bool(condition, env, scope)))
-            for place in t.resets:
-                run.tokens[place] = []
-            numbers = iter(edge.puts)
-            for put in t.puts:
-                for _ in range(put.weight):
-                    of = self.net.place(put.place).type
-                    value: SymValue = () if put.expr is None else enc.encode(put.expr, env, scope, like=of)
-                    counter += 1
-                    run.tokens.setdefault(put.place, []).append(SymToken(next(numbers), value, counter))
-            run.steps.append(SymStep(t, env, scope))
+            after = here.after.get(id(edge))
+            if after is None:
+                extended = self._extend(space, here, index, edge)
+                if isinstance(extended, Spurious):
+                    return extended
+                after = here.after[id(edge)] = extended
+            here = after
+            prefix.append(here)
+        run = SymRun(
+            [p.step for p in prefix if p.step is not None],
+            here.tokens,
+            [(number - 1, c) for number, p in enumerate(prefix) for c in p.constraints],
+        )
         wanted = [] if extra is None else extra(enc, run)
         answer, solver = decide([*(c for _, c in run.constraints), *wanted], timeout_ms)
         if answer == z3.unknown:
             return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
         if answer == z3.unsat:
             return Spurious(_clash(run, wanted, timeout_ms) or (len(path) - 1,), "no data fits this path")
-        return self._concrete(solver.model(), run, entries, fresh, choices)
+        return self._concrete(solver.model(), prefix)
+
+    def _extend(self, space: Space, before: _Prefix, index: int, edge: Edge) -> _Prefix | Spurious:
+        """A symbolic run with one more firing."""
+        enc, tokens = self.encoding, dict(before.tokens)
+        form = self._form(edge.transition)
+        t, scope = form.transition, form.scope
+        env: dict[str, SymValue] = {}
+        constraints: list[z3.BoolRef] = []
+        picked: list[tuple[str | None, int]] = []
+        used: set[int] = set()
+        for (place, var, consumed), number in zip(form.slots, (*edge.takes, *edge.reads), strict=True):
+            here = tokens.get(place, ())
+            at = next((k for k in here if k.number in (number, _INPUT) and k.identity not in used), None)
+            if at is None:
+                return Spurious((index,), f"{place!r} holds no such token")
+            used.add(at.identity)
+            picked.append((var, at.identity))
+            if var is not None:
+                env[var] = at.value
+            constraints += agree(enc, at.value, space.value_of[number], self.net.place(place).type)
+            if consumed:
+                tokens[place] = tuple(k for k in here if k.identity != at.identity)
+        outside = {f.var: enc.fresh(f"step{index}.{f.var}", f.type) for f in t.fresh}
+        constraints += [enc.inhabits(outside[f.var], f.type) for f in t.fresh]
+        env |= outside
+        # The firing rule checks what a step requires, so every step of a run meets it.
+        for condition in (t.guard, t.ensures, t.requires):
+            if condition is not None:
+                constraints.append(enc.encode_bool(condition, env, scope))
+        for place in t.resets:
+            tokens[place] = ()
+        numbers = iter(edge.puts)
+        identity = before.identity
+        for put in t.puts:
+            for _ in range(put.weight):
+                of = self.net.place(put.place).type
+                value: SymValue = () if put.expr is None else enc.encode(put.expr, env, scope, like=of)
+                identity += 1
+                token = SymToken(next(numbers), value, identity)
+                tokens[put.place] = (*tokens.get(put.place, ()), token)
+        step = SymStep(t, env, scope)
+        return _Prefix(edge, step, tokens, constraints, outside, picked, identity)
+
+    def _form(self, name: str) -> _Form:
+        """What every firing of a transition has in common."""
+        found = self._forms.get(name)
+        if found is None:
+            t = self.net.transition(name)
+            slots = [(a.place, a.var, True) for a in t.takes for _ in range(a.weight)]
+            slots += [(a.place, a.var, False) for a in t.reads for _ in range(a.weight)]
+            found = self._forms[name] = _Form(t, self.net.scope(t), tuple(slots))
+        return found
 
     def _build(self, t: Transition, number: int, expr: Expr) -> Compiled:
         """What builds the token of a transition's n-th arc; compiled once."""
@@ -170,65 +228,68 @@ class Realizer:
             self._builders[key] = compile_expr(expr, self.net.scope(t))
         return self._builders[key]
 
-    def _start(self, space: Space) -> tuple[SymRun, dict[str, SymValue]]:
-        enc, net, run = self.encoding, self.net, SymRun()
+    def _root(self, space: Space) -> _Prefix:
+        """The symbolic run of no firing; the last space's is kept, with all that was built on it."""
+        if self._kept is not None and self._kept[0] is space:
+            return self._kept[1]
+        enc, net = self.encoding, self.net
+        found: dict[str, tuple[SymToken, ...]] = {}
+        constraints: list[z3.BoolRef] = []
+        outside: dict[str, SymValue] = {}
         identity = 0
         for place, tokens in net.initial:
+            of = net.place(place).type
             for token in tokens:
                 identity += 1
-                of = net.place(place).type
                 value: SymValue = () if isinstance(of, UnitType) else enc.constant(token, of)
                 number = space.number(place, space.masks.project(place, token))
-                run.tokens.setdefault(place, []).append(SymToken(number, value, identity))
-        entries: dict[str, SymValue] = {}
+                found[place] = (*found.get(place, ()), SymToken(number, value, identity))
         for e in net.entries:
             of = net.place(e.place).type
-            entries[e.place] = enc.fresh(f"input.{e.place}", of)
-            run.constraints.append((-1, enc.inhabits(entries[e.place], of)))
+            outside[e.place] = enc.fresh(f"input.{e.place}", of)
+            constraints.append(enc.inhabits(outside[e.place], of))
             if e.where is not None:
-                run.constraints.append((-1, enc.encode_bool(e.where, {"it": entries[e.place]}, {"it": of})))
+                constraints.append(enc.encode_bool(e.where, {"it": outside[e.place]}, {"it": of}))
             identity += 1
-            run.tokens.setdefault(e.place, []).append(SymToken(_INPUT, entries[e.place], identity))
-        return run, entries
+            found[e.place] = (*found.get(e.place, ()), SymToken(_INPUT, outside[e.place], identity))
+        root = _Prefix(None, None, found, constraints, outside, [], identity)
+        self._kept = (space, root)
+        return root
 
-    def _concrete(
-        self,
-        model: z3.ModelRef,
-        run: SymRun,
-        entries: Mapping[str, SymValue],
-        fresh: Sequence[Mapping[str, SymValue]],
-        choices: Sequence[Sequence[tuple[str | None, int]]],
-    ) -> Trace | Spurious:
+    def _concrete(self, model: z3.ModelRef, prefix: Sequence[_Prefix]) -> Trace | Spurious:
         """The run with the model's data, executed by the firing rule."""
         enc, net = self.encoding, self.net
+        root, *firings = prefix
         try:
-            inputs = {p: enc.concretize(model, v, net.place(p).type) for p, v in entries.items()}
+            inputs = {p: enc.concretize(model, v, net.place(p).type) for p, v in root.outside.items()}
             start = initial_marking(net, inputs)
-            held: dict[int, Value] = {}
-            identity = 0
-            for _, tokens in net.initial:
-                for token in tokens:
-                    identity += 1
-                    held[identity] = token
-            for e in net.entries:
-                identity += 1
-                held[identity] = inputs[e.place]
-            counter = 1_000
-            marking, steps = start, []
-            for step, outside, picked in zip(run.steps, fresh, choices, strict=True):
-                t = step.transition
+            # Values by the tokens' identities, which count up: the tokens that there are, then those put.
+            held: list[Value] = [None]
+            held += [token for _, tokens in net.initial for token in tokens]
+            held += [inputs[e.place] for e in net.entries]
+            markings, steps = [start], []
+            for firing in firings:
+                assert firing.step is not None
+                t = firing.step.transition
                 types = {f.var: f.type for f in t.fresh}
-                binding = {var: held[k] for var, k in picked if var is not None}
-                binding |= {v: enc.concretize(model, s, types[v]) for v, s in outside.items()}
-                marking = self.rule.fire(marking, t.name, binding)
+                binding = {var: held[k] for var, k in firing.picked if var is not None}
+                binding |= {v: enc.concretize(model, s, types[v]) for v, s in firing.outside.items()}
+                markings.append(self.rule.fire(markings[-1], t.name, binding))
                 for number, put in enumerate(t.puts):
                     for _ in range(put.weight):
-                        counter += 1
-                        held[counter] = () if put.expr is None else self._build(t, number, put.expr)(binding)
+                        held.append(() if put.expr is None else self._build(t, number, put.expr)(binding))
                 steps.append(TraceStep(t.name, binding))
         except ProvenetError as error:
             return Spurious((), f"the data found does not replay: {error.message}")
-        return Trace(start, tuple(steps))
+        trace = Trace(start, tuple(steps))
+        self._replayed = (trace, tuple(markings))
+        return trace
+
+    def markings(self, trace: Trace) -> tuple[Marking, ...]:
+        """The markings of a trace, by the firing rule; of the last one that was made, they are at hand."""
+        if self._replayed is not None and self._replayed[0] is trace:
+            return self._replayed[1]
+        return trace.replay(self.net, rule=self.rule)
 
 
 def _clash(run: SymRun, wanted: list[z3.BoolRef], timeout_ms: int) -> tuple[int, ...]:

@@ -223,7 +223,7 @@ def _together(ctx: Context, cluster: list[Transition], conditions: dict[str, Exp
         query += _encoded(ctx.net, enc, cluster, conditions, tokens)
     except Opaque:
         return True
-    return enc.check(query, ctx.remaining_ms()) != z3.unsat
+    return bool(enc.check(query, ctx.remaining_ms()) != z3.unsat)
 
 
 def _encoded(

@@ -84,7 +84,8 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
 
         def find(graph: Graph, observe: Observer = observe, saga: SagaInfo = saga) -> Iterator[Candidate]:
             if not _never_broken(ctx, graph, observe):
-                yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id)
+                heeds = observe.heeds()
+                yield from monitor(graph, Observed(), observe.step, lambda o: o.broken == id, heeds=heeds)
             if id == "SAGA-1":
                 yield from _stuck(graph, net, saga)
 
@@ -101,7 +102,7 @@ def _never_broken(ctx: Context, graph: Graph, observe: Observer) -> bool:
     """Whether no path of the graph breaks any of the three properties; one pass answers for all of them."""
     key = ("saga", observe.saga.id, id(graph))
     if key not in ctx.memo:
-        broken = monitor(graph, Observed(), observe.step, lambda o: o.broken != "")
+        broken = monitor(graph, Observed(), observe.step, lambda o: o.broken != "", heeds=observe.heeds())
         ctx.memo[key] = next(broken, None) is None
     return bool(ctx.memo[key])
 
@@ -122,6 +123,15 @@ class Observer:
     owing: frozenset[str]
     lost: list[str] = field(default_factory=list, compare=False)
     """Not empty once a step was dropped: what the observer has not objected to since is not proved."""
+
+    def heeds(self) -> frozenset[str]:
+        """The transitions that change what is known."""
+        return frozenset(
+            t.name
+            for t in self.net.transitions
+            if t.contract in self.owing
+            or (t.contract == self.saga.id and t.role in (Role.ABORTED, Role.COMPLETE))
+        )
 
     def step(self, seen: Observed, edge: Edge) -> Observed:
         """What is known after a firing."""

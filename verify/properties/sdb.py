@@ -100,7 +100,7 @@ def once(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             continue
 
         def find(graph: Graph, c: list[str] = commits, a: list[str] = accepts) -> Iterator[Candidate]:
-            return monitor(graph, 0, _count(c, a), lambda n: n < 0)
+            return monitor(graph, 0, _count(c, a), lambda n: n < 0, heeds=[*c, *a])
 
         answer = ctx.search(find)
         if isinstance(answer, Refuted) and not _outnumbers(answer.trace, commits, accepts):
@@ -149,8 +149,9 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
         answer = ctx.fires(commit.name)
         words["broken"] = f"{contract!r} has no accept, and {commit.name!r} commits"
     elif proposal is None:
+        minus, plus = [commit.name], [a.name for a in accepts]
         answer = ctx.search(
-            lambda graph: monitor(graph, 0, _count([commit.name], [a.name for a in accepts]), lambda n: n < 0)
+            lambda graph: monitor(graph, 0, _count(minus, plus), lambda n: n < 0, heeds=[*minus, *plus])
         )
     else:
         value, of = proposal
@@ -314,7 +315,7 @@ def _loop_bounded(ctx: Context, contract: str) -> Verdict:
         return (begun, asked + 1) if edge.transition in asks and asked != _UNTOLD else seen
 
     def find(graph: Graph) -> Iterator[Candidate]:
-        return monitor(graph, (False, 0), step, lambda seen: seen[1] > attempts)
+        return monitor(graph, (False, 0), step, lambda seen: seen[1] > attempts, heeds=begins | asks)
 
     answer = ctx.search(find)
     if isinstance(answer, Proved) and again:
@@ -338,7 +339,7 @@ def _after(ctx: Context, first: str, then: str) -> Answer:
             return "armed"
         return "bad" if seen == "armed" and edge.transition == then else seen
 
-    return ctx.search(lambda graph: monitor(graph, "", step, lambda s: s == "bad"))
+    return ctx.search(lambda graph: monitor(graph, "", step, lambda s: s == "bad", heeds=(first, then)))
 
 
 def _count(minus: Sequence[str], plus: Sequence[str]):  # type: ignore[no-untyped-def]

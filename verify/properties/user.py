@@ -51,12 +51,12 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         if unless:
             parts.append(Not(And((Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), payload)))))
         groups.setdefault(of, []).append(Question(t.name, And(tuple(parts))))
-    fired = {edge.transition for edges in ctx.graph().edges for edge, _ in edges}
     for of, questions in groups.items():
         ghost = approvals(net, of, unless) if unless else None
         answer = ctx.never_fires(questions, ghost)
         names = ", ".join(q.transition for q in questions)
-        silent = all(q.transition not in fired for q in questions) and ctx.graph().complete
+        graph = ctx.graph()
+        silent = graph.complete and not any(graph.firings(q.transition) for q in questions)
         yield verdict(
             "never",
             title,
@@ -110,7 +110,7 @@ def check_precedes(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         "precedes",
         requirement.name or f"{first} precedes {then}",
         ctx,
-        lambda graph: monitor(graph, "", step, lambda s: s == "bad"),
+        lambda graph: monitor(graph, "", step, lambda s: s == "bad", heeds=before | after),
         subject=then,
         broken=f"{then!r} happens before {first!r} ever has",
     )
@@ -145,8 +145,8 @@ CATALOGUE = (
 def _together(
     ctx: Context, id: str, title: str, places: list[str], k: int, bad: Callable[[list[int]], bool]
 ) -> Verdict:
-    found = bounding(ctx.net, places)
-    if found is not None and found.start(ctx.net) <= k * min(found.weights[p] for p in places):
+    found = bounding(ctx.net, places, most=k)
+    if found is not None and found.allows(ctx.net, places) <= k:
         data = {"weights": dict(found.weights), "plus": {}, "minus": {}, "bounds": places, "k": k}
         return proved(id, title, "linear invariant", Certificate("linear", data), subject=", ".join(places))
 
