@@ -189,7 +189,7 @@ class _Demand:
             solver = _solver(ctx)
             for number in tokens:
                 kind = net.place(space.place_of[number]).type
-                values.append(enc.fresh("token", kind))
+                values.append(enc.fresh(f"token{len(values)}", kind))
                 solver.add(enc.inhabits(values[-1], kind))
                 solver.add(*agree(enc, values[-1], space.value_of[number], kind))
             said = enc.fresh("payload", of)
