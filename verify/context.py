@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
 from provenet.nets.firing import NetRule
 from provenet.nets.net import Net, Role, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
 from provenet.verify.backward import Lemmas, PlaceFacts, holds, infer

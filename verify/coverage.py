@@ -8,10 +8,9 @@ states on its way are reached then, and certain steps go on from there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import UnitType
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Context, Proved, Refuted

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import z3
 
 from provenet.nets.net import Net, Put, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, Type
 from provenet.verify.abstraction import Path, sources
 from provenet.verify.graph import Edge, Graph

@@ -13,7 +13,6 @@ Weights are found by Z3 over the rationals, scaled to integers, and checked by p
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
 from typing import Literal
@@ -21,6 +20,7 @@ from typing import Literal
 import z3
 
 from provenet.nets.net import Net
+from provenet.nets.quick import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from provenet.nets.errors import did_you_mean
+from provenet.nets.quick import dataclass
 from provenet.verify.errors import PropertyError
 
 _FOLDER = Path(__file__).resolve().parent / "catalogue"

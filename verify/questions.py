@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from provenet.nets.expr.ast import Expr, free_variables
 from provenet.nets.net import Put, Read, Take, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Type
 
 IT = "it"

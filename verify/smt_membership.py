@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 import z3
 
 from provenet.nets.errors import TypeMismatch
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import (
     DateTimeType,
     DecimalType,

@@ -19,7 +19,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -28,6 +27,7 @@ from typing import Any, Literal, TypeAlias
 import z3
 from z3 import z3core
 
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import (
     BoolType,
     DecimalType,

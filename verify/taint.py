@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from provenet.nets.expr.ast import Build, Const, Each, Expr, Get, If, OrElse, Var, children
@@ -38,6 +37,7 @@ from provenet.nets.net import (
     Role,
     Transition,
 )
+from provenet.nets.quick import dataclass
 from provenet.verify.abstraction import Path, sources
 from provenet.verify.properties.control import shown_to
 from provenet.verify.questions import inputs_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from provenet.nets.errors import FiringError
@@ -17,6 +17,7 @@ from provenet.nets.firing import NetRule
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.marking import Marking, marking_from_json, marking_to_json
 from provenet.nets.net import Net
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Value, from_json, to_json
 
 

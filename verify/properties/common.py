@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from provenet.nets.expr.ast import Const, Expr, Get, Var
 from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, RecordType, Type
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Answer, Context, Finder, Open, Proved, Refuted

@@ -10,7 +10,7 @@ refuses only what the net's author meant it to refuse. The kill switch is no eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ from provenet.nets.firing import Binding
 from provenet.nets.formats.typetable import canonical
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net, Requirement, Role, Signal, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT, Type, UnitType, Value, to_json
 from provenet.sdb.saga import KILL_SIGNAL
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted

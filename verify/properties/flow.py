@@ -14,11 +14,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 from provenet.nets.expr.evaluate import evaluate
 from provenet.nets.net import Label, Net, Perform, Requirement, Role, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import Value
 from provenet.verify.context import Answer, Candidate, Context, Open, Refuted
 from provenet.verify.graph import Edge, Graph

@@ -7,9 +7,10 @@ dropped, in the order in which their commits began.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from provenet.nets.net import Net, Requirement, Role, SagaInfo
+from provenet.nets.quick import dataclass
 from provenet.verify.context import Candidate, Context, Open, Proved, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import certainty_of, promise, unaided
