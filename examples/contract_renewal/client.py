@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -28,7 +29,6 @@ from provenet.examples.contract_renewal.endpoints import (
     EMAIL_SEND,
     MAX_KEY,
 )
-from provenet.nets.quick import dataclass
 
 Fate = Literal["not_done", "unknown"]
 Answered = Literal["first", "again"]

@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from provenet import ProvenetError
-from provenet.nets.quick import dataclass
 
 SAMPLE = Path(__file__).parent / "data" / "sample_customers.csv"
 """Two hundred generated customers that ship with the example."""

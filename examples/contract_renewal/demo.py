@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -42,7 +42,6 @@ from provenet.examples.contract_renewal.people import DAY_0, CasePlan, TimedEven
 from provenet.examples.contract_renewal.proposers import Proposers
 from provenet.examples.contract_renewal.services import OutsideProcess
 from provenet.examples.contract_renewal.tokens import Deal, Plan
-from provenet.nets.quick import dataclass
 
 if TYPE_CHECKING:
     from provenet import Report

@@ -17,8 +17,7 @@ ever arrives is what the agent's net has to answer for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
-from provenet.nets.quick import dataclass
+from dataclasses import dataclass
 
 MAX_KEY = 200
 MAX_TEXT = 2_000

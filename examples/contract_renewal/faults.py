@@ -7,11 +7,10 @@ on the order of arrival, the clock, or how many requests run at once. The same r
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from provenet import ProvenetError
-from provenet.nets.quick import dataclass
 
 _SPAN = 1 << 32
 

@@ -11,13 +11,13 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from provenet.examples.contract_renewal.endpoints import ENDPOINTS
 from provenet.examples.contract_renewal.outside_store import APPLICATION_ID, OutsideWorldError
-from provenet.nets.quick import dataclass
 
 _FORWARD = {(e.service, e.verb): e for e in ENDPOINTS.values() if e.undone_by}
 

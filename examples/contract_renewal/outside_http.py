@@ -11,12 +11,12 @@ import asyncio
 import json
 import re
 import sqlite3
+from dataclasses import dataclass
 from typing import Literal
 
 from provenet.examples.contract_renewal.endpoints import ENDPOINTS, MAX_KEY
 from provenet.examples.contract_renewal.faults import Fault, Faults
 from provenet.examples.contract_renewal.outside_store import Answer, OutsideStore, Request, refusal
-from provenet.nets.quick import dataclass
 
 MAX_HEAD = 16 * 1024
 MAX_BODY = 256 * 1024

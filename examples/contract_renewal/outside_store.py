@@ -19,11 +19,11 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from provenet import ProvenetError
 from provenet.examples.contract_renewal.endpoints import Endpoint
-from provenet.nets.quick import dataclass
 
 APPLICATION_ID = 0x50764F57
 

@@ -8,6 +8,7 @@ sometimes do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -25,7 +26,6 @@ from provenet.examples.contract_renewal.net import (
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
 from provenet.examples.contract_renewal.proposers import draw
 from provenet.examples.contract_renewal.tokens import Case, Counter, Deal, Plan, PlanChange, case_of
-from provenet.nets.quick import dataclass
 
 DAY_0 = datetime(2026, 9, 30, tzinfo=UTC)
 """When the demo's contracts end, unless told otherwise."""

@@ -7,12 +7,11 @@ changed limit changes the proof and the run together.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-
-from provenet.nets.quick import dataclass
 
 
 class Trigger(StrEnum):

@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from provenet import Proposer, ProvenetError, Request
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
 from provenet.examples.contract_renewal.tokens import Case, Deal, Draft, Letter, Offer, Plan, Score
-from provenet.nets.quick import dataclass
 
 MODEL = "PROVENET_RENEWAL_MODEL"
 """Environment variable that names a model as litellm does; with it, ``Proposers.from_environment`` asks
