@@ -63,7 +63,7 @@ def page(name: str) -> Page:
     Raises:
         PropertyError: There is no such property.
     """
-    known = {each.lower(): each for each in titles()} | ALIASES
+    known = {**{each.lower(): each for each in titles()}, **ALIASES}
     if name.lower() not in known:
         raise PropertyError(
             f"the catalogue has no property {name!r}", hint=did_you_mean(name, [*titles(), *ALIASES])

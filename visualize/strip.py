@@ -55,7 +55,7 @@ def trace_graph(
     """
     if columns < 1:
         raise RenderError(f"{columns} columns", stage="input", hint="draw at least one card in a row")
-    cards = list(_cards(_Strip(net, structure(net), theme, _witness(verdict)), trace, verdict))
+    cards = list(_cards(_Strip(net, structure(net), theme, witness_values(verdict)), trace, verdict))
     rows = [
         html.tr(html.td(_head(net, trace, verdict, theme), colspan=2 * columns, align="left", balign="left"))
     ]
@@ -181,12 +181,17 @@ class _Strip:
             )
 
     def is_witness(self, path: str, value: str) -> bool:
-        """Whether the verdict names a field: same value, and the same last name where it has one."""
-        last = path.rsplit(".", 1)[-1]
-        return any(v == value and (name == last or not path) for name, v in self.witness)
+        """Whether the verdict names a field."""
+        return is_witness(path, value, self.witness)
 
 
-def _witness(verdict: Verdict | None) -> frozenset[tuple[str, str]]:
+def is_witness(path: str, value: str, witness: frozenset[tuple[str, str]]) -> bool:
+    """Whether a witness names a field: same value, and the same last name where it has one."""
+    last = path.rsplit(".", 1)[-1]
+    return any(v == value and (name == last or not path) for name, v in witness)
+
+
+def witness_values(verdict: Verdict | None) -> frozenset[tuple[str, str]]:
     """The witness's names and values, the values in the forms in which fields may be shown."""
     out: set[tuple[str, str]] = set()
     for name, value in (verdict.witness if verdict is not None else {}).items():
@@ -225,7 +230,7 @@ def _head(net: Net, trace: Trace, verdict: Verdict | None, theme: Theme) -> str:
 
 
 def _cards(strip: _Strip, trace: Trace, verdict: Verdict | None) -> Iterator[_Card]:
-    markings = _replay(strip.net, trace)
+    markings = replayed(strip.net, trace)
     yield _start(strip, trace.start)
     steps = list(enumerate(trace.steps, 1))
     cut = len(steps) > MOST_STEPS
@@ -241,7 +246,12 @@ def _cards(strip: _Strip, trace: Trace, verdict: Verdict | None) -> Iterator[_Ca
         yield _card(strip, number, step, (markings[number - 1], markings[number]), verdict if bad else None)
 
 
-def _replay(net: Net, trace: Trace) -> list[Marking]:
+def replayed(net: Net, trace: Trace) -> list[Marking]:
+    """The markings before, between and after the steps of a trace.
+
+    Raises:
+        RenderError: It is no run of this net.
+    """
     rule, markings = NetRule(net), [trace.start]
     for number, step in enumerate(trace.steps, 1):
         try:
@@ -262,7 +272,7 @@ def _start(strip: _Strip, start: Marking) -> _Card:
     for place in [p for p in entries if start.count(p)] or list(start)[:3]:
         for token in start[place][:2]:
             lines += strip.line(
-                "+", place, list(_leaves(strip.net.place(place).type, token)), colour=strip.theme.good
+                "+", place, list(leaves(strip.net.place(place).type, token)), colour=strip.theme.good
             )
     return _frame(
         strip,
@@ -283,9 +293,9 @@ def _card(
         html.font(html.text(words.who_acts(net, t), width=_WIDTH + 4, limit=160), size=9, slant="italic")
     ]
     for fresh in t.fresh:
-        leaves = list(_leaves(fresh.type, step.binding[fresh.var]))
+        brought = list(leaves(fresh.type, step.binding[fresh.var]))
         lines.append(html.font(html.text(f"{fresh.var} :="), size=9, weight="bold"))
-        lines += strip.fields(leaves)
+        lines += strip.fields(brought)
     lines += _moves(strip, t, step.binding, *markings)
     if step.note:
         lines.append(html.font(html.text(step.note, width=_WIDTH + 2, limit=240), size=9, colour=theme.faint))
@@ -312,7 +322,7 @@ def _moves(
     known: dict[str, set[str]] = {}
     scope = net.scope(t)
     for var, of in scope.items():
-        for path, value in _leaves(of, binding[var]):
+        for path, value in leaves(of, binding[var]):
             known.setdefault(path.rsplit(".", 1)[-1], set()).add(value)
     emptied = 0
     for place in dict.fromkeys((*(a.place for a in t.takes), *t.resets)):
@@ -341,8 +351,8 @@ def _moves(
         for token in new[:3] or [None]:
             fields = [] if token is None else [
                 (path, value)
-                for path, value in _leaves(of, token)
-                if not _hidden(path, value)
+                for path, value in leaves(of, token)
+                if not bookkeeping(path, value)
                 and (
                     value not in known.get(path.rsplit(".", 1)[-1], set())
                     or (telling and strip.is_witness(path, value))
@@ -351,7 +361,7 @@ def _moves(
             yield from strip.line("+", place, fields, colour=theme.good)
 
 
-def _hidden(path: str, value: str) -> bool:
+def bookkeeping(path: str, value: str) -> bool:
     """First attempts, empty signals: bookkeeping that tells nothing yet."""
     return path.rsplit(".", 1)[-1] in _NOISE and value in {"1", "null"}
 
@@ -365,12 +375,12 @@ def _frame(
     return _Card(head, fill, tuple(lines), bad)
 
 
-def _leaves(of: Type, value: Value, path: str = "") -> Iterator[tuple[str, str]]:
+def leaves(of: Type, value: Value, path: str = "") -> Iterator[tuple[str, str]]:
     """Fields of a value that hold no further fields, as path and text."""
     while isinstance(of, OptionalType) and value is not None:
         of = of.item
     if isinstance(of, RecordType) and value is not None:
         for field, part in zip(of.fields, value, strict=True):
-            yield from _leaves(field.type, part, f"{path}.{field.name}" if path else field.name)
+            yield from leaves(field.type, part, f"{path}.{field.name}" if path else field.name)
     elif not isinstance(of, UnitType):
         yield path, "null" if value is None else show_value(value, of)
