@@ -55,15 +55,17 @@ class StateEquation:
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """Every reachable marking was looked at.
+    """Every reachable marking was looked at, or every one that stubborn sets for the goal leave.
 
     Attributes:
-        markings: How many there are.
+        markings: How many were looked at.
         firings: How many firings lead from one to another.
+        reduced: By what; with ``none``, the numbers are those of the net's reachability graph.
     """
 
     markings: int
     firings: int
+    reduced: Literal["none", "stubborn sets"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
