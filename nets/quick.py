@@ -70,7 +70,9 @@ _FACTORY = _Factory()
 def _written(cls: type, fields: Sequence[Field[Any]], *, eq: bool) -> dict[str, Any]:
     """The functions that must be quick when they run: each names its fields, as one text for all."""
     scope: dict[str, Any] = {"_FACTORY": _FACTORY}
-    by_place, by_name, body = [], [], []
+    by_place: list[str] = []
+    by_name: list[str] = []
+    body: list[str] = []
     for f in fields:
         scope[f"_set_{f.name}"] = vars(cls)[f.name].__set__
         value, default = f.name, ""
@@ -84,7 +86,7 @@ def _written(cls: type, fields: Sequence[Field[Any]], *, eq: bool) -> dict[str, 
             default = f"=_default_{f.name}"
             value = f.name if f.init else default[1:]
         if f.init:
-            if not f.kw_only and not default and "=" in "".join(by_place):
+            if not f.kw_only and not default and any("=" in parameter for parameter in by_place):
                 raise TypeError(f"non-default argument {f.name!r} follows default argument")
             (by_name if f.kw_only else by_place).append(f.name + default)
         if f.init or default:
