@@ -6,8 +6,10 @@ anyway is reported as vacuous.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+
+import z3
 
 from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var, free_variables, substitute, walk
@@ -20,8 +22,11 @@ from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.properties.control import approvals, committed
-from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Question
+from provenet.verify.properties.following import CATALOGUE as FOLLOWING
+from provenet.verify.properties.naming import known_place, named, unknown
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Question, inputs_of
 from provenet.verify.regions import resting_token
+from provenet.verify.smt import Opaque
 from provenet.verify.verdict import Certificate, Verdict
 
 
@@ -34,8 +39,9 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     unless = requirement.arg("unless")
     for task in (unless,) if unless else ():
         if not any(task in {t.contract, t.name} for t in net.by_role(Role.APPROVE)):
-            raise _unknown(task, "human task", (t.contract for t in net.by_role(Role.APPROVE)))
+            raise unknown(task, "human task", (t.contract for t in net.by_role(Role.APPROVE)))
     groups: dict[Type, list[Question]] = {}
+    possible = False
     for t in targets:
         payload, of = _payload(net, t)
         parts: list[Expr] = []
@@ -48,6 +54,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
                     hint=did_you_mean(min(missing), ["payload", *net.scope(t)]),
                 )
             parts.append(condition)
+            possible = possible or _satisfiable(ctx, net.scope(t), condition)
         if unless:
             parts.append(Not(And((Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), payload)))))
         groups.setdefault(of, []).append(Question(t.name, And(tuple(parts))))
@@ -55,8 +62,9 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         ghost = approvals(net, of, unless) if unless else None
         answer = ctx.never_fires(questions, ghost)
         names = ", ".join(q.transition for q in questions)
-        graph = ctx.graph()
-        silent = graph.complete and not any(graph.firings(q.transition) for q in questions)
+        silent = f"{names} never fires" if _silent(ctx, {q.transition for q in questions}) else ""
+        if where is not None and not possible:
+            silent = f"nothing whatever meets {show(where)}"
         yield verdict(
             "never",
             title,
@@ -66,7 +74,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             broken="a run does what must never happen"
             + (f", and {unless!r} did not approve it" if unless else ""),
             mend=_never_mend(requirement),
-            vacuous=f"{names} never fires" if silent else "",
+            vacuous=silent,
             about=() if where is None else {node.field for node in walk(where) if isinstance(node, Get)},
         )
 
@@ -74,7 +82,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 def check_always(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """``always``."""
     net = ctx.net
-    place = _place(net, requirement.arg("place"))
+    place = known_place(net, requirement.arg("place"))
     where = requirement.arg("where")
     title = requirement.name or f"always in {place}: {show(where)}"
     wrong = Not(where)
@@ -91,7 +99,14 @@ def check_always(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
         answer = ctx.search(find)
     yield verdict(
-        "always", title, answer, net=net, subject=place, broken=f"a token gets to {place!r} that breaks it"
+        "always",
+        title,
+        answer,
+        net=net,
+        subject=place,
+        broken=f"a token gets to {place!r} that breaks it",
+        mend=f"let whatever puts a token into {place!r} check it first",
+        vacuous=_always_vacuous(ctx, place, wrong),
     )
 
 
@@ -99,27 +114,29 @@ def check_precedes(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """``precedes``."""
     net = ctx.net
     first, then = requirement.arg("first"), requirement.arg("then")
-    before, after = _named(net, first), _named(net, then)
+    before, after = named(net, first), named(net, then)
 
     def step(seen: str, edge: Edge) -> str:
         if seen == "" and edge.transition in after:
             return "bad"
         return "seen" if edge.transition in before else seen
 
-    yield searched(
+    yield verdict(
         "precedes",
         requirement.name or f"{first} precedes {then}",
-        ctx,
-        lambda graph: monitor(graph, "", step, lambda s: s == "bad", heeds=before | after),
+        ctx.search(lambda graph: monitor(graph, "", step, lambda s: s == "bad", heeds=before | after)),
+        net=net,
         subject=then,
         broken=f"{then!r} happens before {first!r} ever has",
+        mend=f"let {then!r} need a token that only {first!r} puts",
+        vacuous=f"{then} never happens" if _silent(ctx, after) else "",
     )
 
 
 def check_bound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """``bound``."""
     net = ctx.net
-    places = list(dict.fromkeys(_place(net, p) for p in requirement.arg("places")))
+    places = list(dict.fromkeys(known_place(net, p) for p in requirement.arg("places")))
     k = requirement.arg("k")
     title = requirement.name or f"{', '.join(places)} together hold at most {k}"
     yield _together(ctx, "bound", title, places, k, lambda counts: sum(counts) > k)
@@ -128,7 +145,7 @@ def check_bound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 def check_mutex(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """``mutex``."""
     net = ctx.net
-    places = list(dict.fromkeys(_place(net, p) for p in requirement.arg("places")))
+    places = list(dict.fromkeys(known_place(net, p) for p in requirement.arg("places")))
     title = requirement.name or f"no two of {', '.join(places)} are marked together"
     yield _together(ctx, "mutex", title, places, 1, lambda counts: sum(c > 0 for c in counts) > 1)
 
@@ -139,7 +156,55 @@ CATALOGUE = (
     Property("precedes", "one thing comes before another", check_precedes),
     Property("bound", "places hold few tokens", check_bound),
     Property("mutex", "places are not marked together", check_mutex),
+    *FOLLOWING,
 )
+
+
+def _silent(ctx: Context, names: Collection[str]) -> bool:
+    """Whether it is known that none of the transitions ever fires."""
+    graph = ctx.graph()
+    return graph.complete and not any(graph.firings(name) for name in names)
+
+
+def _always_vacuous(ctx: Context, place: str, wrong: Expr) -> str:
+    """Why ``always`` says nothing of a place; empty where it says something."""
+    if not _satisfiable(ctx, {IT: ctx.net.place(place).type}, wrong):
+        return f"every value that {place!r} may hold meets it"
+    graph = ctx.graph()
+    if graph.complete and not any(graph.count(s, place) for s in range(len(graph.states))):
+        return f"no token ever gets to {place!r}"
+    return ""
+
+
+def _unmarked(ctx: Context, places: list[str], enough: int) -> str:
+    """Why nothing is said of tokens in the places: none gets to enough of them, whatever guards let pass."""
+    key = "may be marked"
+    if key not in ctx.memo:
+        net = ctx.net
+        found = {p for p, tokens in net.initial if tokens} | {e.place for e in net.entries}
+        size = -1
+        while len(found) != size:
+            size = len(found)
+            for t in net.transitions:
+                if all(a.place in found for a in inputs_of(t)):
+                    found |= {p.place for p in t.puts}
+        ctx.memo[key] = found
+    empty = [p for p in places if p not in ctx.memo[key]]
+    return f"no token ever gets to {', '.join(map(repr, empty))}" if len(empty) >= enough else ""
+
+
+def _satisfiable(ctx: Context, scope: Mapping[str, Type], condition: Expr) -> bool:
+    """Whether a condition holds for some values of its variables; ``True`` where that is not known."""
+    enc = ctx.encoding
+    try:
+        env = {v: enc.fresh(f"any.{v}", of) for v, of in scope.items()}
+        solver = z3.SimpleSolver()
+        solver.set("timeout", ctx.remaining_ms())
+        solver.add(*(enc.inhabits(env[v], of) for v, of in scope.items()))
+        solver.add(enc.encode_bool(condition, env, scope))
+    except Opaque:
+        return True
+    return bool(solver.check() != z3.unsat)
 
 
 def _together(
@@ -148,7 +213,14 @@ def _together(
     found = bounding(ctx.net, places, most=k)
     if found is not None and found.allows(ctx.net, places) <= k:
         data = {"weights": dict(found.weights), "plus": {}, "minus": {}, "bounds": places, "k": k}
-        return proved(id, title, "linear invariant", Certificate("linear", data), subject=", ".join(places))
+        return proved(
+            id,
+            title,
+            "linear invariant",
+            Certificate("linear", data),
+            subject=", ".join(places),
+            vacuous=_unmarked(ctx, places, max(1, len(places) - (id == "mutex"))),
+        )
 
     def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
@@ -166,21 +238,21 @@ def _targets(net: Net, requirement: Requirement) -> list[Transition]:
         performers = [t for t in net.transitions if isinstance(t.trigger, Perform)]
         found = [t for t in performers if isinstance(t.trigger, Perform) and t.trigger.handler == effect]
         if not found:
-            raise _unknown(
+            raise unknown(
                 effect, "effect", (t.trigger.handler for t in performers if isinstance(t.trigger, Perform))
             )
         return found
     if contract:
         found = list(net.by_role(Role.COMMIT, contract=contract))
         if not found:
-            raise _unknown(contract, "contract", (t.contract for t in net.by_role(Role.COMMIT)))
+            raise unknown(contract, "contract", (t.contract for t in net.by_role(Role.COMMIT)))
         return found
     if not name:
         raise PropertyError(
             "never names neither effect=, contract= nor transition=", hint="say what must never happen"
         )
     if not net.has_transition(name):
-        raise _unknown(name, "transition", (t.name for t in net.transitions))
+        raise unknown(name, "transition", (t.name for t in net.transitions))
     return [net.transition(name)]
 
 
@@ -193,31 +265,6 @@ def _payload(net: Net, t: Transition) -> tuple[Expr, Type]:
             hint="ask about a transition that takes a token",
         )
     return found
-
-
-def _named(net: Net, name: str) -> set[str]:
-    """The transitions that a name means."""
-    if net.has_transition(name):
-        return {name}
-    found = {t.name for t in net.transitions if isinstance(t.trigger, Perform) and t.trigger.handler == name}
-    found |= {t.name for t in net.by_role(Role.COMMIT, Role.APPROVE, contract=name)}
-    if not found:
-        known = [t.name for t in net.transitions] + [
-            t.contract for t in net.by_role(Role.COMMIT, Role.APPROVE)
-        ]
-        known += [t.trigger.handler for t in net.transitions if isinstance(t.trigger, Perform)]
-        raise _unknown(name, "transition, contract, task or effect", known)
-    return found
-
-
-def _place(net: Net, name: str) -> str:
-    if not net.has_place(name):
-        raise _unknown(name, "place", (p.name for p in net.places))
-    return name
-
-
-def _unknown(name: str, what: str, known: Iterable[str]) -> PropertyError:
-    return PropertyError(f"{name!r} names no {what} of the net", hint=did_you_mean(name, known))
 
 
 def _never_title(requirement: Requirement) -> str:

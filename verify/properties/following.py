@@ -1,0 +1,339 @@
+"""``responds`` and ``eventually``: what happens in the end, on every fair run.
+
+``responds(a, b)``: in every fair maximal run, each firing of *a* is followed by one of *b* (or is one).
+``eventually(b)``: every fair maximal run has *b*. A run is maximal when it is infinite, ends the case, or
+ends where nothing is possible. It is *fair* when a firing that is possible again and again, with the same
+control data and outside values, happens (strong fairness); only people's choices and events from outside may
+stay away for ever.
+
+Then (as for finite systems: Baier and Katoen, "Principles of model checking", 2008, chapter 5) *b* happens
+where, from every state that still waits for it, certain steps lead to it without a person or an event
+(``provenet.verify.hope``): a run that stayed in such states would pass one of
+them again and again, and take the next step towards *b* in the end. And where from some state no path at all
+leads to *b* without a person or an event, not even in the abstraction, the runs that go on from there with
+nobody helping never have it: a run to that state is the refutation.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import z3
+
+from provenet.nets.marking import is_final
+from provenet.nets.net import Requirement, Transition
+from provenet.verify.context import Candidate, Context, Open, Refuted, graph_certificate
+from provenet.verify.errors import PropertyError
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.hope import Certainty, certainty_of, from_outside, is_final_state, promise
+from provenet.verify.properties.common import Property, proved, verdict
+from provenet.verify.properties.naming import named, unknown
+from provenet.verify.questions import inputs_of
+from provenet.verify.smt import Encoding, Opaque
+from provenet.verify.trace import Extra, SymRun, choices_of_tokens
+from provenet.verify.verdict import Status, Trace, Verdict
+
+_FAIR = (
+    "fair: what stays possible happens in the end, and so does each answer of the outside; people and events "
+    "may stay away"
+)
+_MOST_WAYS = 64
+
+
+def check_responds(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``responds``."""
+    trigger, response = requirement.arg("trigger"), requirement.arg("response")
+    begins, ends = named(ctx.net, trigger), named(ctx.net, response)
+    asked = _Asked(frozenset(begins), frozenset(ends), None)
+    title = requirement.name or f"{response} follows every {trigger}"
+    yield _decided(ctx, "responds", title, asked, trigger, response)
+
+
+def check_eventually(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """``eventually``."""
+    what = requirement.arg("what") or ()
+    what = (what,) if isinstance(what, str) else what
+    if not what:
+        raise PropertyError("eventually names nothing", hint="name a transition, a contract or a place")
+    net = ctx.net
+    ends: set[str] = set()
+    for name in what:
+        if net.has_place(name):
+            ends |= {t.name for t in net.transitions if any(p.place == name for p in t.puts)}
+        try:
+            ends |= named(net, name)
+        except PropertyError:
+            if not net.has_place(name):
+                known = [*(t.name for t in net.transitions), *(p.name for p in net.places)]
+                raise unknown(name, "transition, contract, task, effect or place", known) from None
+    listed = " or ".join(what)
+    puts_only = all(net.has_place(name) and not net.has_transition(name) for name in what)
+    asked = _Asked(frozenset(), frozenset(ends), tuple(what), puts_only)
+    yield _decided(ctx, "eventually", requirement.name or f"eventually {listed}", asked, "", listed)
+
+
+CATALOGUE = (
+    Property("responds", "one thing is followed by another", check_responds),
+    Property("eventually", "something happens in the end", check_eventually),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is waited for.
+
+    Attributes:
+        begins: Transitions whose firing begins the waiting.
+        ends: Transitions whose firing ends it.
+        places: Of ``eventually``, the names: a token that lies in such a place from the start ends it. Of
+            ``responds``, where nothing is waited for at the start, ``None``.
+        puts_only: Whether only tokens in places are waited for.
+    """
+
+    begins: frozenset[str]
+    ends: frozenset[str]
+    places: tuple[str, ...] | None
+    puts_only: bool = False
+
+
+def _decided(ctx: Context, id: str, title: str, asked: _Asked, trigger: str, response: str) -> Verdict:
+    net, graph = ctx.net, ctx.graph()
+    if not graph.complete:
+        return verdict(id, title, Open(graph.reason), net=net, subject=response)
+    view = _View(graph, asked)
+    waiting = view.waiting()
+    if not waiting:
+        fired = {e.transition for out in graph.edges for e, _ in out}
+        why = f"{trigger} never happens" if trigger and not asked.begins & fired else ""
+        certificate = graph_certificate(graph)
+        return proved(
+            id,
+            title,
+            "state graph",
+            certificate,
+            subject=response,
+            vacuous=why,
+            reason="nothing waits for it",
+        )
+    if not _surely(ctx, view, waiting) and not _surely_redirected(ctx, view, waiting):
+        return _doubted(ctx, id, title, asked, response)
+    return proved(
+        id,
+        title,
+        "state graph, certain steps",
+        graph_certificate(graph),
+        subject=response,
+        reason=_FAIR,
+    )
+
+
+def _surely(ctx: Context, view: _View, waiting: list[int]) -> bool:
+    """Whether certain steps lead from all states to one in which the goal itself is a certain step.
+
+    With what other properties know already of the graph; it misses choices of which only some are the goal.
+    """
+    graph = view.graph
+    certainty = certainty_of(ctx, graph)
+    usable = frozenset(n for n in view.asked.ends if not from_outside(ctx.net.transition(n)))
+    anywhere = [True] * len(graph.states)
+    kept = [False] * len(graph.states)
+    for state in view.reached:
+        kept[state] = True
+    for state in view.near:
+        kept[state] = kept[state] or certainty.can(state, anywhere, usable)
+    hope = promise(certainty, kept, lambda t: not from_outside(t))
+    return all(hope.promising[s] and not view.is_end(s) for s in waiting)
+
+
+def _surely_redirected(ctx: Context, view: _View, waiting: list[int]) -> bool:
+    """The same, exactly: in the graph in which the goal leads to one more state."""
+    hope = promise(Certainty(ctx, view.redirected()), view.goal(), lambda t: not from_outside(t))
+    return all(hope.promising[s] for s in waiting)
+
+
+def _doubted(ctx: Context, id: str, title: str, asked: _Asked, response: str) -> Verdict:
+    """A refutation: a run to where the response cannot come without help; else not known."""
+    net = ctx.net
+    hopeless = ctx.search(lambda graph: _View(graph, asked).hopeless() if graph.complete else iter(()))
+    found: Trace | None = hopeless.trace if isinstance(hopeless, Refuted) else _stuck(ctx, asked)
+    if found is None:
+        reason = f"no certain way to {response!r} was found from every state that waits for it; {_FAIR}"
+        return verdict(id, title, Open(reason), net=net, subject=response)
+    end = found.replay(net)[-1]
+    left = ", ".join(sorted(p for p in end if p not in net.resting))
+    if is_final(net, end):
+        how = f"the case ends in {left} without {response!r}"
+    elif not any(not from_outside(net.transition(f.transition)) for f in ctx.rule.enabled(end)):
+        how = f"with tokens in {left}, {response!r} has not come, and nothing goes on by itself"
+    else:
+        how = f"from here on, with tokens in {left}, {response!r} never comes by itself"
+    result = verdict(
+        id,
+        title,
+        Refuted(found),
+        net=net,
+        subject=response,
+        broken=f"{how} ({_FAIR})",
+        mend=f"lead every way from there to {response!r}: a timer or a fallback where only the outside could",
+    )
+    return replace(result, status=Status.REFUTED)
+
+
+class _View:
+    """A graph as what is waited for sees it: the goal ends every path, and so does the end of the case."""
+
+    def __init__(self, graph: Graph, asked: _Asked) -> None:
+        self.graph, self.asked = graph, asked
+        net = graph.space.net
+        self._ends = [is_final_state(graph, s) for s in range(len(graph.states))] if net.finals else []
+        self._came: dict[tuple[int, bool], tuple[tuple[int, bool], Edge] | None] = {}
+        self.near: dict[int, None] = {}
+        """Waiting states in which the goal may be the next step."""
+        self.reached: dict[int, None] = {}
+        """States that the goal leads to, where that is a token in a place."""
+        self._walk()
+
+    def waiting(self) -> list[int]:
+        """The states in which some run waits."""
+        return [state for state, waits in self._came if waits]
+
+    def goal(self) -> list[bool]:
+        """Of the states of ``redirected``, which are the goal: one, the last."""
+        return [*(False for _ in self.graph.states), True]
+
+    def redirected(self) -> Graph:
+        """The graph in which whatever ends the waiting leads to one more state, and ends go nowhere."""
+        graph, done = self.graph, len(self.graph.states)
+        edges = [
+            []
+            if self.is_end(state)
+            else [(e, done if e.transition in self.asked.ends else target) for e, target in out]
+            for state, out in enumerate(graph.edges)
+        ]
+        return replace(
+            graph,
+            states=[*graph.states, ()],
+            edges=[*edges, []],
+            parent=[*graph.parent, None],
+            _firings=None,
+        )
+
+    def hopeless(self) -> Iterator[Candidate]:
+        """Shortest paths to where a run waits and no path without the outside leads to the goal."""
+        hoping = self._hoping()
+        for node in self._came:
+            state, waits = node
+            if waits and state not in hoping:
+                yield Candidate(self.path(node), matters="whole")
+
+    def path(self, node: tuple[int, bool]) -> list[Edge]:
+        """The shortest path to a state, waiting or not."""
+        path = []
+        back = self._came[node]
+        while back is not None:
+            path.append(back[1])
+            back = self._came[back[0]]
+        return path[::-1]
+
+    def nodes(self) -> Iterator[tuple[int, bool]]:
+        """The states in which some run waits, nearest first."""
+        return (node for node in self._came if node[1])
+
+    def is_end(self, state: int) -> bool:
+        """Whether the case ends in a state."""
+        return bool(self._ends) and self._ends[state]
+
+    def _walk(self) -> None:
+        graph, asked = self.graph, self.asked
+        queue: deque[tuple[int, bool]] = deque()
+        for root in range(graph.roots):
+            places = asked.places or ()
+            start = (root, asked.places is not None and not any(graph.count(root, p) for p in places))
+            self._came[start] = None
+            queue.append(start)
+        while queue:
+            here = queue.popleft()
+            state, waits = here
+            if self.is_end(state):
+                continue
+            for edge, target in graph.edges[state]:
+                name = edge.transition
+                after = name not in asked.ends and (waits or name in asked.begins)
+                if waits and not after:
+                    self.near[state] = None
+                    if asked.puts_only:
+                        self.reached[target] = None
+                if asked.places is not None and not after:
+                    continue  # of eventually, nothing is asked of what comes afterwards
+                if (target, after) not in self._came:
+                    self._came[target, after] = (here, edge)
+                    queue.append((target, after))
+
+    def _hoping(self) -> set[int]:
+        """The states from which some path of the abstraction leads to the goal with nobody's help."""
+        graph, net = self.graph, self.graph.space.net
+        back: dict[int, list[int]] = {}
+        found: set[int] = set()
+        alone = {t.name for t in net.transitions if not from_outside(t)}
+        for state, out in enumerate(graph.edges):
+            if self.is_end(state):
+                continue
+            for edge, target in out:
+                if edge.transition in alone:
+                    if edge.transition in self.asked.ends:
+                        found.add(state)
+                    else:
+                        back.setdefault(target, []).append(state)
+        work = list(found)
+        while work:
+            for before in back.get(work.pop(), ()):
+                if before not in found:
+                    found.add(before)
+                    work.append(before)
+        return found
+
+
+# where the abstraction sees a way, and the net has none
+
+
+def _stuck(ctx: Context, asked: _Asked) -> Trace | None:
+    """A run that waits and ends where nothing goes on by itself, by the firing rule."""
+    graph = ctx.graph()
+    view = _View(graph, asked)
+    alone = [t for t in ctx.net.transitions if not from_outside(t)]
+    for tried, node in enumerate(view.nodes()):
+        if tried >= 60 or ctx.remaining_ms() <= 1:
+            return None
+        moves = [e for e, _ in graph.edges[node[0]] if not from_outside(ctx.net.transition(e.transition))]
+        if any(e.certain and ctx.net.transition(e.transition).guard is None for e in moves):
+            continue
+        found = ctx.realizer.realize(
+            graph.space, view.path(node), _nothing_alone(ctx, alone), timeout_ms=ctx.remaining_ms(2_000)
+        )
+        if isinstance(found, Trace):
+            end = found.replay(ctx.net)[-1]
+            if all(from_outside(ctx.net.transition(f.transition)) for f in ctx.rule.enabled(end)):
+                return found
+    return None
+
+
+def _nothing_alone(ctx: Context, alone: list[Transition]) -> Extra:
+    """Asks that no transition can fire at the end of a run unless a person or an event comes."""
+
+    def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
+        out: list[z3.BoolRef] = []
+        for t in alone:
+            slots = [(a.place, a.var) for a in inputs_of(t) for _ in range(a.weight)]
+            for number, chosen in enumerate(choices_of_tokens(run, slots)):
+                if t.guard is None:
+                    return [z3.BoolVal(False)]
+                if number >= _MOST_WAYS:
+                    raise Opaque("too many tokens to choose from")
+                env = {v: k.value for (_, v), k in zip(slots, chosen, strict=True) if v is not None}
+                scope = {v: o for v, o in ctx.net.scope(t).items() if v in env}
+                out.append(z3.Not(enc.encode_bool(t.guard, env, scope)))
+        return out
+
+    return extra
