@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from provenet.sdb.saga import KILL_SIGNAL, Saga
     from provenet.verify.certificate import recheck
     from provenet.verify.check import prove
-    from provenet.verify.requirements import always, bound, mutex, never, precedes
+    from provenet.verify.requirements import always, bound, cap, machine, mutex, never, opaque, precedes
     from provenet.verify.verdict import Report, Verdict
     from provenet.visualize import draw_trace, render_net
 
@@ -83,13 +83,16 @@ __all__ = [
     "always",
     "audit",
     "bound",
+    "cap",
     "choose",
     "draw_trace",
     "function",
+    "machine",
     "make",
     "model",
     "mutex",
     "never",
+    "opaque",
     "policy",
     "precedes",
     "prove",
@@ -142,8 +145,11 @@ _EXPORTS: dict[str, str] = {
     "Verdict": "provenet.verify.verdict",
     "always": "provenet.verify.requirements",
     "bound": "provenet.verify.requirements",
+    "cap": "provenet.verify.requirements",
+    "machine": "provenet.verify.requirements",
     "mutex": "provenet.verify.requirements",
     "never": "provenet.verify.requirements",
+    "opaque": "provenet.verify.requirements",
     "precedes": "provenet.verify.requirements",
     "prove": "provenet.verify.check",
     "recheck": "provenet.verify.certificate",

@@ -190,7 +190,7 @@ class SagaHandle:
             self._payload(net, contract, undo, effect, shape, step),
             effect.external,
             effect.timeout,
-            None,
+            effect.tries,
         )
         scope = Get(Var("w"), "scope")
         lower = Arith("-", Get(scope, "depth"), Const(1, INT))

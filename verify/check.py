@@ -21,14 +21,42 @@ from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Net, Requirement
 from provenet.verify.context import Context
 from provenet.verify.errors import PropertyError
-from provenet.verify.properties import control, data, saga, sdb, state, user
+from provenet.verify.properties import (
+    caps,
+    control,
+    data,
+    duplicates,
+    events,
+    evidence,
+    failing,
+    flow,
+    kill,
+    machines,
+    policies,
+    saga,
+    sdb,
+    state,
+    user,
+    verifiers,
+)
 from provenet.verify.properties.common import Property, timed
 from provenet.verify.verdict import Certificate, Report, Status, Verdict
 
+_FAMILIES = ("SDB", "SAGA", "CTL", "STATE", "EVT", "DATA", "FLOW")
+_FILES = (sdb, verifiers, evidence, saga, failing, control, kill, caps, state, machines)
+_FILES += (events, duplicates, data, policies, flow)
+
 CATALOGUE: dict[str, Property] = {
-    p.id: p for family in (sdb, saga, control, state, data) for p in family.CATALOGUE
+    p.id: p
+    for p in sorted(
+        (p for file in _FILES for p in file.CATALOGUE),
+        key=lambda p: (_FAMILIES.index(p.id.split("-")[0]), p.id),
+    )
 }
-"""The catalogue by id."""
+"""The catalogue by id, in its own order."""
+
+_DECLARED = ("CTL-4", "STATE-4", "DATA-4")
+"""Properties of what a requirement declares: asked for by id alone, they mean all that the net declares."""
 
 _USER = {p.id: p for p in user.CATALOGUE}
 
@@ -39,7 +67,7 @@ Progress = Callable[[str, int, int], None]
 def prove(
     net: Net,
     *,
-    only: Iterable[str] | None = None,
+    only: Iterable[str | Requirement] | None = None,
     timeout: float = 60.0,
     progress: Progress | None = None,
     hints: Sequence[Certificate] | None = None,
@@ -48,7 +76,7 @@ def prove(
 
     Args:
         net: The net.
-        only: Ids or families to check instead; user properties by their kind or name.
+        only: Ids or families to check instead, or requirements; user properties by their kind or name.
         timeout: Seconds for each property.
         progress: Told before each property.
         hints: Certificates to check instead of searching for proofs (see ``provenet.verify.certificate``).
@@ -103,7 +131,9 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[Property, Requirement]]:
+def requirements_of(
+    net: Net, only: Iterable[str | Requirement] | None = None
+) -> list[tuple[Property, Requirement]]:
     """The properties to check, families spelled out.
 
     Raises:
@@ -117,17 +147,30 @@ def requirements_of(net: Net, only: Iterable[str] | None = None) -> list[tuple[P
         if r.kind in _USER:
             out.append((_USER[r.kind], r))
         elif r.kind in CATALOGUE:
-            out.append((CATALOGUE[r.kind], r))
+            said = _said(net, r.kind) if r.kind in _DECLARED and not r.args else []
+            out += [(CATALOGUE[r.kind], each) for each in said or [r]]
         else:
             family = [p for p in CATALOGUE.values() if p.id.split("-")[0] == r.kind]
             if not family:
                 known = [*CATALOGUE, *_USER, *{p.split("-")[0] for p in CATALOGUE}]
                 raise PropertyError(f"unknown property {r.kind!r}", hint=did_you_mean(r.kind, known))
-            out += [(p, Requirement(p.id, r.args, r.name)) for p in family]
+            # What a net says of one property in so many words, it means for the family as well.
+            out += [
+                (p, each)
+                for p in family
+                for each in _said(net, p.id) or [Requirement(p.id, r.args, r.name)]
+            ]
     return list(dict.fromkeys(out))
 
 
-def _selected(net: Net, wanted: str) -> list[Requirement]:
+def _said(net: Net, kind: str) -> list[Requirement]:
+    """What a net requires of one property with arguments of its own."""
+    return [r for r in net.requirements if r.kind == kind and r.args]
+
+
+def _selected(net: Net, wanted: str | Requirement) -> list[Requirement]:
+    if isinstance(wanted, Requirement):
+        return [wanted]
     own = [r for r in net.requirements if wanted in (r.kind, r.name)]
     return own or [Requirement(wanted)]
 

@@ -1,4 +1,4 @@
-"""The user's own properties, as they are stated: never, always, precedes, bound, mutex.
+"""Properties as they are stated: never, always, precedes, bound, mutex; cap, machine, opaque.
 
 A property names what it speaks about by the names of the net: an effect's handler, a contract, a human task,
 a transition, a place. A name that matches nothing is an error when the property is checked
@@ -7,15 +7,18 @@ a transition, a place. A name that matches nothing is an error when the property
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from provenet.nets.expr.ast import Expr
+from provenet.nets.expr.ast import And, Expr
 from provenet.nets.expr.build import record
 from provenet.nets.models import schema_of
-from provenet.nets.net import Requirement
+from provenet.nets.net import ContractInfo, Requirement
 from provenet.nets.schema import BOOL
 from provenet.verify.errors import PropertyError
+
+if TYPE_CHECKING:
+    from provenet.sdb.policy import Policy
 
 
 def never(
@@ -69,6 +72,96 @@ def mutex(*places: str, name: str = "") -> Requirement:
     return Requirement("mutex", (("places", tuple(places)),), name)
 
 
+def cap(
+    *names: str,
+    most: int,
+    amount: Expr | Callable[..., Any] | None = None,
+    of: Any = None,
+    per: str = "",
+    name: str = "",
+) -> Requirement:
+    """CTL-4: something happens at most so often, or adds up to at most so much, on any run of a case.
+
+    ``cap("pay", most=3)`` bounds a number; ``cap("pay", of=Payment, amount=lambda payload: payload.cents,
+    most=10_000)`` bounds a sum. With ``per=``, the count starts anew whenever that transition fires: a rate.
+
+    Args:
+        *names: Contracts (their commits), effects or transitions; they count together.
+        most: How many, or how much.
+        amount: What one of them adds, over ``payload`` (what the effect is given; the proposal; the first
+            taken token). Without, 1.
+        of: Token model of ``payload`` for a lambda.
+        per: Name of the transition that opens a new window, such as a timer.
+        name: Text for people.
+    """
+    args: list[tuple[str, Any]] = [("what", tuple(names)), ("most", most)]
+    if amount is not None:
+        args.append(("amount", _amount(amount, of)))
+    if per:
+        args.append(("per", per))
+    return Requirement("CTL-4", tuple(args), name)
+
+
+def machine(
+    *places: str,
+    field: str = "",
+    states: Mapping[str, str | tuple[str, ...]] | None = None,
+    moves: Mapping[str, str | tuple[str, ...]],
+    name: str = "",
+) -> Requirement:
+    """STATE-4: a shared state machine is in exactly one state, and moves only as allowed.
+
+    Its state is a field of the one token in some places: ``machine("status", field="state", moves={"open":
+    ("sent", "closed"), "sent": "closed"})``; or the place that is marked: ``machine(states={"open": "scope",
+    "undoing": ("stopping", "undo pending")}, moves={"open": "undoing"})``.
+
+    Args:
+        *places: The places that the token moves between.
+        field: Its field of a ``Literal`` or ``Enum`` that is the state.
+        states: In place of both: each state with the places that mean it.
+        moves: From each state to those that may follow it. To stay in a state is always allowed.
+        name: Text for people.
+    """
+    if states is not None and not places and not field:
+        pairs = [(s, p) for s, named in states.items() for p in _several(named)]
+    elif states is None and places and field:
+        pairs = [(p, p) for p in places]
+    else:
+        raise PropertyError(
+            "a machine is declared by places and a field, or by states",
+            hint='machine("status", field="state", ...)',
+        )
+    args: list[tuple[str, Any]] = [("states", tuple(x for pair in pairs for x in pair))]
+    args.append(("moves", tuple(x for a, ends in moves.items() for b in _several(ends) for x in (a, b))))
+    if field:
+        args.append(("field", field))
+    return Requirement("STATE-4", tuple(args), name)
+
+
+def opaque(*contracts: str, because: str) -> Requirement:
+    """SDB-3, with the verifiers of some contracts accepted as opaque: functions that no proof looks into.
+
+    ``provenet lint`` runs such a function; the verdict and every report say that it is accepted, and why.
+
+    Args:
+        *contracts: Ids of the contracts.
+        because: Why, for whoever reads the report.
+    """
+    return Requirement("SDB-3", (("opaque", tuple(contracts)), ("because", because)))
+
+
+def _several(named: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _amount(amount: Expr | Callable[..., Any], of: Any) -> Expr:
+    if isinstance(amount, Expr):
+        return amount
+    if of is None:
+        raise PropertyError("a lambda needs of=, the token model of 'payload'", hint="add of=Payment")
+    return record(amount, {"payload": schema_of(of)})
+
+
 def _condition(where: Expr | Callable[..., Any], scope: dict[str, Any]) -> Expr:
     if isinstance(where, Expr):
         return where
@@ -79,3 +172,50 @@ def _condition(where: Expr | Callable[..., Any], scope: dict[str, Any]) -> Expr:
             hint="add of=Offer, or give an expression",
         )
     return record(where, {n: schema_of(of) for n, of in scope.items()}, like=BOOL)
+
+
+def at_least_as_strict(
+    contract: str, *, than: Policy | ContractInfo | Expr, of: Any = None, inputs: Any = None, name: str = ""
+) -> Requirement:
+    """A contract's policy accepts nothing that another one refuses, such as the version before it (DATA-4).
+
+    Args:
+        contract: Id of the contract.
+        than: The other policy; a contract of another net; or a condition over ``proposal`` and ``inputs``.
+        of: Token model of the proposal, for a policy.
+        inputs: Token model of the contract's inputs, for a policy that reads them.
+        name: Text for people.
+    """
+    policy = getattr(than, "name", "")
+    if isinstance(than, ContractInfo):
+        rules, policy = [r.expr for r in than.rules], than.policy
+    elif isinstance(than, Expr):
+        rules = [than]
+    elif of is None:
+        raise PropertyError("a policy needs of=, the token model of 'proposal'", hint="add of=Offer")
+    else:
+        read = {} if inputs is None else {"inputs": schema_of(inputs)}
+        rules = [r.expr for r in than.resolve(schema_of(of), read)]
+    whole = rules[0] if len(rules) == 1 else And(tuple(rules))
+    args: list[tuple[str, Any]] = [("contract", contract), ("than", whole)]
+    if policy:
+        args.append(("policy", policy))
+    return Requirement("DATA-4", tuple(args), name)
+
+
+def responds(trigger: str, response: str, *, name: str = "") -> Requirement:
+    """Every firing of ``trigger`` is followed by ``response``, on every fair run that goes on to its end.
+
+    Each is a transition, a contract (its commit), a task (its approval), or an effect. Fair: what is possible
+    again and again happens, but for people's choices and events, which may never come.
+    """
+    return Requirement("responds", (("trigger", trigger), ("response", response)), name)
+
+
+def eventually(*what: str, name: str = "") -> Requirement:
+    """One of these happens on every fair run that goes on to its end; fair as in ``responds``.
+
+    Each is a transition, a contract (its commit), a task (its approval), an effect, or a place, which gets a
+    token.
+    """
+    return Requirement("eventually", (("what", tuple(what)),), name)

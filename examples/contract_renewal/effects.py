@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 OUTSIDE_URL = "PROVENET_RENEWAL_OUTSIDE"
 """Environment variable with the outside world's URL, for runs that are not started by the demo."""
 
+_UNDO_TRIES = 20
+"""Tries of a compensation before its case is parked for a person."""
+
 
 class Effects:
     """The agent's effects over one client of the outside world.
@@ -34,18 +37,23 @@ class Effects:
         self, outside: OutsideClient | str | None = None, *, timeout: timedelta = timedelta(seconds=5)
     ) -> None:
         self._outside = outside
-        # Without a bound on tries, an effect is repeated until it is done or refused for good: its fate
-        # is never given up as unknown.
 
-        def effect(name: str, run: Callable[[Request], Awaitable[Done]], payload: type[Token]) -> Effect:
-            return Effect(name, run, payload, Done, timeout=timeout, tries=None)
+        def effect(
+            name: str,
+            run: Callable[[Request], Awaitable[Done]],
+            payload: type[Token],
+            tries: int | None = None,
+        ) -> Effect:
+            return Effect(name, run, payload, Done, timeout=timeout, tries=tries)
 
+        # Without a bound on tries, an effect is repeated until it is done or refused for good: its fate is
+        # never given up as unknown. What undoes one is: a person hears of what cannot be undone (SAGA-4).
         self.create_draft = effect("crm.create_draft", self._create_draft, Draft)
-        self.withdraw_draft = effect("crm.withdraw_draft", self._withdraw_draft, Done)
+        self.withdraw_draft = effect("crm.withdraw_draft", self._withdraw_draft, Done, _UNDO_TRIES)
         self.apply_offer = effect("billing.apply_offer", self._apply_offer, Offer)
-        self.revert_offer = effect("billing.revert_offer", self._revert_offer, Done)
+        self.revert_offer = effect("billing.revert_offer", self._revert_offer, Done, _UNDO_TRIES)
         self.send_letter = effect("email.send_letter", self._send_letter, Letter)
-        self.send_correction = effect("email.send_correction", self._send_correction, Correction)
+        self.send_correction = effect("email.send_correction", self._send_correction, Correction, _UNDO_TRIES)
         self.send_binding_letter = effect("email.send_binding_letter", self._send_binding_letter, Offer)
 
     @staticmethod

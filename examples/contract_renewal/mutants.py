@@ -7,7 +7,7 @@ real net looks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from provenet.examples.contract_renewal.policy_data import POLICY_V7
@@ -27,9 +27,22 @@ from provenet.nets.expr.ast import (
     with_children,
 )
 from provenet.nets.models import schema_of
-from provenet.nets.net import ContractInfo, Fresh, Net, Perform, Put, Role, Rule, Take, Transition
-from provenet.nets.quick import dataclass
-from provenet.nets.schema import BOOL, INT, RecordType, Type, plainest
+from provenet.nets.net import (
+    Ask,
+    ContractInfo,
+    Fresh,
+    Net,
+    Perform,
+    Place,
+    Put,
+    Read,
+    Role,
+    Rule,
+    Signal,
+    Take,
+    Transition,
+)
+from provenet.nets.schema import BOOL, INT, IntType, RecordType, Type, plainest
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,48 @@ def _twice(net: Net) -> Net:
     return _edit(net, "make offer.accept", puts=(put, put))
 
 
+@_breaks(
+    "a second model verifies",
+    "whether an offer passes is what a model says about it, and no policy",
+    "SDB-3",
+)
+def _judged_by_a_model(net: Net) -> Net:
+    made = net.transition("make offer.accept")
+    (var,) = (a.var for a in made.takes)
+    assert var is not None
+    return _edit(
+        net,
+        made.name,
+        fresh=(Fresh("opinion", BOOL),),
+        ensures=Var("opinion"),
+        trigger=Ask("judge", _path(f"{var}.proposal")),
+    )
+
+
+@_breaks(
+    "ceiling changes under way",
+    "the verifier reads a ceiling that somebody may change before the offer is committed",
+    "SDB-6",
+)
+def _stale_ceiling(net: Net) -> Net:
+    ceiling = Place("ceiling", IntType(0, 100))
+    net = replace(net, places=(*net.places, ceiling), initial=(*net.initial, ("ceiling", (_MAX,))))
+    net = replace(net, resting=(*net.resting, "ceiling"))
+    made = net.transition("make offer.accept")
+    net = _edit(net, made.name, reads=(*made.reads, Read("ceiling", "limit")))
+    return _add(
+        net,
+        Transition(
+            "change ceiling",
+            role=Role.EVENT,
+            takes=(Take("ceiling", "old"),),
+            fresh=(Fresh("new", ceiling.type),),
+            puts=(Put("ceiling", Var("new")),),
+            trigger=Signal("policy.changed"),
+        ),
+    )
+
+
 # control: CTL and the property of our own
 
 
@@ -221,9 +276,37 @@ def _no_deadline(net: Net) -> Net:
     return _drop(net, "approve offer.timeout")
 
 
-@_breaks("no idle expiry", "an offer waits for the customer's reply for ever", "CTL-3")
+@_breaks("no idle expiry", "an offer waits for the customer's reply for ever", "CTL-3", "eventually")
 def _no_expiry(net: Net) -> Net:
     return _drop(net, "30 idle days")
+
+
+@_breaks(
+    "kill switch checked at the start only",
+    "the kill switch stops the scope, but an offer that was verified before still goes to billing",
+    "CTL-2",
+)
+def _kill_forgets(net: Net) -> Net:
+    committing = _record(net, "make offer.committing")
+    begun = Build(committing, (_path("v.inputs"), _path("v.proposal"), Const(2, INT)))
+    net = _keep(net, "make offer.verified")
+    return _edit(
+        net,
+        "make offer.intent",
+        takes=(Take("make offer.verified", "v"),),
+        puts=(Put("make offer.committing", begun),),
+    )
+
+
+@_breaks(
+    "letters without end",
+    "each letter that is sent lets another one be sent",
+    "CTL-4",
+)
+def _reminders(net: Net) -> Net:
+    made = net.transition("write letter.commit")
+    again = Build(_record(net, "write letter.verified"), (_path("v.inputs"), _path("v.proposal")))
+    return _edit(net, made.name, puts=(*made.puts, Put("write letter.verified", again)))
 
 
 # sagas
@@ -297,6 +380,27 @@ def _two_undo_tokens(net: Net) -> Net:
     return _edit(net, made.name, puts=(*made.puts, undo))
 
 
+@_breaks(
+    "compensation tried for ever",
+    "billing is asked to revert an offer until it does, and nobody hears that it does not",
+    "SAGA-4",
+)
+def _tried_for_ever(net: Net) -> Net:
+    made = net.transition("make offer.compensate")
+    assert isinstance(made.trigger, Perform)
+    return _edit(net, made.name, trigger=replace(made.trigger, tries=None))
+
+
+@_breaks(
+    "a lost case is only noted",
+    "a case that is lost waits for nothing but the kill switch: its scope never aborts",
+    "SAGA-4",
+    "STATE-1",
+)
+def _never_called_off(net: Net) -> Net:
+    return _drop(net, "call off")
+
+
 # state
 
 
@@ -343,7 +447,9 @@ def _unbounded(net: Net) -> Net:
     return _edit(net, made.name, puts=(*made.puts, Put("watching")))
 
 
-@_breaks("voids block the abort", "an abort cannot pass the number of a step that failed", "STATE-3")
+@_breaks(
+    "voids block the abort", "an abort cannot pass the number of a step that failed", "STATE-3", "responds"
+)
 def _stuck_abort(net: Net) -> Net:
     return _drop(net, "case.skip when aborting")
 
@@ -363,6 +469,57 @@ def _stuck_close(net: Net) -> Net:
 )
 def _never_out(net: Net) -> Net:
     return _drop(net, "outreach day, plan changed")
+
+
+@_breaks(
+    "a case that is called off opens again",
+    "while it compensates, a case may be opened again and go on",
+    "STATE-4",
+)
+def _reopened(net: Net) -> Net:
+    opened = Build(_record(net, "case.open"), (_path("s.depth"),))
+    return _add(
+        net,
+        Transition(
+            "try once more",
+            takes=(Take("case.aborting", "s"),),
+            puts=(Put("case.open", opened),),
+        ),
+    )
+
+
+# events and the flow of information
+
+
+@_breaks(
+    "acceptance refused",
+    "a customer who accepts a final offer above 40% is not heard, and the offer expires",
+    "EVT-1",
+)
+def _unheard(net: Net) -> Net:
+    return _edit(
+        net, "accept final offer", guard=Compare("<=", _path("d.offer.discount_pct"), Const(40, INT))
+    )
+
+
+@_breaks(
+    "counter-offer taken again",
+    "a counter-offer goes straight into the offer that is out, again with each delivery",
+    "EVT-2",
+)
+def _taken_again(net: Net) -> Net:
+    (put,) = net.transition("negotiate").puts
+    return _edit(net, "negotiate", puts=(replace(put, place="offer sent"),))
+
+
+@_breaks(
+    "counter-offer goes to billing",
+    "what a customer asks for is published without anybody's approval",
+    "FLOW-1",
+)
+def _trusted(net: Net) -> Net:
+    (put,) = net.transition("negotiate").puts
+    return _edit(net, "negotiate", puts=(replace(put, place="approved"),))
 
 
 # data
@@ -406,6 +563,11 @@ def _vacuous(net: Net) -> Net:
 def _unverified(net: Net) -> Net:
     least = Compare("<=", _path("v.proposal.discount_pct"), Const(25, INT))
     return _edit(net, "make offer.commit", requires=least)
+
+
+@_breaks("policy looser than the company's limits", "the offer policy lets 60% pass", "DATA-4")
+def _beyond_limits(net: Net) -> Net:
+    return _reprice(net, "make offer", _MAX, 60)
 
 
 # properties of our own

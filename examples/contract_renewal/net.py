@@ -37,6 +37,7 @@ from provenet import (
     Agent,
     Contract,
     Human,
+    Label,
     NetBuilder,
     Policy,
     PolicyRule,
@@ -44,13 +45,18 @@ from provenet import (
     Saga,
     Term,
     always,
+    at_least_as_strict,
     bound,
+    cap,
     choose,
+    eventually,
+    machine,
     make,
     mutex,
     never,
     policy,
     precedes,
+    responds,
     rule,
 )
 from provenet.examples.contract_renewal.effects import Effects
@@ -81,22 +87,32 @@ NEGOTIATE = "customer.negotiate"
 APPROVE_OFFER = "approve offer"
 GO_ON = "let the agent go on"
 
+UNDONE = ("draft contract", "make offer", "write letter", "publish approved offer")
+"""Contracts whose commits are undone when the case is called off."""
+
 CATALOGUE = (
     "SDB-1",
     "SDB-2",
+    "SDB-3",
     "SDB-4",
     "SDB-5",
+    "SDB-6",
     "SAGA-1",
     "SAGA-2",
     "SAGA-3",
+    "SAGA-4",
     "CTL-1",
+    "CTL-2",
     "CTL-3",
     "STATE-1",
     "STATE-2",
     "STATE-3",
+    "EVT-1",
+    "EVT-2",
     "DATA-1",
     "DATA-2",
     "DATA-3",
+    "FLOW-1",
 )
 """Properties of the catalogue that must be proved before this agent is deployed."""
 
@@ -160,6 +176,7 @@ class _Renewal:
         self._over_policy()
         self._replies()
         self._ends()
+        self._outside()
         self.net.require(*CATALOGUE, *user_requirements())
         return self.net
 
@@ -495,6 +512,21 @@ class _Renewal:
             outcome=Outcome(result="killed", why="kill_switch", discount_pct=0, sampled=False),
         )
 
+    def _outside(self) -> None:
+        """What comes from outside: where an event is ignored on purpose, and whose word is not to be trusted.
+
+        A case is private from the start. What a customer asks for is untrusted: it reaches billing only after
+        a person has approved that very offer. Plan changes come from our own product system.
+        """
+        net = self.net
+        net.ignore(OPEN, unless=[self.waiting])
+        net.ignore(DISCONTINUED, unless=[self.watching])
+        for event in (ACCEPT, DECLINE):
+            net.ignore(event, unless=[self.sent, self.final_sent])
+        net.ignore(NEGOTIATE, unless=[self.sent])
+        net.label(self.waiting, Label.PRIVATE)
+        net.label("negotiate", Label.UNTRUSTED)
+
 
 # policies
 
@@ -618,13 +650,23 @@ BINDING = policy(
     ),
 )
 
+COMPANY = policy(
+    "company limits v1",
+    rule("discount within the cap", lambda proposal: proposal.discount_pct <= _P.discount.escalate_pct),
+    rule(
+        "binds for three years at most",
+        lambda proposal: proposal.term_months <= _P.auto_close.max_term_months,
+    ),
+)
+"""What the company lets any agent offer; no version of an agent's own policy may be looser."""
+
 
 # requirements of our own
 
 
 def user_requirements() -> tuple[Requirement, ...]:
     """What must be proved of this agent beyond the catalogue."""
-    cap = _P.discount.escalate_pct
+    hard_cap = _P.discount.escalate_pct
     return (
         never(
             effect="billing.apply_offer",
@@ -637,8 +679,8 @@ def user_requirements() -> tuple[Requirement, ...]:
         never(
             effect="billing.apply_offer",
             of=Offer,
-            where=lambda payload: payload.discount_pct > cap,
-            name=f"no offer above {cap}% reaches billing, whoever approves it",
+            where=lambda payload: payload.discount_pct > hard_cap,
+            name=f"no offer above {hard_cap}% reaches billing, whoever approves it",
         ),
         precedes(
             "billing.apply_offer",
@@ -658,6 +700,31 @@ def user_requirements() -> tuple[Requirement, ...]:
         ),
         mutex("offer sent", "final sent", "agreed", "review", name="one offer at a time"),
         bound("closed", "called off", k=1, name="a case ends once"),
+        eventually("closed", "called off", name="every case ends, whoever stays silent"),
+        responds("kill", "case.aborted", name="a case that is killed is called off"),
+        at_least_as_strict(
+            "make offer",
+            than=COMPANY,
+            of=Offer,
+            name="no version of the offer policy is looser than the company's limits",
+        ),
+        cap(
+            "email.send_letter",
+            "email.send_binding_letter",
+            most=2,
+            name="a customer gets two letters at most",
+        ),
+        machine(
+            states={
+                "open": "case.open",
+                "calling off": ("case.aborting", *(f"{contract}.undoing" for contract in UNDONE)),
+                "closing": "case.completing",
+                "closed": "closed",
+                "called off": "called off",
+            },
+            moves={"open": ("calling off", "closing"), "calling off": "called off", "closing": "closed"},
+            name="a case is open, ending or ended, and never goes back",
+        ),
     )
 
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,17 +25,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.strategies import SearchStrategy
 
 from provenet.nets.net import Net, Requirement
 from provenet.verify.check import requirements_of
 from provenet.verify.context import Context
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.explicit import Explicit
+from tests.verify.explicit_more import ctl_2, ctl_4, saga_4, sdb_3, sdb_6, state_4
 from tests.verify.small_contracts import contract_nets
+from tests.verify.small_machines import machine_nets
 from tests.verify.small_nets import small_nets
 
-Kind = Literal["nets", "contracts"]
-KINDS: tuple[Kind, ...] = ("nets", "contracts")
+Kind = Literal["nets", "contracts", "machines"]
+NETS: dict[Kind, Callable[[], SearchStrategy[Net]]] = {
+    "nets": small_nets,
+    "contracts": contract_nets,
+    "machines": machine_nets,
+}
+KINDS: tuple[Kind, ...] = tuple(NETS)
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,6 +126,18 @@ def expected(seen: Explicit, r: Requirement, verdict: Verdict) -> bool | None:
             return seen.sdb_4(verdict.subject)
         case "SDB-5":
             return seen.sdb_5(verdict.subject)
+        case "SDB-3":
+            return sdb_3(seen, verdict.subject)
+        case "SDB-6":
+            return sdb_6(seen, verdict.subject)
+        case "SAGA-4":
+            return saga_4(seen, verdict.subject)
+        case "CTL-2":
+            return ctl_2(seen)
+        case "CTL-4":
+            return ctl_4(seen, r)
+        case "STATE-4":
+            return state_4(seen, r)
         case kind if kind.startswith("SAGA"):
             return seen.saga(verdict.subject)[kind]
         case kind:
@@ -135,7 +155,7 @@ def one_run(kind: Kind, number: int, examples: int, timeout: float) -> None:
 
     @settings(max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @seed(number)
-    @given(small_nets() if kind == "nets" else contract_nets())
+    @given(NETS[kind]())
     def agree(net: Net) -> None:
         nonlocal done
         done += 1
@@ -203,7 +223,7 @@ def many_runs(
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.verify.differential", description=__doc__)
-    parser.add_argument("--kind", choices=KINDS, help="of plain nets or of contracts only")
+    parser.add_argument("--kind", choices=KINDS, help="nets of one kind only")
     parser.add_argument("--examples", type=int, default=10_000, help="how many of each kind (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first run (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (%(default)s)")

@@ -11,20 +11,22 @@ from hypothesis.strategies import DrawFn
 
 from provenet.nets.build import NetBuilder
 from provenet.nets.check import check_net
-from provenet.nets.expr.ast import Build, Const, Expr, Not, Var
-from provenet.nets.net import Auto, Net, Put, Role, Take, Transition
+from provenet.nets.expr.ast import And, Build, Compare, Const, Expr, Get, Not, Var, substitute
+from provenet.nets.net import Auto, Net, Place, Put, Read, Requirement, Role, Signal, Take, Transition
 from provenet.nets.schema import BOOL, INT, Field, IntType, RecordType
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
 from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.saga import Saga
+from provenet.verify.requirements import cap, machine
 
 OFFER = RecordType("Offer", (Field("n", IntType(0, 2)), Field("vip", BOOL)))
 WEEK = timedelta(days=7)
 
-SDB, SAGA = ("SDB-1", "SDB-4", "SDB-5"), ("SAGA-1", "SAGA-2", "SAGA-3")
-CATALOGUE = (*SDB, *SAGA, "STATE-1", "STATE-2", "STATE-3", "CTL-3", "DATA-1", "DATA-3")
+SDB = ("SDB-1", "SDB-3", "SDB-4", "SDB-5", "SDB-6")
+SAGA = ("SAGA-1", "SAGA-2", "SAGA-3", "SAGA-4")
+CATALOGUE = (*SDB, *SAGA, "STATE-1", "STATE-2", "STATE-3", "CTL-2", "CTL-3", "DATA-1", "DATA-3")
 
 
 class Model:
@@ -57,7 +59,7 @@ def contract_nets(draw: DrawFn) -> Net:
     )
     limit = draw(policies)
     effect = Effect("sell", print, payload=OFFER)
-    undo = Effect("refund", print, payload=OFFER)
+    undo = Effect("refund", print, payload=OFFER, tries=draw(st.sampled_from((5, 5, None, 1))))
     two = draw(st.booleans())
     failing = draw(st.booleans())
     undoable = in_saga and draw(st.integers(0, 3)) > 0
@@ -103,15 +105,70 @@ def contract_nets(draw: DrawFn) -> Net:
         net.route("drop", takes={"inputs": review}, puts={end: "inputs"})
     if scope is not None:
         scope.complete(net, "done", takes={"inputs": goal}, outcome="inputs")
-        if draw(st.integers(0, 2)) == 0:
+        if draw(st.booleans()):
             scope.kill(net, "kill", outcome=Const((0, False), OFFER))
     for id_ in CATALOGUE:
         net.require(id_)
     made = net.build()
+    if draw(st.booleans()):
+        made = draw(_with_evidence(made))
     for _ in range(draw(st.sampled_from((0, 1, 1, 1, 2)))):
         made = draw(_with_fault(made))
+    counted = draw(st.lists(st.sampled_from([t.name for t in made.transitions]), min_size=1, max_size=2))
+    asked = [cap(*counted, most=draw(st.integers(0, 3)))]
+    if in_saga:
+        asked.append(_scope_machine(made))
+    made = replace(made, requirements=(*made.requirements, *asked))
     assert check_net(made) == (), check_net(made)
     return made
+
+
+def _scope_machine(net: Net) -> Requirement:
+    """The scope's token is in one state from the start to the end."""
+    undoing = tuple(p.name for p in net.places if p.name.endswith(".undoing"))
+    return machine(
+        states={
+            "open": "scope.open",
+            "aborting": ("scope.aborting", *undoing),
+            "completing": "scope.completing",
+            "ended": "end",
+        },
+        moves={"open": ("aborting", "completing"), "aborting": "ended", "completing": "ended"},
+    )
+
+
+@st.composite
+def _with_evidence(draw: DrawFn, net: Net) -> Net:
+    """The first verifier reads a limit besides, which others may change."""
+    limit = Place("limit", IntType(0, 2))
+    net = replace(
+        net,
+        places=(*net.places, limit),
+        initial=(*net.initial, ("limit", (draw(st.integers(0, 2)),))),
+        resting=(*net.resting, "limit"),
+    )
+    accept = net.transition("a.accept")
+    (var,) = (a.var for a in accept.takes)
+    assert var is not None
+    assert accept.guard is not None
+    within_it = Compare("<=", Get(Get(Var(var), "proposal"), "n"), Var("limit"))
+    passes = And((accept.guard, within_it)) if draw(st.booleans()) else accept.guard
+    changed = {
+        "a.accept": replace(accept, guard=passes, reads=(Read("limit", "limit"),)),
+        "a.reject": replace(net.transition("a.reject"), guard=Not(passes), reads=(Read("limit", "limit"),)),
+    }
+    net = replace(net, transitions=tuple(changed.get(t.name, t) for t in net.transitions))
+    raised = Const(draw(st.integers(0, 2)), limit.type)
+    takes = (Take("limit", "old"),)
+    while_waiting: dict[str, Any] = draw(
+        st.sampled_from(({}, {"reads": (Read("a.verified", "v"),)}, {"reads": (Read("a.running", "v"),)}))
+    )
+    writer = Transition(
+        "change", takes=takes, puts=(Put("limit", raised),), trigger=Signal("changed"), **while_waiting
+    )
+    kept = replace(writer, puts=(Put("limit", Var("old")),))
+    added = draw(st.sampled_from(((), (writer,), (writer,), (kept,))))
+    return replace(net, transitions=(*net.transitions, *added))
 
 
 @st.composite
@@ -134,6 +191,7 @@ def _with_fault(draw: DrawFn, net: Net) -> Net:
                 "resets",
                 "jump",
                 "add",
+                "unscoped",
             )
         )
     )
@@ -175,6 +233,14 @@ def _with_fault(draw: DrawFn, net: Net) -> Net:
             changed = replace(t, role=draw(st.sampled_from((Role.ROUTE, Role.ACCEPT, Role.COMMIT))))
         case "resets":
             changed = replace(t, resets=())
+        case "unscoped" if net.sagas:
+            intents = [u for u in net.by_role(Role.INTENT) if len(u.takes) > 1]
+            if intents:
+                t = draw(st.sampled_from(intents))
+                changed = _unscoped(t)
+            if draw(st.booleans()):
+                cut = {u.name: replace(u, resets=()) for u in net.by_role(Role.KILL, Role.ABORT)}
+                net = replace(net, transitions=tuple(cut.get(u.name, u) for u in net.transitions))
         case "jump":
             extra = tuple(_shortcuts(net, draw(st.integers(0, 3))))
     if changed is not None and changed.role in (Role.ACCEPT, Role.COMMIT) and not changed.contract:
@@ -182,6 +248,19 @@ def _with_fault(draw: DrawFn, net: Net) -> Net:
     rest = tuple(changed if u is t else u for u in net.transitions if u is not t or changed is not None)
     found = replace(net, transitions=(*(u for u in rest if u is not None), *extra))
     return found if not check_net(found) else net
+
+
+def _unscoped(t: Transition) -> Transition:
+    """An intent that does not ask its scope for a number."""
+    (put,) = (p for p in t.puts if p.place != "scope.open")
+    assert put.expr is not None
+    opened = RecordType("scope.open", (Field("depth", INT),))
+    token = substitute(put.expr, {"s": Const((1,), opened)})
+    return replace(
+        t,
+        takes=tuple(a for a in t.takes if a.place != "scope.open"),
+        puts=(replace(put, expr=token),),
+    )
 
 
 def _other_value(draw: DrawFn, put: Put) -> Put:

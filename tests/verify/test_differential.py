@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from provenet.nets.net import Net
 from tests.verify.differential import Tally, disagreements, many_runs
 from tests.verify.small_contracts import contract_nets
+from tests.verify.small_machines import machine_nets
 from tests.verify.small_nets import small_nets
 
 TALLY = Tally()
@@ -24,6 +25,12 @@ def test_small_nets(net: Net) -> None:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(contract_nets())
 def test_small_contracts(net: Net) -> None:
+    assert list(disagreements(net, TALLY)) == []
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(machine_nets())
+def test_small_machines(net: Net) -> None:
     assert list(disagreements(net, TALLY)) == []
 
 

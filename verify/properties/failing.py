@@ -1,0 +1,249 @@
+"""SAGA-4: a failing compensation is retried, then reaches a person; abort is always reachable from a failure.
+
+Two halves for each scope. A compensation that performs an effect is tried a finite number of times, more
+than once; then either its failure transition leads to a person's choice, or there is none, and the engine
+parks the case for a person, with the reason. And from every marking right after a step has failed for good or
+was given up, while the scope is open, some run aborts the scope without the kill switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from provenet.nets.net import Choice, Net, OnFailure, Perform, Requirement, Role, SagaInfo, Transition
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, graph_certificate
+from provenet.verify.graph import Edge, Graph
+from provenet.verify.hope import Certainty, certainty_of, promise
+from provenet.verify.properties.common import Property, info_of, proved, vacuous, verdict
+from provenet.verify.properties.mending import tried, with_transition
+from provenet.verify.verdict import Certificate, Trace, Verdict
+
+_FAILING = "a failing compensation is retried, then reaches a person; abort is reachable from a failure"
+_MOST_TOLD = 20
+
+
+def failing(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SAGA-4, scope by scope."""
+    net = ctx.net
+    if not net.sagas:
+        yield vacuous("SAGA-4", _FAILING, "the net has no saga scope")
+    for saga in net.sagas:
+        yield _scope(ctx, saga)
+
+
+CATALOGUE = (Property("SAGA-4", _FAILING, failing),)
+
+
+def _scope(ctx: Context, saga: SagaInfo) -> Verdict:
+    net = ctx.net
+    steps = [t for t in net.transitions if _belongs(net, t, saga)]
+    undoing = [t for t in steps if t.role is Role.COMPENSATE and isinstance(t.trigger, Perform)]
+    failures = [t for t in steps if t.role in (Role.FAIL, Role.GIVE_UP)]
+    if not undoing and not failures:
+        return vacuous("SAGA-4", _FAILING, f"no step of scope {saga.id!r} can fail, and none is undone")
+    certificates: list[Certificate] = []
+    for t in undoing:
+        problem = _compensation(ctx, saga, t)
+        if problem is not None:
+            return problem
+        certificates.append(Certificate("structure", {"compensation": t.name}))
+    if failures:
+        names = frozenset(t.name for t in failures)
+        answer = _always_reaches(
+            ctx,
+            lambda g: [(s, e, x) for s, e, x in _firings(g, names) if g.count(x, saga.open)],
+            lambda g: [g.count(s, saga.aborting) > 0 for s in range(len(g.states))],
+        )
+        if not isinstance(answer, Proved):
+            return verdict(
+                "SAGA-4",
+                _FAILING,
+                answer,
+                net=net,
+                subject=saga.id,
+                broken=f"a step of scope {saga.id!r} has failed, and the scope can never abort any more"
+                " but by the kill switch",
+                mend="let some transition abort the scope from where the failure goes, as one way out",
+            )
+        certificates.append(answer.certificate)
+    made = proved("SAGA-4", _FAILING, "state graph, certain steps", *certificates, subject=saga.id)
+    parked = [t.name for t in undoing if _on_failure(net, t) is None]
+    if parked:
+        made = replace(made, reason=f"when {', '.join(parked)} keeps failing, the engine parks the case")
+    return made
+
+
+def _belongs(net: Net, t: Transition, saga: SagaInfo) -> bool:
+    info = info_of(net, t.contract)
+    return info is not None and info.saga == saga.id
+
+
+def _on_failure(net: Net, t: Transition) -> Transition | None:
+    return next(
+        (f for f in net.transitions if isinstance(f.trigger, OnFailure) and f.trigger.of == t.name), None
+    )
+
+
+def _compensation(ctx: Context, saga: SagaInfo, t: Transition) -> Verdict | None:
+    """What is wrong with how a compensation fails, if anything is."""
+    net, trigger = ctx.net, t.trigger
+    assert isinstance(trigger, Perform)
+    after = _on_failure(net, t)
+    said = mend = ""
+    if trigger.tries is None:
+        said = f"{t.name!r}, should it keep failing, is tried for ever, and no person hears of it"
+        mend = "give the undo effect a number of tries: Effect(..., tries=5)"
+    elif trigger.tries < 2 and (after is None or not _leads_back(net, after, t)):
+        said = f"{t.name!r} is given up after its first failure"
+        mend = "give the undo effect more tries: Effect(..., tries=5)"
+    if said:
+        answer = _just_before(ctx.fires(t.name))
+    elif after is not None:
+        name = after.name
+        people = _people_after(net, after)
+        answer = _always_reaches(
+            ctx,
+            lambda g: _firings(g, {name}),
+            lambda g: [any(e.transition in people and e.certain for e, _ in edges) for edges in g.edges],
+            possible=lambda g: [any(e.transition in people for e, _ in edges) for edges in g.edges],
+        )
+        said = f"{t.name!r} fails for good, and what {name!r} leaves never reaches a person"
+        mend = f"let {name!r} put its token where a person decides"
+    else:
+        return None
+    if isinstance(answer, Proved):
+        return None
+    if "tries=5" in mend and isinstance(answer, Refuted):
+        mended = net
+        for u in (u for u in net.transitions if _belongs(net, u, saga) and u.role is Role.COMPENSATE):
+            if isinstance(u.trigger, Perform):
+                mended = with_transition(mended, u.name, trigger=replace(u.trigger, tries=5))
+        mend += tried(ctx, mended, failing, Requirement("SAGA-4"), subject=saga.id)
+    return verdict("SAGA-4", _FAILING, answer, net=net, subject=saga.id, broken=said, mend=mend)
+
+
+def _just_before(answer: Answer) -> Answer:
+    """The same without the last firing of a run: what is about to happen."""
+    if isinstance(answer, Refuted):
+        return Refuted(Trace(answer.trace.start, answer.trace.steps[:-1]))
+    return answer
+
+
+def _leads_back(net: Net, after: Transition, t: Transition) -> bool:
+    return bool({p.place for p in after.puts} & {a.place for a in t.takes})
+
+
+def _people_after(net: Net, t: Transition) -> set[str]:
+    """The choices of people that what a transition puts may come to."""
+    places: set[str] = set()
+    work = [p.place for p in t.puts]
+    found: set[str] = set()
+    while work:
+        place = work.pop()
+        if place in places:
+            continue
+        places.add(place)
+        for u in net.transitions:
+            if any(a.place == place for a in u.takes):
+                if isinstance(u.trigger, Choice):
+                    found.add(u.name)
+                work += [p.place for p in u.puts]
+    return found
+
+
+def _firings(graph: Graph, names: Collection[str]) -> list[tuple[int, Edge, int]]:
+    """The firings of some transitions: state before, firing, state after; one for each state after."""
+    found: dict[int, tuple[int, Edge, int]] = {}
+    for state, edges in enumerate(graph.edges):
+        for edge, target in edges:
+            if edge.transition in names and target not in found:
+                found[target] = (state, edge, target)
+    return list(found.values())
+
+
+def _always_reaches(
+    ctx: Context,
+    failures: Callable[[Graph], list[tuple[int, Edge, int]]],
+    kept: Callable[[Graph], list[bool]],
+    possible: Callable[[Graph], list[bool]] | None = None,
+) -> Answer:
+    """Whether from every state after a failure some run surely reaches a kept one, without the kill switch.
+
+    Args:
+        ctx: The net.
+        failures: The failing firings of a graph.
+        kept: For each state, whether it surely is where failures have to lead.
+        possible: For each state, whether it may be; the same by default.
+    """
+    graph = ctx.graph()
+    if not graph.complete:
+        return Open(graph.reason)
+    net = ctx.net
+    switches = {t.name for t in net.by_role(Role.KILL)}
+    certainty = certainty_of(ctx, graph)
+    failed = failures(graph)
+    good = kept(graph)
+    targets = [target for _, _, target in failed]
+    if _walks(certainty, targets, good, switches) or all(
+        promise(certainty, good, lambda t: t.role is not Role.KILL).promising[s] for s in targets
+    ):
+        return Proved(graph_certificate(graph), "state graph, certain steps")
+
+    def find(g: Graph) -> Iterator[Candidate]:
+        reach = _reaching(g, (possible or kept)(g), switches)
+        lost = [(s, e) for s, e, target in failures(g) if target not in reach]
+        for state, edge in lost[:_MOST_TOLD]:
+            yield Candidate([*g.path(state), edge])
+
+    answer = ctx.search(find)
+    if isinstance(answer, Proved):
+        # That the abstraction always has a way is no promise that the net has one.
+        return Open("a way on is possible from every failure, but it is not certain from all of them")
+    return answer
+
+
+def _walks(certainty: Certainty, states: Iterable[int], kept: Sequence[bool], avoided: set[str]) -> bool:
+    """Whether each state leads to a kept one by firings that are certain; quick, and gives up easily."""
+    good = {s for s, k in enumerate(kept) if k}
+    net = certainty.ctx.net
+    usable = {t.name for t in net.transitions if t.name not in avoided}
+    for start in states:
+        came: dict[int, int | None] = {start: None}
+        queue = [start]
+        end = None
+        for state in queue:
+            if state in good:
+                end = state
+                break
+            for edge, targets in certainty.moves[state].certain:
+                to = targets[0]
+                if to in came or len(targets) > 1 or edge.transition not in usable:
+                    continue
+                if certainty.fits(edge.transition):
+                    came[to] = state
+                    queue.append(to)
+        if end is None:
+            return False
+        at: int | None = end
+        while at is not None:
+            good.add(at)
+            at = came[at]
+    return True
+
+
+def _reaching(graph: Graph, kept: Sequence[bool], avoided: set[str]) -> set[int]:
+    """The states from which some path reaches a kept one."""
+    back: list[list[int]] = [[] for _ in graph.states]
+    for state, edges in enumerate(graph.edges):
+        for edge, target in edges:
+            if edge.transition not in avoided:
+                back[target].append(state)
+    work = [s for s, k in enumerate(kept) if k]
+    seen = set(work)
+    while work:
+        for before in back[work.pop()]:
+            if before not in seen:
+                seen.add(before)
+                work.append(before)
+    return seen

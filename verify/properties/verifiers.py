@@ -1,0 +1,164 @@
+"""SDB-3: verifiers are deterministic.
+
+A policy is an expression over the token at hand, so its answer is a function of the token by construction;
+what is left to check is that the net asks nothing else: that accept and reject fire by the policy alone, and
+never both for one proposal. A function is opaque: nothing is proved of it. ``provenet lint`` runs it, and
+``opaque(...)`` in the net's requirements says by name which ones are accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from provenet.nets.errors import did_you_mean
+from provenet.nets.expr.ast import Not
+from provenet.nets.net import Auto, Explain, Judge, Net, Requirement, Role, Transition
+from provenet.verify.context import Answer, Context, Open, Proved, Refuted
+from provenet.verify.errors import PropertyError
+from provenet.verify.properties.common import Property, contracts, info_of, proved, roles, vacuous, verdict
+from provenet.verify.properties.data import ready_together
+from provenet.verify.properties.mending import tried, with_transition
+from provenet.verify.verdict import Certificate, Verdict
+
+_DETERMINISTIC = "verifiers are deterministic"
+_ACCEPTED = "verifiers are deterministic, or accepted by name as opaque"
+
+
+def deterministic(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """SDB-3: the verdict on a proposal is a function of the tokens that the verifier sees.
+
+    The argument ``opaque`` names contracts whose verifier is a function and accepted as such.
+
+    Raises:
+        PropertyError: A name is no contract's, or that of a contract whose verifier is no function.
+    """
+    net = ctx.net
+    judged = [c for c in contracts(net) if roles(net, c, Role.ACCEPT, Role.REJECT)]
+    accepted = _accepted(net, requirement, judged)
+    if not judged:
+        yield vacuous("SDB-3", _DETERMINISTIC, "the net has no verifier")
+    for contract in judged:
+        yield _of(ctx, contract, accepted, requirement.arg("because", ""))
+
+
+CATALOGUE = (Property("SDB-3", _DETERMINISTIC, deterministic),)
+
+
+def is_opaque(net: Net, contract: str) -> bool:
+    """Whether a contract's verifier is a function, which the prover cannot look into."""
+    info = info_of(net, contract)
+    judges = any(isinstance(t.trigger, Judge) for t in roles(net, contract, Role.ACCEPT, Role.REJECT))
+    return judges or (info is not None and info.opaque != "no")
+
+
+def _accepted(net: Net, requirement: Requirement, judged: list[str]) -> frozenset[str]:
+    names = requirement.arg("opaque", ())
+    names = (names,) if isinstance(names, str) else names
+    functions = [c for c in judged if is_opaque(net, c)]
+    for name in names:
+        if name not in judged:
+            raise PropertyError(
+                f"SDB-3 accepts an opaque verifier of {name!r}, no contract",
+                hint=did_you_mean(name, functions),
+            )
+        if name not in functions:
+            raise PropertyError(
+                f"SDB-3 accepts the verifier of {name!r} as opaque, but it is a policy",
+                hint="there is nothing to accept: drop the name",
+            )
+    return frozenset(names)
+
+
+def _of(ctx: Context, contract: str, accepted: frozenset[str], because: str) -> Verdict:
+    net = ctx.net
+    for t in roles(net, contract, Role.ACCEPT, Role.REJECT):
+        if not isinstance(t.trigger, Auto | Explain | Judge):
+            answer = ctx.fires(t.name)
+            if not isinstance(answer, Proved):
+                return verdict(
+                    "SDB-3",
+                    _DETERMINISTIC,
+                    answer,
+                    net=net,
+                    subject=contract,
+                    broken=f"{t.name!r} gives the verdict of {contract!r} and fires by "
+                    f"{_named(t)}, not by a policy",
+                    mend="verify by a policy; let a person or a second model decide before or after it",
+                )
+    if is_opaque(net, contract):
+        return _opaque(net, contract, accepted, because)
+    for accept in roles(net, contract, Role.ACCEPT):
+        for reject in roles(net, contract, Role.REJECT):
+            answer = _undecided(ctx, accept, reject)
+            if not isinstance(answer, Proved):
+                tried_it = ""
+                if accept.guard is not None and isinstance(answer, Refuted):
+                    mended = with_transition(net, reject.name, guard=Not(accept.guard))
+                    tried_it = tried(ctx, mended, deterministic, Requirement("SDB-3"), subject=contract)
+                return verdict(
+                    "SDB-3",
+                    _DETERMINISTIC,
+                    answer,
+                    net=net,
+                    subject=contract,
+                    broken=f"{accept.name!r} and {reject.name!r} are both possible for one proposal: "
+                    "the same proposal passes in one run and not in another",
+                    mend=f"let the guard of {reject.name!r} be the negation of that of {accept.name!r}"
+                    + tried_it,
+                )
+    certificate = Certificate("structure", {"deterministic": contract})
+    return proved("SDB-3", _DETERMINISTIC, "by construction", certificate, subject=contract)
+
+
+def _opaque(net: Net, contract: str, accepted: frozenset[str], because: str) -> Verdict:
+    if contract not in accepted:
+        reason = (
+            f"the verifier of {contract!r} is a function, which no proof looks into: make it a policy, or "
+            f"run `provenet lint` and accept it by name: require(opaque({contract!r}, because=...))"
+        )
+        return verdict("SDB-3", _DETERMINISTIC, Open(reason), net=net, subject=contract)
+    made = proved(
+        "SDB-3",
+        _ACCEPTED,
+        "accepted by name, not proved",
+        Certificate("structure", {"opaque": contract, "because": because}),
+        subject=contract,
+    )
+    why = f" because {because}" if because else ""
+    return replace(made, reason=f"the verifier of {contract!r} is a function, accepted as opaque{why}")
+
+
+def _undecided(ctx: Context, accept: Transition, reject: Transition) -> Answer:
+    """Whether both can be possible for the same tokens."""
+    shared = {a.place for a in accept.takes} & {a.place for a in reject.takes}
+    given = accept.guard is not None and reject.guard in (Not(accept.guard), _plain(Not(accept.guard)))
+    if not shared or (given and accept.takes == reject.takes and accept.reads == reject.reads):
+        return Proved(Certificate("structure", {}), "structure")
+    guards = {t.name: t.guard for t in (accept, reject) if t.guard is not None}
+    if _arcs(accept) != _arcs(reject):
+        return Open(f"{accept.name!r} and {reject.name!r} compete for a proposal by different arcs")
+    return ready_together(ctx, [accept, reject], guards)
+
+
+def _plain(expr: Not) -> object:
+    """``x`` for ``not not x``."""
+    return expr.of.of if isinstance(expr.of, Not) else expr
+
+
+def _arcs(t: Transition) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    return sorted((a.place, a.weight) for a in t.takes), sorted((a.place, a.weight) for a in t.reads)
+
+
+_KINDS = {
+    "Ask": "a model's answer",
+    "Choice": "a person's choice",
+    "Signal": "an event",
+    "After": "the passing of time",
+    "Perform": "the end of an effect",
+    "OnFailure": "a failure",
+}
+
+
+def _named(t: Transition) -> str:
+    return _KINDS.get(type(t.trigger).__name__, "something else")
