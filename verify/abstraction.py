@@ -134,10 +134,13 @@ class Masks:
         self.places: dict[str, set[Path]] = {}
         self.fresh: dict[tuple[str, str], set[Path]] = {}
         self.seeds = tuple(sorted(set(seeds)))
-        into: dict[str, list[tuple[Transition, Put]]] = {}
+        self.into: dict[str, list[tuple[Transition, Put]]] = {}
         for t in net.transitions:
             for put in t.puts:
-                into.setdefault(put.place, []).append((t, put))
+                self.into.setdefault(put.place, []).append((t, put))
+        # Fields that values from outside are known to flow into, and fields that none does.
+        self._outside: set[tuple[str, Path]] = set()
+        self._inside: set[tuple[str, Path]] = set()
         stack = list(self.seeds)
         while stack:
             place, path = stack.pop()
@@ -146,7 +149,7 @@ class Masks:
             if any(path[: len(k)] == k for k in kept):
                 continue
             kept.add(path)
-            for transition, put in into.get(place, ()):
+            for transition, put in self.into.get(place, ()):
                 if put.expr is None:
                     continue
                 arcs = {a.var: a.place for a in inputs_of(transition) if a.var is not None}
@@ -177,8 +180,30 @@ class Masks:
 
         No proposal, event or case input flows into it.
         """
-        alone = Masks(self.net, [(place, path)])
-        return not alone.fresh and not any(e.place in alone.places for e in self.net.entries)
+        start = (place, _within_records(self.net.place(place).type, path))
+        entries = {e.place for e in self.net.entries}
+        seen: set[tuple[str, Path]] = set()
+        stack = [start]
+        while stack:
+            node = stack.pop()
+            if node in seen or node in self._inside:
+                continue
+            seen.add(node)
+            from_outside = node in self._outside or node[0] in entries
+            for transition, put in self.into.get(node[0], ()):
+                if put.expr is None or from_outside:
+                    continue
+                arcs = {a.var: a.place for a in inputs_of(transition) if a.var is not None}
+                for var, source in sources(put.expr, node[1]):
+                    if var not in arcs:
+                        from_outside = True
+                        break
+                    stack.append((arcs[var], _within_records(self.net.place(arcs[var]).type, source)))
+            if from_outside:
+                self._outside.add(start)
+                return False
+        self._inside |= seen
+        return True
 
 
 def sources(expr: Expr, path: Path) -> Iterator[tuple[str, Path]]:

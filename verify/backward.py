@@ -336,13 +336,24 @@ def simplify(expr: Expr, scope: Mapping[str, Type]) -> Expr:
     Taking a field out of a built record may put a value where an optional was; ``scope`` tells, so that
     asking whether it is null is answered here.
     """
-    match expr:
-        case Const() | Var():
-            return expr
-        case Each():
-            return expr
-    parts = tuple(simplify(c, scope) for c in children(expr))
-    match with_children(expr, parts):
+    return _simplified(expr, scope, {})
+
+
+def _simplified(expr: Expr, scope: Mapping[str, Type], done: dict[int, Expr]) -> Expr:
+    """The same; what a substitution put in many places is simplified once, known by its identity."""
+    if isinstance(expr, Const | Var | Each):
+        return expr
+    found = done.get(id(expr))
+    if found is None:
+        found = done[id(expr)] = _simpler(expr, scope, done)
+    return found
+
+
+def _simpler(expr: Expr, scope: Mapping[str, Type], done: dict[int, Expr]) -> Expr:
+    before = children(expr)
+    parts = tuple([_simplified(c, scope, done) for c in before])
+    changed = any(a is not b for a, b in zip(before, parts, strict=True))
+    match with_children(expr, parts) if changed else expr:
         case Get(Build(of, built), name):
             index = of.index(name)
             return expr if index is None else built[index]

@@ -125,7 +125,7 @@ class Context:
         hints: Sequence[Certificate] | None = None,
     ) -> None:
         self.net, self.deadline, self.most_states = net, deadline, most_states
-        self.hints = None if hints is None else {_key(c): c for c in hints if c.kind in ("facts", "horn")}
+        self.hints = None if hints is None else {_key(c): c for c in hints if c.data.get("questions")}
         self.encoding = Encoding.for_exprs(_expressions(net))
         self.lemmas = Lemmas(self.encoding)
         self.realizer = Realizer(net, self.encoding)
@@ -252,6 +252,13 @@ class Context:
             return Proved(Certificate("facts", {**asked, "facts": texts}), "per-place facts", readable)
         return self._by_horn(questions, ghost, net, asked, hint)
 
+    def facts_forbid(self, questions: Sequence[Question]) -> bool:
+        """Whether per-place facts, found here and now and checked, show that no question can happen."""
+        found = infer(self.net, questions, None, self.lemmas, timeout_ms=self.remaining_ms())
+        return found is not None and holds(
+            self.net, questions, None, found, self.lemmas, timeout_ms=self.remaining_ms()
+        )
+
     def _by_horn(
         self,
         questions: Sequence[Question],
@@ -280,9 +287,12 @@ class Context:
                 "per-place facts (Spacer)",
                 readable_facts(solution),
             )
-        if self.hints is not None:
+        if self.hints is not None and (hint is None or hint.kind != "graph"):
             return Open("no certificate answers this question")
-        return self._witness(questions, ghost, net)
+        answer = self._witness(questions, ghost, net)
+        if isinstance(answer, Proved):
+            return Proved(Certificate("graph", {**answer.certificate.data, **asked}), answer.method)
+        return answer
 
     def _witness(
         self, questions: Sequence[Question], ghost: Ghost | None, net: Net, candidates: int = _CANDIDATES

@@ -8,15 +8,17 @@ states on its way are reached then, and certain steps go on from there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import UnitType
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Context, Proved, Refuted
-from provenet.verify.graph import Graph, State
+from provenet.verify.graph import Edge, Graph, State
 from provenet.verify.hope import Certainty, certainty_of
-from provenet.verify.questions import Question
+from provenet.verify.questions import Question, inputs_of
 from provenet.verify.verdict import Trace
 
 
@@ -43,8 +45,8 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
         graph: A complete state graph of it.
     """
     net = ctx.net
-    first = {t.name: found[0][0] for t in net.transitions if (found := graph.firings(t.name))}
-    dead = [t.name for t in net.transitions if t.name not in first]
+    first = {t.name: found[0] for t in net.transitions if (found := graph.firings(t.name))}
+    dead = _Dead(net, [t.name for t in net.transitions if t.name not in first])
     reached = _Reached(certainty_of(ctx, graph))
     for root in range(graph.roots):
         # What a case may start with is a condition too; where some value meets it, the state is reached.
@@ -55,10 +57,24 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
             reached.add(root)
     runs = 0
     unknown = []
+
+    def look_for_dead(path: Sequence[Edge]) -> None:
+        """Whether facts rule out some firing on a path that no run is known to fire, the last ones first."""
+        doubtful = [e.transition for e in reversed(path) if e.transition not in reached.fired]
+        for name in list(dict.fromkeys(doubtful))[:_MOST_DOUBTFUL]:
+            guard = net.transition(name).guard
+            if guard is not None and name not in dead.names and ctx.facts_forbid([Question(name, guard)]):
+                dead.add(name)
+
     # The deepest first: a run that gets there passes many states on its way.
-    for name in sorted(first, key=lambda n: (-first[n], n)):
-        if name in reached.fired:
+    for name in sorted(first, key=lambda n: (-first[n][0], n)):
+        if name in reached.fired or name in dead.names:
             continue
+        path = [*graph.path(first[name][0]), first[name][1]]
+        if len(path) > _LONG:
+            look_for_dead(path)
+            if name in dead.names:
+                continue
         answer = ctx.fires(name)
         guard = net.transition(name).guard
         if isinstance(answer, Refuted):
@@ -66,11 +82,53 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
             reached.fired |= {s.transition for s in answer.trace.steps}
             for marking in ctx.realizer.markings(answer.trace):
                 reached.visit(marking)
-        elif guard is not None and isinstance(ctx.never_fires([Question(name, guard)]), Proved):
-            dead.append(name)
+            continue
+        look_for_dead(path)
+        if name in dead.names:
+            continue
+        if guard is not None and isinstance(ctx.never_fires([Question(name, guard)]), Proved):
+            dead.add(name)
         else:
             unknown.append(name)
-    return Coverage(runs, tuple(dead), tuple(n for n in unknown if n not in reached.fired))
+    left = [n for n in unknown if n not in reached.fired and n not in dead.names]
+    return Coverage(runs, tuple(t.name for t in net.transitions if t.name in dead.names), tuple(left))
+
+
+_LONG = 40
+"""Steps from which on a path costs more to solve than facts cost to ask for."""
+
+_MOST_DOUBTFUL = 3
+
+
+class _Dead:
+    """Transitions that no run fires, closed under what follows: nothing else puts what they alone would."""
+
+    def __init__(self, net: Net, names: Iterable[str]) -> None:
+        self.names: set[str] = set()
+        self._puts = {t.name: [p.place for p in t.puts] for t in net.transitions}
+        self._sources: dict[str, set[str]] = {}
+        self._needing: dict[str, list[str]] = {}
+        for t in net.transitions:
+            for put in t.puts:
+                self._sources.setdefault(put.place, set()).add(t.name)
+            for arc in inputs_of(t):
+                self._needing.setdefault(arc.place, []).append(t.name)
+        self._marked = {place for place, tokens in net.initial if tokens} | {e.place for e in net.entries}
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """No run fires this one."""
+        work = [name]
+        while work:
+            at = work.pop()
+            if at in self.names:
+                continue
+            self.names.add(at)
+            for place in self._puts[at]:
+                self._sources[place].discard(at)
+                if not self._sources[place] and place not in self._marked:
+                    work += self._needing.get(place, ())
 
 
 class _Reached:

@@ -251,7 +251,8 @@ class Space:
                 graph.cut, graph.reason = "states", f"more than {most:,} abstract states"
                 break
             for edge, target in self.successors(graph.states[at]):
-                out.append((edge, add(target, (at, edge))))
+                number = index.get(target)
+                out.append((edge, add(target, (at, edge)) if number is None else number))
                 firings += 1
                 if firings % 256 == 0 and deadline is not None and time.monotonic() > deadline:
                     graph.cut = "time"
@@ -288,6 +289,7 @@ class _Step:
         ]
         self.resets = frozenset(t.resets)
         self.limits = {p.place: limit for p in t.puts if (limit := net.place(p.place).capacity) is not None}
+        self.plain = not self.resets and not self.limits
         outside = [space.masks.fresh_values(t.name, f.var, f.type) for f in t.fresh]
         self.outside = [
             dict(zip((f.var for f in t.fresh), chosen, strict=True)) for chosen in product(*outside)
@@ -374,6 +376,12 @@ class _Step:
 
     def apply(self, space: Space, state: State, edge: Edge) -> State | None:
         """The state after a firing; ``None`` where a capacity forbids it."""
+        if self.plain:
+            rest = [*state, *edge.puts]
+            for token in edge.takes:
+                rest.remove(token)
+            rest.sort()
+            return tuple(rest)
         rest = list(state)
         for token in edge.takes:
             rest.remove(token)

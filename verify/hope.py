@@ -83,7 +83,7 @@ class Certainty:
         for state, edges in enumerate(graph.edges):
             for edge, target in edges:
                 self.back[target].append((state, edge))
-        self._cover: dict[tuple[tuple[str, State, State], ...], bool] = {}
+        self._cover: dict[tuple[int, ...], bool] = {}
         self._fits: dict[str, bool] = {}
 
     def fits(self, name: str) -> bool:
@@ -102,11 +102,14 @@ class Certainty:
         for firing in moves.certain:
             if self._reaches(firing, good, usable):
                 return True
-        return any(
-            all(self._reaches(f, good, usable) for f in cluster)
-            and self._covers(tuple(e for e, _ in cluster))
-            for cluster in moves.clusters
-        )
+        for cluster in moves.clusters:
+            for firing in cluster:
+                if not self._reaches(firing, good, usable):
+                    break
+            else:
+                if self._covers(tuple([e for e, _ in cluster])):
+                    return True
+        return False
 
     def _reaches(self, firing: Firing, good: Sequence[bool], usable: frozenset[str]) -> bool:
         """Whether a firing, its guard true, can be made to lead to a good state by outside values."""
@@ -121,7 +124,7 @@ class Certainty:
 
     def _covers(self, firings: tuple[Edge, ...]) -> bool:
         """Whether, whatever was forgotten of the tokens at hand, one of the guards holds."""
-        key = tuple((e.transition, e.takes, e.reads) for e in firings)
+        key = tuple([id(e) for e in firings])  # an edge is one object wherever it fires
         found = self._cover.get(key)
         if found is None:
             found = self._cover[key] = self._solve(firings)
@@ -246,22 +249,18 @@ def ordinary_tokens(graph: Graph, state: int) -> dict[str, int]:
 
 def _moves(edges: list[tuple[Edge, int]]) -> Moves:
     """The firings of a state; firings that differ only in outside values are one."""
-    merged: dict[tuple[str, State, State], tuple[Edge, list[int]]] = {}
-    for edge, target in edges:
-        key = (edge.transition, edge.takes, edge.reads)
-        found = merged.get(key)
-        if found is None:
-            merged[key] = (edge, [target])
-        else:
-            found[1].append(target)
-    certain: list[Firing] = []
+    firings: list[Firing] = [(edge, (target,)) for edge, target in edges]
+    if any(edge.outside for edge, _ in edges):
+        merged: dict[tuple[str, State, State], tuple[Edge, list[int]]] = {}
+        for edge, target in edges:
+            merged.setdefault((edge.transition, edge.takes, edge.reads), (edge, []))[1].append(target)
+        firings = [(edge, tuple(targets)) for edge, targets in merged.values()]
     clusters: dict[tuple[State, State], list[Firing]] = {}
-    for edge, targets in merged.values():
-        if edge.certain:
-            certain.append((edge, tuple(targets)))
-        else:
-            clusters.setdefault((edge.takes, edge.reads), []).append((edge, tuple(targets)))
-    return Moves(tuple(certain), tuple(tuple(c) for c in clusters.values()))
+    for firing in firings:
+        if not firing[0].certain:
+            clusters.setdefault((firing[0].takes, firing[0].reads), []).append(firing)
+    certain = [f for f in firings if f[0].certain] if clusters else firings
+    return Moves(tuple(certain), tuple([tuple(c) for c in clusters.values()]))
 
 
 def _fits(ctx: Context, t: Transition) -> bool:

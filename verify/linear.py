@@ -49,11 +49,16 @@ class LinearInvariant:
         """Whether every transition respects the invariant; plain integer arithmetic."""
         if any(w <= 0 for w in self.weights.values()):
             return False
-        return all(
-            sum(self.weights.get(place, 0) * change for place, change in effect.items())
-            <= self.plus.get(name, 0) - self.minus.get(name, 0)
-            for name, effect in effects(net).items()
-        )
+        weights, plus, minus = self.weights, self.plus, self.minus
+        for t in net.transitions:
+            rise = 0
+            for put in t.puts:
+                rise += weights.get(put.place, 0) * put.weight
+            for take in t.takes:
+                rise -= weights.get(take.place, 0) * take.weight
+            if rise > plus.get(t.name, 0) - minus.get(t.name, 0):
+                return False
+        return True
 
 
 _MOST_RAISES = 20

@@ -113,6 +113,10 @@ class Encoding:
     strings: Strings = "identity"
     _codes: Codes = field(default_factory=Codes, repr=False)
     _fresh: dict[str, tuple[Type, SymValue]] = field(default_factory=dict, repr=False, compare=False)
+    _checked: dict[int, tuple[Expr, Mapping[str, Type]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What was found to type-check, by identity: the net's own expressions are encoded over and over."""
     _queries: Queries | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -293,7 +297,10 @@ class Encoding:
             ExprError: The expression does not type-check.
             Opaque: A part of it has no encoding.
         """
-        type_of(expr, scope)
+        checked = self._checked.get(id(expr))
+        if checked is None or checked[1] != scope:
+            type_of(expr, scope)
+            self._checked[id(expr)] = (expr, dict(scope))
         value, of = self._encode(expr, env, scope)
         return self.coerce(value, of, of if like is None else like)
 

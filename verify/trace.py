@@ -107,7 +107,7 @@ class _Prefix:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What every firing of a transition has in common; a slot is a place, a variable, and whether it takes."""
+    """What all firings of a transition share; a slot is a place, a variable, and whether it takes."""
 
     transition: Transition
     scope: Mapping[str, Type]

@@ -136,8 +136,12 @@ def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str
 
 def _may_wait(net: Net, cluster: list[Transition]) -> bool:
     """Whether another transition takes from the first place of a choice, so that a token may wait there."""
-    place = cluster[0].takes[0].place
-    return any(t not in cluster and any(a.place == place for a in t.takes) for t in net.transitions)
+    place, names = cluster[0].takes[0].place, {t.name for t in cluster}
+    for t in net.transitions:
+        for arc in t.takes:
+            if arc.place == place and t.name not in names:
+                return True
+    return False
 
 
 _Slot: TypeAlias = tuple[str, str, int]
@@ -284,7 +288,9 @@ def _satisfiable(
     ctx: Context, enc: Encoding, constraints: list[z3.BoolRef]
 ) -> Literal["yes", "no", "unknown"]:
     """Whether constraints hold together for some values."""
-    answer = enc.check(constraints, ctx.remaining_ms())
+    # Either may ask, whatever the names stand for; the net's own encoding has a solver at hand.
+    asked = ctx.encoding if enc.strings == ctx.encoding.strings else enc
+    answer = asked.check(constraints, ctx.remaining_ms())
     return "no" if answer == z3.unsat else "yes" if answer == z3.sat else "unknown"
 
 
