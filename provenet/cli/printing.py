@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import json
 import os
 import sys
@@ -168,21 +169,24 @@ def explain(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, ProvenetError):
         code = _exit_code(error)
         if as_json:
-            sys.stdout.write(
-                json.dumps({"error": error_data(error), "exit_code": int(code)}, indent=2) + "\n"
-            )
+            said = json.dumps({"error": error_data(error), "exit_code": int(code)}, indent=2) + "\n"
+            try:
+                sys.stdout.write(said)
+                sys.stdout.flush()
+            except OSError:  # where the output itself has no room left
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.stderr.write(said)
         else:
             sys.stderr.write(error_text(error) + "\n")
         return code
     if isinstance(error, OSError):
-        return explain(
-            Unusable(
-                f"{error.strerror or error}",
-                where=str(error.filename or ""),
-                hint="check the name, the permissions and the free space",
-            ),
-            as_json=as_json,
+        unusable = Unusable(
+            f"{error.strerror or error}",
+            where=str(error.filename or ""),
+            hint="check the name, the permissions and the free space",
         )
+        unusable.__cause__ = error
+        return explain(unusable, as_json=as_json)
     # Bytes in a damaged database that are no text reach us bare, or wrapped by the layer that reads them.
     frames = traceback.extract_tb(error.__traceback__) if isinstance(error, UnicodeDecodeError) else []
     if type(error).__module__.split(".")[0] in {"sqlite3", "sqlalchemy"} or any(
@@ -263,9 +267,11 @@ def _plain(data: Any) -> str:
 def _exit_code(error: ProvenetError) -> ExitCode:
     # What a running system refuses, or what fails there, is an answer and no misuse.
     failed = isinstance(error, Failed) or (error.code.startswith("EN4") and error.code not in _MISUSE)
+    failed = failed or getattr(error.__cause__, "errno", None) in _NO_ROOM  # whatever was to be written
     return ExitCode.FAILED if failed else ExitCode.BAD_INPUT
 
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 _MISUSE = {"EN401", "EN404", "EN405", "EN411", "EN421", "EN422"}
 
 
