@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import sqlite3
 import tempfile
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from provenet.engine import Engine, VirtualClock, audit
 from provenet.nets.build import NetBuilder
@@ -81,7 +82,7 @@ class Run:
         seconds: How long it took.
         firings: Durable steps.
         commits: Transactions.
-        tape: The statements that it wrote with, and their rows.
+        tape: The statements that it wrote with, and their rows; empty where nobody asked.
     """
 
     seconds: float
@@ -114,7 +115,9 @@ class Taped:
         return getattr(self._connection, name)
 
 
-async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> Run:
+async def engine_run(
+    agent: Agent, database: str, cases: int, at_once: int, *, taped: Literal["no", "yes"] = "no"
+) -> Run:
     """Run so many cases, some at a time."""
     report = prove(agent.net)
     tape: list[tuple[str, list[Any] | None]] = []
@@ -123,7 +126,8 @@ async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> R
     ) as engine:
         engine.deploy(agent, report)
         store: Any = engine._store  # noqa: SLF001  what it writes is what the floor has to write
-        store.connection = Taped(store.connection, tape)
+        if taped == "yes":
+            store.connection = Taped(store.connection, tape)
         before = engine.progress()
         began = time.perf_counter()
         for first in range(0, cases, at_once):
@@ -137,18 +141,18 @@ async def engine_run(agent: Agent, database: str, cases: int, at_once: int) -> R
         return Run(seconds, after.firings - before.firings, after.commits - before.commits, tape)
 
 
-def same_commits(source: Path, database: Path, run: Run) -> float:
-    """Firings per second of the run's own statements, in the same transactions, through ``sqlite3``."""
+def same_commits(source: Path, database: Path, taped: Run) -> float:
+    """Firings per second of a run's own statements, in the same transactions, through ``sqlite3``."""
     with closing(sqlite3.connect(source)) as db:
         tables = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
     with closing(_floor(database, tables)) as db:
         began = time.perf_counter()
-        for statement, rows in run.tape:
+        for statement, rows in taped.tape:
             if rows is None:
                 db.execute(statement)
             else:
                 db.executemany(statement, rows)
-        return run.firings / (time.perf_counter() - began)
+        return taped.firings / (time.perf_counter() - began)
 
 
 def log_alone(source: Path, database: Path, run: Run) -> float:
@@ -190,19 +194,30 @@ class Turn:
     size: float
 
 
-def turn(agent: Agent, folder: Path, cases: int, at_once: int) -> Turn:
+def turn(agent: Agent, folder: Path, cases: int, at_once: int, taped: Run) -> Turn:
     """Run the engine, then its floors, in a folder of their own."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         here = Path(name)
         run = asyncio.run(engine_run(agent, str(here / "run.db"), cases, at_once))
+        assert (run.firings, run.commits) == (taped.firings, taped.commits)
         size = sum(f.stat().st_size for f in here.glob("run.db*")) / run.firings
         assert audit(here / "run.db").clean
         return Turn(
             run,
-            same_commits(here / "run.db", here / "same.db", run),
+            same_commits(here / "run.db", here / "same.db", taped),
             log_alone(here / "run.db", here / "log.db", run),
             size,
         )
+
+
+def turns(agent: Agent, folder: Path, cases: int, at_once: int, rounds: int) -> list[Turn]:
+    """Some turns; what the engine writes in each is taped once before, since taping takes time."""
+    database = str(folder / f"taped-{at_once}.db")
+    taped = asyncio.run(engine_run(agent, database, cases, at_once, taped="yes"))
+    gc.freeze()  # the tape is large, and no part of what is measured
+    found = [turn(agent, folder, cases, at_once, taped) for _ in range(rounds)]
+    gc.unfreeze()
+    return found
 
 
 def in_memory(net: Net, firings: int) -> float:
@@ -292,8 +307,8 @@ def main() -> None:
         folder = Path(name)
         ours = best(lambda: in_memory(agent.net, 20_000))
         theirs = best(lambda: snakes_run(steps, 2_000))
-        one = [turn(agent, folder, cases // 4, 1) for _ in range(rounds)]
-        many = [turn(agent, folder, cases, 64) for _ in range(rounds)]
+        one = turns(agent, folder, cases // 4, 1, rounds)
+        many = turns(agent, folder, cases, 64, rounds)
         memory = [asyncio.run(engine_run(agent, ":memory:", cases, 64)).rate for _ in range(rounds)]
         graph = langgraph_run(folder / "graph.db", steps, cases // 8)
     print(f"{'':32}{'per second':>12}   {'':34}{'per second':>12}{'ratio':>9}")
@@ -305,15 +320,16 @@ def main() -> None:
         print(f"{what:32}{rate:12,.0f}   {other:34}{its:12,.0f}{median(ratios):9.2f}{spread}")
 
     line("in memory: firing rule", "SNAKES", [(ours, theirs)])
-    for what, turns in (("durable, one case at a time", one), ("durable, 64 cases in flight", many)):
-        line(what, "raw sqlite3, same commits", [(t.run.rate, t.same) for t in turns])
-        line(what, "raw sqlite3, log alone", [(t.run.rate, t.log) for t in turns])
+    durable = (("durable, one case at a time", one), ("durable, 64 cases in flight", many))
+    for what, found in durable:
+        line(what, "raw sqlite3, same commits", [(t.run.rate, t.same) for t in found])
+        line(what, "raw sqlite3, log alone", [(t.run.rate, t.log) for t in found])
     pairs = list(zip([t.run.rate for t in many], [t.run.rate for t in one], memory, strict=True))
     line("durable, 64 cases in flight", "durable, one case at a time", [(a, b) for a, b, _ in pairs])
     line("engine in memory, 64 in flight", "durable, 64 cases in flight", [(c, a) for a, _, c in pairs])
     if graph is not None:
-        for what, turns in (("durable, one case at a time", one), ("durable, 64 cases in flight", many)):
-            line(what, "LangGraph SqliteSaver, sync", [(t.run.rate, graph) for t in turns])
+        for what, found in durable:
+            line(what, "LangGraph SqliteSaver, sync", [(t.run.rate, graph) for t in found])
     print(
         f"storage: {median(t.size for t in many):,.0f} bytes a firing; "
         f"commits: {one[0].run.commits} one at a time, {many[0].run.commits} with 64 in flight"

@@ -49,7 +49,7 @@ def anchor_of(job: Job) -> Value:
 
 def key_of(store: Store, case: LiveCase, step: Step, token: int) -> str:
     """The idempotency key of a piece of work: the same after any restart, different for any other."""
-    text = f"[{quote(store.uid)},{quote(case.id)},{step.text},{token}]"
+    text = f'["{store.uid}",{quote(case.id)},{step.text},{token}]'
     return sha256(text.encode()).hexdigest()[:40]
 
 

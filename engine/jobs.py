@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from provenet.engine.case import LiveCase, OpenTask
-from provenet.engine.clock import Clock, VirtualClock
+from provenet.engine.clock import Clock, VirtualClock, in_job
 from provenet.engine.program import Step
 from provenet.engine.store import Store
 from provenet.nets.schema import Value
@@ -82,19 +82,18 @@ class Jobs:
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:
         """Let jobs run as soon as there is room; their commit is durable."""
+        kinds: dict[Kind, None] = {}
         for job in jobs:
-            self.enqueue(job)
-
-    def enqueue(self, job: Job) -> None:
-        """Let a job run as soon as there is room."""
-        if job.state != "over":
-            self.become(job, "queued")
-            self._queues[job.kind].append(job)
-            self._pump(job.kind)
+            if job.state != "over":
+                self.become(job, "queued")
+                self._queues[job.kind].append(job)
+                kinds[job.kind] = None
+        for kind in kinds:
+            self._pump(kind)
 
     def drop(self, job: Job) -> None:
         """Stop a job whose token is gone."""
-        if job.state == "running" and job.task is not None and job.task is not asyncio.current_task():
+        if job.state == "running" and job.task is not None and in_job.get() is not job:
             job.task.cancel()
         if self._virtual is not None:
             self._virtual.forget(job)
@@ -143,12 +142,15 @@ class Jobs:
         queue, most = self._queues[kind], self._limits.get(kind, 1_000_000)
         if self.closing == "yes" or self.crash is not None:
             return
+        if not queue:
+            return
+        create = asyncio.get_running_loop().create_task
         while queue and self._busy[kind] < most:
             job = queue.popleft()
             if job.state == "queued":
                 self._busy[kind] += 1
                 self.become(job, "running")
-                job.task = asyncio.get_running_loop().create_task(self._run(job))
+                job.task = create(self._run(job))
 
     async def _run(self, job: Job) -> None:
         try:

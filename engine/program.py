@@ -147,7 +147,13 @@ class Program:
 
     def may_be_final(self, marking: Marking) -> bool:
         """Whether all places of some final marking are marked: a first look before ``is_final``."""
-        return any(all(map(marking.count, places)) for places in self._finals)
+        for places in self._finals:
+            for place in places:
+                if not marking.count(place):
+                    break
+            else:
+                return True
+        return False
 
     def effect(self, step: Step) -> Effect:
         """The effect behind a ``Perform``."""

@@ -207,7 +207,7 @@ class Runner:
             due, no, token, index, job = heapq.heappop(self._due)
             if job is not None:
                 if job.state == "retrying":
-                    self.jobs.enqueue(job)
+                    self.jobs.enqueue_all([job])
                 continue
             case = self.numbers.get(no)
             if case is None or case.status not in LIVE or case.timers.get((index, token)) != due:
@@ -479,7 +479,7 @@ class Runner:
 
     def _rest(self, case: LiveCase) -> None:
         """The status of a case that came to rest."""
-        if case.jobs and any(isinstance(job, Job) and job.kind != "person" for job in case.jobs.values()):
+        if case.jobs and _at_work(case):
             self.status(case, "running")
         elif case.jobs or case.timers or case.tasks or self._hears(case):
             self.status(case, "waiting")
@@ -526,3 +526,12 @@ class Runner:
                 case.receipts[at] = job.tries, job.receipt
             del case.jobs[at]
             self.jobs.drop(job)
+
+
+def _at_work(case: LiveCase) -> bool:
+    """Whether a case has work in flight; a scripted person is no work."""
+    for job in case.jobs.values():
+        assert isinstance(job, Job)
+        if job.kind != "person":
+            return True
+    return False
