@@ -27,7 +27,7 @@ from provenet.nets.net import Requirement, Transition
 from provenet.verify.context import Candidate, Context, Open, Refuted, graph_certificate
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import Certainty, certainty_of, from_outside, is_final_state, promise
+from provenet.verify.hope import Certainty, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import Property, proved, verdict
 from provenet.verify.properties.naming import named, unknown
 from provenet.verify.questions import inputs_of
@@ -102,6 +102,9 @@ def _decided(ctx: Context, id: str, title: str, asked: _Asked, trigger: str, res
     net, graph = ctx.net, ctx.graph()
     if not graph.complete:
         return verdict(id, title, Open(graph.reason), net=net, subject=response)
+    if asked.puts_only and _every_end(ctx, asked) and all(unaided(ctx, graph).promising):
+        certificate = graph_certificate(graph)
+        return proved(id, title, "state graph, certain steps", certificate, subject=response, reason=_FAIR)
     view = _View(graph, asked)
     waiting = view.waiting()
     if not waiting:
@@ -117,7 +120,7 @@ def _decided(ctx: Context, id: str, title: str, asked: _Asked, trigger: str, res
             vacuous=why,
             reason="nothing waits for it",
         )
-    if not _surely(ctx, view, waiting) and not _surely_redirected(ctx, view, waiting):
+    if not _surely(ctx, view):
         return _doubted(ctx, id, title, asked, response)
     return proved(
         id,
@@ -129,28 +132,16 @@ def _decided(ctx: Context, id: str, title: str, asked: _Asked, trigger: str, res
     )
 
 
-def _surely(ctx: Context, view: _View, waiting: list[int]) -> bool:
-    """Whether certain steps lead from all states to one in which the goal itself is a certain step.
-
-    With what other properties know already of the graph; it misses choices of which only some are the goal.
-    """
-    graph = view.graph
-    certainty = certainty_of(ctx, graph)
-    usable = frozenset(n for n in view.asked.ends if not from_outside(ctx.net.transition(n)))
-    anywhere = [True] * len(graph.states)
-    kept = [False] * len(graph.states)
-    for state in view.reached:
-        kept[state] = True
-    for state in view.near:
-        kept[state] = kept[state] or certainty.can(state, anywhere, usable)
-    hope = promise(certainty, kept, lambda t: not from_outside(t))
-    return all(hope.promising[s] and not view.is_end(s) for s in waiting)
+def _every_end(ctx: Context, asked: _Asked) -> bool:
+    """Whether every final marking marks a place that is waited for."""
+    net, places = ctx.net, asked.places or ()
+    return bool(net.finals) and all(any(p in places for p, _ in final) for final in net.finals)
 
 
-def _surely_redirected(ctx: Context, view: _View, waiting: list[int]) -> bool:
-    """The same, exactly: in the graph in which the goal leads to one more state."""
+def _surely(ctx: Context, view: _View) -> bool:
+    """Whether certain steps lead from every state that waits to the goal."""
     hope = promise(Certainty(ctx, view.redirected()), view.goal(), lambda t: not from_outside(t))
-    return all(hope.promising[s] for s in waiting)
+    return all(hope.promising[s] for s in view.waiting())
 
 
 def _doubted(ctx: Context, id: str, title: str, asked: _Asked, response: str) -> Verdict:
@@ -186,29 +177,25 @@ class _View:
 
     def __init__(self, graph: Graph, asked: _Asked) -> None:
         self.graph, self.asked = graph, asked
-        net = graph.space.net
-        self._ends = [is_final_state(graph, s) for s in range(len(graph.states))] if net.finals else []
-        self._came: dict[tuple[int, bool], tuple[tuple[int, bool], Edge] | None] = {}
-        self.near: dict[int, None] = {}
-        """Waiting states in which the goal may be the next step."""
-        self.reached: dict[int, None] = {}
-        """States that the goal leads to, where that is a token in a place."""
+        self._ends: dict[int, bool] = {}
+        self._came: dict[int, tuple[int, Edge] | None] = {}
+        self._began: dict[int, tuple[int, Edge]] = {}
         self._walk()
 
     def waiting(self) -> list[int]:
-        """The states in which some run waits."""
-        return [state for state, waits in self._came if waits]
+        """The states in which some run waits, nearest first."""
+        return list(self._came)
 
     def goal(self) -> list[bool]:
         """Of the states of ``redirected``, which are the goal: one, the last."""
         return [*(False for _ in self.graph.states), True]
 
     def redirected(self) -> Graph:
-        """The graph in which whatever ends the waiting leads to one more state, and ends go nowhere."""
+        """The states that wait, in a graph in which the goal leads to one more state and the end nowhere."""
         graph, done = self.graph, len(self.graph.states)
         edges = [
             []
-            if self.is_end(state)
+            if state not in self._came or self.is_end(state)
             else [(e, done if e.transition in self.asked.ends else target) for e, target in out]
             for state, out in enumerate(graph.edges)
         ]
@@ -221,55 +208,68 @@ class _View:
         )
 
     def hopeless(self) -> Iterator[Candidate]:
-        """Shortest paths to where a run waits and no path without the outside leads to the goal."""
+        """Short paths to where a run waits and no path without the outside leads to the goal."""
         hoping = self._hoping()
-        for node in self._came:
-            state, waits = node
-            if waits and state not in hoping:
-                yield Candidate(self.path(node), matters="whole")
+        for state in self._came:
+            if state not in hoping and self.goes_on(state):
+                yield Candidate(self.path(state), matters="whole")
 
-    def path(self, node: tuple[int, bool]) -> list[Edge]:
-        """The shortest path to a state, waiting or not."""
+    def goes_on(self, state: int) -> bool:
+        """Whether the way to a waiting state passes no end of the case before the waiting begins."""
+        at = state
+        while (back := self._came[at]) is not None:
+            at = back[0]
+        before = self._began[at][0] if at in self._began else at
+        parent = self.graph.parent[before]
+        while parent is not None:
+            if self.is_end(parent[0]):
+                return False
+            parent = self.graph.parent[parent[0]]
+        return True
+
+    def path(self, state: int) -> list[Edge]:
+        """A short path to a state in which the run waits."""
         path = []
-        back = self._came[node]
-        while back is not None:
+        at = state
+        while (back := self._came[at]) is not None:
             path.append(back[1])
-            back = self._came[back[0]]
-        return path[::-1]
-
-    def nodes(self) -> Iterator[tuple[int, bool]]:
-        """The states in which some run waits, nearest first."""
-        return (node for node in self._came if node[1])
+            at = back[0]
+        if at in self._began:
+            before, edge = self._began[at]
+            return [*self.graph.path(before), edge, *path[::-1]]
+        return [*self.graph.path(at), *path[::-1]]
 
     def is_end(self, state: int) -> bool:
         """Whether the case ends in a state."""
-        return bool(self._ends) and self._ends[state]
+        found = self._ends.get(state)
+        if found is None:
+            found = self._ends[state] = is_final_state(self.graph, state)
+        return found
 
     def _walk(self) -> None:
         graph, asked = self.graph, self.asked
-        queue: deque[tuple[int, bool]] = deque()
-        for root in range(graph.roots):
-            places = asked.places or ()
-            start = (root, asked.places is not None and not any(graph.count(root, p) for p in places))
-            self._came[start] = None
-            queue.append(start)
+        queue: deque[int] = deque()
+        begins = asked.begins - asked.ends
+        if asked.places is not None:
+            for root in range(graph.roots):
+                if not any(graph.count(root, p) for p in asked.places):
+                    self._came[root] = None
+                    queue.append(root)
+        else:
+            for state, out in enumerate(graph.edges):
+                for edge, target in out:
+                    if edge.transition in begins and target not in self._came and not self.is_end(state):
+                        self._came[target] = None
+                        self._began[target] = (state, edge)
+                        queue.append(target)
         while queue:
-            here = queue.popleft()
-            state, waits = here
+            state = queue.popleft()
             if self.is_end(state):
                 continue
             for edge, target in graph.edges[state]:
-                name = edge.transition
-                after = name not in asked.ends and (waits or name in asked.begins)
-                if waits and not after:
-                    self.near[state] = None
-                    if asked.puts_only:
-                        self.reached[target] = None
-                if asked.places is not None and not after:
-                    continue  # of eventually, nothing is asked of what comes afterwards
-                if (target, after) not in self._came:
-                    self._came[target, after] = (here, edge)
-                    queue.append((target, after))
+                if edge.transition not in asked.ends and target not in self._came:
+                    self._came[target] = (state, edge)
+                    queue.append(target)
 
     def _hoping(self) -> set[int]:
         """The states from which some path of the abstraction leads to the goal with nobody's help."""
@@ -303,14 +303,16 @@ def _stuck(ctx: Context, asked: _Asked) -> Trace | None:
     graph = ctx.graph()
     view = _View(graph, asked)
     alone = [t for t in ctx.net.transitions if not from_outside(t)]
-    for tried, node in enumerate(view.nodes()):
+    for tried, state in enumerate(view.waiting()):
         if tried >= 60 or ctx.remaining_ms() <= 1:
             return None
-        moves = [e for e, _ in graph.edges[node[0]] if not from_outside(ctx.net.transition(e.transition))]
+        if not view.goes_on(state):
+            continue
+        moves = [e for e, _ in graph.edges[state] if not from_outside(ctx.net.transition(e.transition))]
         if any(e.certain and ctx.net.transition(e.transition).guard is None for e in moves):
             continue
         found = ctx.realizer.realize(
-            graph.space, view.path(node), _nothing_alone(ctx, alone), timeout_ms=ctx.remaining_ms(2_000)
+            graph.space, view.path(state), _nothing_alone(ctx, alone), timeout_ms=ctx.remaining_ms(2_000)
         )
         if isinstance(found, Trace):
             end = found.replay(ctx.net)[-1]
