@@ -221,11 +221,12 @@
   const show = ({ link = "write" } = {}) => {
     const step = at > 0 ? trace.steps[at - 1] : null;
     const last = at === trace.steps.length;
-    $("now").textContent = step
-      ? `Step ${at} of ${trace.steps.length}: ${step.glyph} ${step.role} ${step.name}` +
-        (last && trace.refuted ? ` ✗ breaks ${trace.property}` : "") +
-        (last && trace.left_out ? ` (${trace.left_out} further steps are not in this page)` : "")
-      : `Start, ${trace.steps.length} steps`;
+    $("now").textContent =
+      (step
+        ? `Step ${at} of ${trace.steps.length}: ${step.glyph} ${step.role} ${step.name}`
+        : `Start, ${trace.steps.length} steps`) +
+      (last && trace.refuted && !trace.left_out ? ` ✗ breaks ${trace.property}` : "") +
+      (last && trace.left_out ? ` (${trace.left_out} further steps are not in this page)` : "");
     $("slider").value = String(at);
     $("slider").setAttribute("aria-valuetext", $("now").textContent);
     all("#steps button").forEach((b, i) => {
