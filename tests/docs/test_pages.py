@@ -46,7 +46,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_block_says_what_it_is(page: Path) -> None:
-    known = {"python", "console", "text", "json", "sh", "diff"}
+    known = {"python", "console", "text", "json", "sh", "diff", "yaml"}
     odd = [f"{b.where}: {b.language!r}" for b in blocks(page) if b.language not in known]
     assert not odd, f"name a language of {sorted(known)}: {odd}"
     idle = [b.where for b in blocks(page) if b.language == "console" and not {"run", "show"} & set(b.marks)]
@@ -178,6 +178,18 @@ def test_commands_on_pages_exist() -> None:
                                 if not known or (w.startswith("-") and w.partition("=")[0] not in known)
                             ]
     assert not wrong
+
+
+def test_workflows_on_pages_use_options_that_exist() -> None:
+    there = options_by_command()
+    found = [b.text.replace("\\\n", " ") for page in PAGES for b in blocks(page) if b.language == "yaml"]
+    lines = [
+        line.strip() for text in found for line in text.splitlines() if " provenet " in f" {line.strip()} "
+    ]
+    used = [words(line) for line in lines if line.startswith("provenet ")]
+    assert used
+    for _, command, *rest in used:
+        assert {word for word in rest if word.startswith("-")} <= there[command]
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=named)
