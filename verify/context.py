@@ -463,7 +463,7 @@ def graph_certificate(graph: Graph) -> Certificate:
         {
             "kept": [[place, ".".join(path)] for place, path in graph.space.masks.seeds],
             "states": len(graph.states),
-            "firings": sum(len(e) for e in graph.edges),
+            "firings": sum(map(len, graph.edges)),
         },
     )
 
