@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provenet.engine import Reader, audit
-from provenet.engine.codec import decoder, encoder
+from provenet.engine.codec import decoder, encoder, quote
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreVersion
 from provenet.nets.errors import ProvenetError
-from provenet.nets.schema import to_json
+from provenet.nets.schema import StrType, to_json
 from tests.engine.kit import deployed, opened
 from tests.engine.orders import Order, orders, run
 from tests.engine.test_control import started, waiting
@@ -33,6 +33,11 @@ def test_the_text_of_a_value_is_its_json_and_comes_back(pair) -> None:  # type: 
     text = encoder(of)(value)
     assert json.loads(text) == to_json(value, of)
     assert decoder(of)(text) == value
+
+
+@given(st.text(), st.sampled_from([1, 50, 200]))
+def test_long_texts_are_quoted_as_short_ones_are(text: str, times: int) -> None:
+    assert encoder(StrType())(text * times) == quote(text * times)
 
 
 @pytest.fixture
