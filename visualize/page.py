@@ -42,7 +42,7 @@ _TITLE_OF_LINK = "{http://www.w3.org/1999/xlink}title"
 _MARKS = {"PROVED": "✓", "REFUTED": "✗", "UNKNOWN": "?", "ERROR": "!"}
 
 
-def report_page(net: Net, report: Report, *, timeout: float = 60.0) -> bytes:
+def report_page(net: Net, report: Report, *, timeout: float = 30.0) -> bytes:
     """A report as one self-contained HTML page.
 
     Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenet.cli.loading import load
-from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, stop
+from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, progress, stop
 from provenet.cli.proving import checked, save, show_report, write
 
 if TYPE_CHECKING:
@@ -101,8 +101,10 @@ def verify_command(
     if html is not None:
         from provenet.visualize.page import report_page
 
+        with progress("drawing", quiet=as_json):
+            page = report_page(loaded.net, report)
         written["html"] = html
-        write(html, report_page(loaded.net, report))
+        write(html, page)
     code = _CODES[str(report.status())]
     data = _document(targets[0], asked, report)
     data |= report.to_json(loaded.net)
