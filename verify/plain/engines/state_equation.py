@@ -44,16 +44,20 @@ class StateEquationEngine:
     """Proofs by the refined state equation, witnesses by plans.
 
     Attributes:
-        plans: Whether to look for witnesses, or only for proofs.
+        order: ``proofs`` tries every goal for a proof before any is planned for; ``plans`` plans for each at
+            once; ``proofs only`` never plans.
         seed: Of the choices made while a plan is carried out.
     """
 
-    plans: bool = True
+    order: Literal["proofs", "plans", "proofs only"] = "proofs"
     seed: int = 1
     name: str = "state equation"
 
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
-        """Proofs for all goals first, then plans for those that have a solution."""
+        """Proofs and plans, in the order asked for."""
+        if self.order == "plans":
+            yield from self._planned(net, goals, [*range(len(goals))], budget)
+            return
         relaxed = Relaxation(net, net.initial, numbers="real")
         possible: list[int] = []
         for i, goal in enumerate(goals):
@@ -67,7 +71,7 @@ class StateEquationEngine:
                 yield i, Unreachable(relaxed.evidence(), self.name)
             else:
                 possible.append(i)
-        if self.plans:
+        if self.order == "proofs":
             yield from self._planned(net, goals, possible, budget)
 
     def _planned(

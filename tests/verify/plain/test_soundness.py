@@ -1,0 +1,219 @@
+"""Soundness and relaxed soundness against plain search, and against the public process nets."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provenet.nets.formats.pnml import read_pnml
+from provenet.verify.plain.answer import Budget
+from provenet.verify.plain.free_choice import is_free_choice, live_and_bounded, rank
+from provenet.verify.plain.net import Counts, PTNet, plain_net
+from provenet.verify.plain.relaxed import NotRelaxedSound, RelaxedSound, relaxed_soundness
+from provenet.verify.plain.soundness import Sound, Unsound, soundness
+from tests.verify.plain.nets import arcs, nets, reachable
+
+SHARED = Path(__file__).parents[4] / "shared" / "soundness"
+
+
+@st.composite
+def workflows(draw: st.DrawFn, *, weight: int = 1) -> PTNet:
+    """Nets with one token in place 0 at first, and one in the last place at the end."""
+    places = draw(st.integers(2, 6))
+    transitions = draw(st.integers(1, 7))
+    table = [
+        (draw(arcs(places - 1, most=2, weight=weight)), draw(arcs(places, most=2, weight=weight)))
+        for _ in range(transitions)
+    ]
+    return PTNet(
+        places=tuple(f"p{i}" for i in range(places)),
+        transitions=tuple(f"t{i}" for i in range(transitions)),
+        pre=tuple(a for a, _ in table),
+        post=tuple(b for _, b in table),
+        initial=(1, *(0,) * (places - 1)),
+        finals=((*(0,) * (places - 1), 1),),
+    )
+
+
+def steps(net: PTNet, markings: set[Counts]) -> set[tuple[Counts, int, Counts]]:
+    return {
+        (m, t, net.fire(m, t)) for m in markings for t in range(len(net.transitions)) if net.enabled(m, t)
+    }
+
+
+def completing(net: PTNet, edges: set[tuple[Counts, int, Counts]]) -> set[Counts]:
+    found = set(net.finals)
+    while True:
+        more = {a for a, _, b in edges if b in found} - found
+        if not more:
+            return found
+        found |= more
+
+
+@settings(max_examples=200, deadline=None)
+@given(workflows() | workflows(weight=2))
+def test_soundness_is_never_told_wrong(net: PTNet) -> None:
+    answer = soundness(net, Budget.seconds(1))
+    markings, complete = reachable(net, limit=1_500)
+    if not complete:
+        assert not isinstance(answer, Sound)
+    else:
+        (final,) = net.finals
+        edges = steps(net, markings)
+        good = (
+            markings <= completing(net, edges)
+            and not any(m != final and all(a >= b for a, b in zip(m, final, strict=True)) for m in markings)
+            and {t for _, t, _ in edges} == set(range(len(net.transitions)))
+        )
+        assert isinstance(answer, Sound if good else Unsound)
+    if isinstance(answer, Unsound) and answer.firings is not None:
+        end = net.replay(answer.firings)
+        if answer.fault == "stuck":
+            assert end not in net.finals
+            assert not any(net.enabled(end, t) for t in range(len(net.transitions)))
+        if answer.fault == "unbounded":
+            before = net.replay(answer.firings[: -answer.loop])
+            assert before != end
+            assert all(a <= b for a, b in zip(before, end, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(workflows())
+def test_relaxed_soundness_is_never_told_wrong(net: PTNet) -> None:
+    answer = relaxed_soundness(net, Budget.seconds(0.4))
+    markings, complete = reachable(net, limit=1_500)
+    if isinstance(answer, RelaxedSound):
+        assert {t for run in answer.runs for t in run} == set(range(len(net.transitions)))
+        assert all(net.replay(run) in net.finals for run in answer.runs)
+    if complete:
+        edges = steps(net, markings)
+        hopeful = completing(net, edges)
+        useful = {t for _, t, b in edges if b in hopeful}
+        good = useful == set(range(len(net.transitions)))
+        assert isinstance(answer, RelaxedSound if good else NotRelaxedSound)
+        if isinstance(answer, NotRelaxedSound):
+            assert not useful & set(answer.useless)
+
+
+@settings(max_examples=300, deadline=None)
+@given(workflows())
+def test_the_rank_theorem_agrees_with_search(net: PTNet) -> None:
+    again = replace(
+        net,
+        transitions=(*net.transitions, "again"),
+        pre=(*net.pre, ((len(net.places) - 1, 1),)),
+        post=(*net.post, ((0, 1),)),
+    )
+    if not is_free_choice(again):
+        return
+    proof = live_and_bounded(again)
+    markings, complete = reachable(again, limit=1_500)
+    if not complete:
+        assert proof is None
+        return
+    edges = steps(again, markings)
+    following: dict[Counts, set[Counts]] = {}
+    for a, _, b in edges:
+        following.setdefault(a, set()).add(b)
+
+    def later(m: Counts) -> set[Counts]:
+        seen, work = {m}, [m]
+        while work:
+            for b in following.get(work.pop(), ()):
+                if b not in seen:
+                    seen.add(b)
+                    work.append(b)
+        return seen
+
+    every = set(range(len(again.transitions)))
+    live = all({t for a, t, _ in edges if a in later(m)} == every for m in markings)
+    connected = len({p for arcs_ in (*again.pre, *again.post) for p, _ in arcs_}) == len(again.places)
+    if proof is not None:
+        assert live
+    elif connected and live:
+        # The theorem asks for one piece; a live net of several is none of its business.
+        assert not _one_piece(again)
+
+
+def _one_piece(net: PTNet) -> bool:
+    groups = [{("t", t), *(("p", p) for p, _ in (*net.pre[t], *net.post[t]))} for t in range(len(net.pre))]
+    whole = groups.pop()
+    while True:
+        touching = [g for g in groups if g & whole]
+        if not touching:
+            return not groups
+        for g in touching:
+            whole |= g
+            groups.remove(g)
+
+
+@given(st.lists(st.lists(st.integers(-2, 2), min_size=4, max_size=4), max_size=5))
+def test_rank_is_that_of_exact_elimination(matrix: list[list[int]]) -> None:
+    assert rank([{c: v for c, v in enumerate(row) if v} for row in matrix]) == _rank_by_minors(matrix)
+
+
+def _rank_by_minors(matrix: list[list[int]]) -> int:
+    from itertools import combinations
+
+    def det(rows: tuple[int, ...], columns: tuple[int, ...]) -> int:
+        if not rows:
+            return 1
+        first, *others = rows
+        return sum(
+            (-1) ** i * matrix[first][c] * det(tuple(others), columns[:i] + columns[i + 1 :])
+            for i, c in enumerate(columns)
+        )
+
+    for size in range(min(len(matrix), 4), 0, -1):
+        for rows in combinations(range(len(matrix)), size):
+            if any(det(rows, columns) for columns in combinations(range(4), size)):
+                return size
+    return 0
+
+
+@given(nets())
+def test_packed_markings_are_the_markings(net: PTNet) -> None:
+    from provenet.verify.plain.packed import Fields, Overflow, Space
+
+    space = Space(net, Fields.of(len(net.places), 15))
+    try:
+        list(space.grow(400, Budget.seconds(5).deadline))
+    except Overflow:
+        return
+    found = {space.counts(i) for i in range(len(space.markings))}
+    known, complete = reachable(net, limit=400)
+    if space.complete and complete:
+        assert found == known
+    for i in range(0, len(space.markings), 7):
+        assert net.replay(space.path(i)) == space.counts(i)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the public process nets do not lie beside this checkout")
+@pytest.mark.parametrize("part", ["ibm", "sap"])
+def test_public_process_nets(part: str) -> None:
+    with (SHARED / f"{part}_verdicts.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    wrong = []
+    column = {"ibm": "sound", "sap": "sara_relaxed_sound"}[part]
+    for row in rows[::12]:
+        path = SHARED / part / f"{row['net']}.pnml"
+        if not path.exists() or row[column] not in ("true", "false"):
+            continue
+        net = plain_net(read_pnml(path))
+        if part == "ibm":
+            verdict: object = soundness(net, Budget.seconds(5))
+            told = {True: "true", False: "false"}.get(isinstance(verdict, Sound))
+            decided = isinstance(verdict, Sound | Unsound)
+            assert decided
+        else:
+            verdict = relaxed_soundness(net, Budget.seconds(3))
+            decided = isinstance(verdict, RelaxedSound | NotRelaxedSound)
+            told = "true" if isinstance(verdict, RelaxedSound) else "false"
+        if decided and told != row[column]:
+            wrong.append(row["net"])
+    assert wrong == []
