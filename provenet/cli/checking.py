@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +28,12 @@ Row = dict[str, Any]
 
 Send = Callable[[tuple[Any, ...]], None]
 
+GRACE = 1.0
+"""Seconds after its time that a property has to stop by itself."""
+
+LOADING = 60.0
+"""Seconds for a process to start and a target to be loaded, beside the property's own."""
+
 
 def serve(tasks: Connection) -> None:
     """Work on what comes, until nothing does.
@@ -45,10 +52,23 @@ def serve(tasks: Connection) -> None:
     while True:
         try:
             target, words, timeout = tasks.recv()
-            answer(target, words, timeout=timeout, send=tasks.send)
+
+            def send(message: tuple[Any, ...], limit: float = timeout + 2 * GRACE) -> None:
+                _alarm(limit)
+                tasks.send(message)
+
+            _alarm(timeout + LOADING + GRACE)
+            answer(target, words, timeout=timeout, send=send)
+            _alarm(0)
             tasks.send(("done",))
         except (EOFError, BrokenPipeError, KeyboardInterrupt):
             return
+
+
+def _alarm(seconds: float) -> None:
+    """End this process after a while, even inside a solver: for where nobody is left who would do it."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def answer(target: str, words: Sequence[str] | None, *, timeout: float, send: Send) -> None:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,19 +22,13 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from provenet.cli.checking import Row, row_of, serve
+from provenet.cli.checking import GRACE, LOADING, Row, row_of, serve
 from provenet.cli.layout import Column
 from provenet.cli.printing import ExitCode, Out, Unusable, counted, progress
 from provenet.cli.reports.outcome import Outcome, failed
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
-
-GRACE = 1.0
-"""Seconds after its time that a property has to stop by itself."""
-
-LOADING = 60.0
-"""Seconds for a process to start and a target to be loaded, beside the property's own."""
 
 _MAGIC = frozenset("*?[")
 _STYLES = {"PROVED": "green", "REFUTED": "bold red", "UNKNOWN": "yellow", "ERROR": "bold magenta"}
@@ -147,29 +142,51 @@ def check_all(tasks: Sequence[Task], told: Told, *, jobs: int, timeout: float) -
     """
     waiting = deque(tasks)
     workers: list[_Worker] = []
-    try:
-        while waiting or any(w.task is not None for w in workers):
-            while waiting and len(workers) < jobs and all(w.task is not None for w in workers):
-                workers.append(_Worker())
+    with _ended_in_order():
+        try:
+            _drive(waiting, workers, told, jobs=jobs, timeout=timeout)
+        finally:
             for w in workers:
-                if waiting and w.task is None:
-                    w.give(waiting.popleft(), timeout)
-            soon = min((w.deadline for w in workers if w.task is not None), default=time.monotonic())
-            connection.wait([w.end for w in workers], max(0.0, soon - time.monotonic()))
-            for w in list(workers):
-                for row, of in w.heard(timeout):
-                    told(row, of)
-                again = w.over()
-                if again is None:
-                    continue
-                workers.remove(w)
-                for row, of in again.lost:
-                    told(row, of)
-                if again.rest is not None:
-                    waiting.appendleft(again.rest)
+                w.kill()
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A request to end (SIGTERM) is an exception meanwhile, so that the workers end, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
     finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _drive(waiting: deque[Task], workers: list[_Worker], told: Told, *, jobs: int, timeout: float) -> None:
+    while waiting or any(w.task is not None for w in workers):
+        while waiting and len(workers) < jobs and all(w.task is not None for w in workers):
+            workers.append(_Worker())
         for w in workers:
-            w.kill()
+            if waiting and w.task is None:
+                w.give(waiting.popleft(), timeout)
+        soon = min((w.deadline for w in workers if w.task is not None), default=time.monotonic())
+        connection.wait([w.end for w in workers], max(0.0, soon - time.monotonic()))
+        for w in list(workers):
+            for row, of in w.heard(timeout):
+                told(row, of)
+            again = w.over()
+            if again is None:
+                continue
+            workers.remove(w)
+            for row, of in again.lost:
+                told(row, of)
+            if again.rest is not None:
+                waiting.appendleft(again.rest)
 
 
 @dataclass(frozen=True, slots=True)

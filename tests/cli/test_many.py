@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -252,3 +255,55 @@ def test_many_as_a_process(shell: Cli, nets: Path) -> None:
     assert [row["verdict"] for row in sorted(rows(said), key=lambda row: str(row["target"]))] == [
         *("PROVED", "PROVED", "REFUTED"),
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs signals")
+@pytest.mark.parametrize("with_", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_it_stops_the_workers(nets: Path, folder: Path, with_: signal.Signals) -> None:
+    poisoned(folder, "hang.py", "open('begun', 'w'), time.sleep(600)")
+    command = [
+        sys.executable,
+        "-m",
+        "provenet",
+        "verify",
+        "hang.py",
+        "nets/a.pnml",
+        "--property",
+        "soundness",
+    ]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    for _ in range(300):
+        if (folder / "begun").exists():
+            break
+        time.sleep(0.1)
+    assert running(folder)
+    process.send_signal(with_)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + with_
+    assert said == "stopped\n"
+    assert not running(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs signals")
+def test_workers_that_are_left_alone_end_by_themselves(nets: Path, folder: Path) -> None:
+    poisoned(folder, "hang.py", "open('begun', 'w'), time.sleep(600)")
+    command = [
+        sys.executable,
+        "-m",
+        "provenet",
+        "verify",
+        "hang.py",
+        "nets/a.pnml",
+        "--property",
+        "soundness",
+    ]
+    process = subprocess.Popen([*command, "--timeout", "0.5"], cwd=folder)
+    for _ in range(3000):
+        if (folder / "begun").exists():
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert running(folder)
+    time.sleep(3)
+    assert not running(folder)
