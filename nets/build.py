@@ -157,14 +157,14 @@ class NetBuilder:
         """Let tokens stay behind in these places when a case ends."""
         self._resting.extend(p.name for p in places)
 
-    def ignore(self, event: str, *, unless: Iterable[PlaceRef] = ()) -> None:
+    def ignore(self, event: str, *, unless: Iterable[PlaceRef | str] = ()) -> None:
         """Ignore an event on purpose wherever no transition takes it; the engine refuses it there.
 
         Args:
             event: Name of the event.
             unless: Places: while one of them is marked, the event must be taken (EVT-1).
         """
-        self._ignored.append(Ignored(event, tuple(p.name for p in unless)))
+        self._ignored.append(Ignored(event, tuple(map(self._name, unless))))
 
     def label(self, node: PlaceRef | Transition | str, *labels: Label | str) -> None:
         """Say what a place or a transition means for the flow of information (FLOW-1).

@@ -39,7 +39,20 @@ if TYPE_CHECKING:
     from provenet.sdb.saga import KILL_SIGNAL, Saga
     from provenet.verify.certificate import recheck
     from provenet.verify.check import prove
-    from provenet.verify.requirements import always, bound, cap, machine, mutex, never, opaque, precedes
+    from provenet.verify.policy_diff import policy_diff
+    from provenet.verify.requirements import (
+        always,
+        at_least_as_strict,
+        bound,
+        cap,
+        eventually,
+        machine,
+        mutex,
+        never,
+        opaque,
+        precedes,
+        responds,
+    )
     from provenet.verify.verdict import Report, Verdict
     from provenet.visualize import draw_trace, render_net
 
@@ -81,11 +94,13 @@ __all__ = [
     "VirtualClock",
     "__version__",
     "always",
+    "at_least_as_strict",
     "audit",
     "bound",
     "cap",
     "choose",
     "draw_trace",
+    "eventually",
     "function",
     "machine",
     "make",
@@ -94,11 +109,13 @@ __all__ = [
     "never",
     "opaque",
     "policy",
+    "policy_diff",
     "precedes",
     "prove",
     "recheck",
     "recorded",
     "render_net",
+    "responds",
     "rule",
     "scripted",
     "transaction",
@@ -144,14 +161,18 @@ _EXPORTS: dict[str, str] = {
     "Report": "provenet.verify.verdict",
     "Verdict": "provenet.verify.verdict",
     "always": "provenet.verify.requirements",
+    "at_least_as_strict": "provenet.verify.requirements",
     "bound": "provenet.verify.requirements",
     "cap": "provenet.verify.requirements",
+    "eventually": "provenet.verify.requirements",
     "machine": "provenet.verify.requirements",
     "mutex": "provenet.verify.requirements",
     "never": "provenet.verify.requirements",
     "opaque": "provenet.verify.requirements",
+    "policy_diff": "provenet.verify.policy_diff",
     "precedes": "provenet.verify.requirements",
     "prove": "provenet.verify.check",
+    "responds": "provenet.verify.requirements",
     "recheck": "provenet.verify.certificate",
     # Running
     "Engine": "provenet.engine",

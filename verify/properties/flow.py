@@ -274,8 +274,7 @@ def _put(
 
 
 def _private_source(net: Net, t: Transition) -> str:
-    arcs = [*t.takes, *t.reads]
-    return next((a.place for a in arcs if Label.PRIVATE in net.place(a.place).labels), t.name)
+    return next((a.place for a in inputs_of(t) if Label.PRIVATE in net.place(a.place).labels), t.name)
 
 
 # the verdict
