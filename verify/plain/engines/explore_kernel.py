@@ -1,8 +1,8 @@
 """The kernels of explicit exploration, compiled by numba.
 
-A marking is ``width`` words of 64 bits; each place has a field of as many bits as its largest count needs.
-Its hash is the sum of ``count * random(place)``, so that a firing changes the hash by a constant, as it
-changes the words by constants: no field may overflow, which is looked at first.
+A marking is ``width`` words of 64 bits; each place has a field of as many bits as its largest count needs,
+none across two halves of 32 bits. The hash is the sum of ``half * random(half)``: a firing changes it by a
+constant, as it changes the words by constants, since no field may overflow, which is looked at first.
 
 The table is open-addressed, with 32 bits a slot: the number of a marking plus one in the low ``index_bits``
 bits, and as much of the hash as fits above them, so that other markings are hardly ever compared.
@@ -57,6 +57,7 @@ DONE, PAUSED, HIT, TABLE_FULL, MEMORY_FULL, OVERFLOW = range(6)
 SEEDS = 4
 """Enabled transitions tried as the key of a deadlock-preserving set."""
 
+_ONE = np.uint64(1)
 _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -97,12 +98,25 @@ def unpacked(
 
 
 @inlined
-def hashed(marking: Whole, marked: Small, marks: Int, random: Words) -> Any:
+def hashed(store: Words, at: Int, width: Int, random: Words) -> Any:
     """The hash of a marking."""
     out = np.uint64(0)
-    for k in range(marks):
-        out += np.uint64(marking[marked[k]]) * random[marked[k]]
+    for w in range(width):
+        word = store[at + w]
+        out += (word & _LOW) * random[2 * w] + (word >> _HALF) * random[2 * w + 1]
     return out
+
+
+@inlined
+def slot_of(size: Int, hash_: Any) -> Any:
+    """Where in a table of some size a hash belongs."""
+    return np.int64(((hash_ >> _HALF) * np.uint64(size)) >> _HALF)
+
+
+@inlined
+def tag_of(index_bits: Int, hash_: Any) -> Any:
+    """What a slot keeps of a hash."""
+    return np.int64(((hash_ ^ (hash_ >> _HALF)) << np.uint64(index_bits)) & _LOW)
 
 
 @inlined
@@ -111,8 +125,8 @@ def sought(
 ) -> tuple[Int, Int]:
     """The slot where a marking is or belongs, and its number or -1."""
     size = len(table)
-    slot: Int = np.int64(((hash_ >> _HALF) * np.uint64(size)) >> _HALF)
-    tag = np.int64((hash_ << np.uint64(index_bits)) & _LOW)
+    slot: Int = slot_of(size, hash_)
+    tag = tag_of(index_bits, hash_)
     below = (np.int64(1) << index_bits) - 1
     while True:
         entry = np.int64(table[slot])
@@ -135,28 +149,21 @@ def sought(
 @inlined
 def entry_of(number: Int, index_bits: Int, hash_: Any) -> Any:
     """What a slot holds for a marking."""
-    return np.uint32(((hash_ << np.uint64(index_bits)) & _LOW) | np.uint64(number + 1))
+    return np.uint32(tag_of(index_bits, hash_) | (number + 1))
 
 
-@kernel("void", WORDS, "int64", "int64", SMALL, WORDS, WORDS, WORDS, SLOTS, "int64", WHOLE, SMALL)
-def rebuild(
-    store: Words, count: Int, width: Int, place_of_bit: Small, shift: Words, top: Words, random: Words,
-    table: Slots, index_bits: Int, marking: Whole, marked: Small,
-) -> None:  # fmt: skip
+@kernel("void", WORDS, "int64", "int64", WORDS, SLOTS, "int64")
+def rebuild(store: Words, count: Int, width: Int, random: Words, table: Slots, index_bits: Int) -> None:
     """Enter all markings, which are different, into an empty table."""
     size = len(table)
-    marks = 0
     for i in range(count):
-        marks = unpacked(store, i * width, width, place_of_bit, shift, top, marking, marked, marks)
-        hash_ = hashed(marking, marked, marks, random)
-        slot: Int = np.int64(((hash_ >> _HALF) * np.uint64(size)) >> _HALF)
+        hash_ = hashed(store, i * width, width, random)
+        slot: Int = slot_of(size, hash_)
         while table[slot] != 0:
             slot += 1
             if slot == size:
                 slot = 0
         table[slot] = entry_of(i, index_bits, hash_)
-    for k in range(marks):
-        marking[marked[k]] = 0
 
 
 @kernel(
@@ -205,7 +212,7 @@ def backward(
     while register[CURRENT] > 0 and written < len(firings):
         here = register[CURRENT]
         marks = unpacked(store, here * width, width, place_of_bit, shift, top, marking, marked, marks)
-        hash_ = hashed(marking, marked, marks, random)
+        hash_ = hashed(store, here * width, width, random)
         earliest = here
         by = -1
         for t in range(len(pre_at) - 1):
@@ -420,7 +427,7 @@ def attractors(
     # the tables
     WORDS, SLOTS, WHOLE, SMALL, SMALL, SMALL, SMALL,
     # room to work in
-    WHOLE, WHOLE, SMALL, WORDS, WORDS, SMALL, SMALL, SMALL, SMALL, SMALL,
+    WHOLE, WHOLE, SMALL, WORDS, WORDS, SLOTS, SMALL, SMALL, SMALL, SMALL, SMALL,
 )  # fmt: skip
 def explore(
     watch_at: Small, watch: Small, pre_at: Small, pre_place: Small, pre_weight: Whole,
@@ -436,7 +443,7 @@ def explore(
     pre_change: Whole, consumer_at: Small, consumer: Small, raiser_at: Small, raiser: Small,
     lowerer_at: Small, lowerer: Small,
     store: Words, table: Slots, edge_at: Whole, edge_to: Small, edge_by: Small, link: Small, bucket: Small,
-    register: Whole, marking: Whole, marked: Small, words: Words, hashes: Words, fired: Small,
+    register: Whole, marking: Whole, marked: Small, words: Words, hashes: Words, touched: Slots, fired: Small,
     enabled: Small, chosen: Small, used: Small, stack: Small,
 ) -> Int:  # fmt: skip
     """Look at markings until all are finished, or something must be done outside."""
@@ -454,6 +461,7 @@ def explore(
     here = register[CURRENT]
     lowest = register[LOWEST]
     epoch = np.int32(register[EPOCH])
+    size = len(table)
     places = len(watch_at) - 2
     transitions = len(pre_at) - 1
     bytes_each = width * 8 + (8 if record else 0) + (4 if best else 0)
@@ -550,7 +558,7 @@ def explore(
         if count + firing > table_limit:
             status = TABLE_FULL
             break
-        hash_ = hashed(marking, marked, marks, random)
+        hash_ = hashed(store, here * width, width, random)
         overflow = False
         for k in range(firing):
             t = fired[k]
@@ -565,6 +573,14 @@ def explore(
         if overflow:
             status = OVERFLOW
             break
+        # Memory answers these reads side by side; the search below would wait for one after the other.
+        below = (np.int64(1) << index_bits) - 1
+        for k in range(firing):
+            touched[k] = table[slot_of(size, hashes[k])]
+        for k in range(firing):
+            entry = np.int64(touched[k])
+            if entry != 0 and (entry & ~below) == tag_of(index_bits, hashes[k]):
+                touched[k] = np.uint32(store[((entry & below) - 1) * width] & _ONE)
         for k in range(firing):
             t = fired[k]
             for w in range(width):

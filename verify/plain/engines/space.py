@@ -40,8 +40,8 @@ LOAD = 0.75
 """How full the table may be."""
 
 FIRST_SLOTS = 1 << 12
-DOUBLING = 1 << 20
-"""Tables smaller than this double, larger ones grow by half: at most 8 bytes a marking."""
+DOUBLING = 1 << 16
+"""Larger tables grow by half where a marking is one word: they then take at most as much as the markings."""
 
 SLICE = 0.03
 """Seconds between two looks at the clock, roughly."""
@@ -81,31 +81,33 @@ class Layout:
 
     @classmethod
     def of(cls, bits: Sequence[int], *, at_least: int = 1) -> Layout:
-        """Fields of these sizes, none across two words, the widest ones first."""
+        """Fields of these sizes, none across two halves of a word, the widest ones first."""
         import numpy as np
 
-        free = [64] * at_least
-        word = [0] * len(bits)
+        free = [32] * (2 * at_least)
+        half = [0] * len(bits)
         shift = [0] * len(bits)
         first = 0
         for p in sorted(range(len(bits)), key=lambda p: -bits[p]):
-            w = first
-            while w < len(free) and free[w] < bits[p]:
-                w += 1
-            if w == len(free):
-                free.append(64)
-            word[p] = w
-            shift[p] = 64 - free[w]
-            free[w] -= bits[p]
+            h = first
+            while h < len(free) and free[h] < bits[p]:
+                h += 1
+            if h == len(free):
+                free += [32, 32]
+            half[p] = h
+            shift[p] = 32 * (h % 2) + 32 - free[h]
+            free[h] -= bits[p]
             while first < len(free) and not free[first]:
                 first += 1
-        place_of_bit = [0] * (64 * len(free))
+        word = [h // 2 for h in half]
+        width = len(free) // 2
+        place_of_bit = [0] * (64 * width)
         for p, n in enumerate(bits):
             for b in range(n):
                 place_of_bit[64 * word[p] + shift[p] + b] = p
         return cls(
             tuple(bits),
-            len(free),
+            width,
             np.array(word, np.int32),
             np.array(shift, np.uint64),
             np.array([(1 << n) - 1 for n in bits], np.uint64),
@@ -148,14 +150,6 @@ class Space:
         self.stubborn = stubborn
         self._order = order
         self._fixed = _fixed(net, arrays)
-        self._random = np.array(
-            [Random(HASH_SEED + p).getrandbits(64) | 1 for p in range(arrays.places)],  # noqa: S311
-            np.uint64,
-        )
-        multiplier = self._random.tolist()
-        self._hash_delta = np.array(
-            [sum(d * multiplier[p] for p, d in effect) % 2**64 for effect in net.effect], np.uint64
-        )
         self._marking = np.zeros(arrays.places, np.int64)
         self._marked = np.zeros(arrays.places, np.int32)
         hints = bounds or [None] * arrays.places
@@ -299,6 +293,7 @@ class Space:
         k = _k()
         t = self._arrays.transitions
         self._hashes = np.zeros(t + 1, np.uint64)
+        self._touched = np.zeros(t + 1, np.uint32)
         self._fired = np.zeros(t + 1, np.int32)
         self._enabled = np.zeros(t + 1, np.int32)
         self._chosen = np.zeros(t + 1, np.int32)
@@ -367,8 +362,8 @@ class Space:
             self._open, *self._tests, *self._aims,
             f.pre_change, a.consumer_at, a.consumer, *f.raisers, *f.lowerers,
             self._store, self._table, self._edge_at, self._edge_to, self._edge_by, self._link, self._bucket,
-            self._register, self._marking, self._marked, self._words, self._hashes, self._fired,
-            self._enabled, self._chosen, self._used, self._stack,
+            self._register, self._marking, self._marked, self._words, self._hashes, self._touched,
+            self._fired, self._enabled, self._chosen, self._used, self._stack,
         )  # fmt: skip
 
     def _lay(self, layout: Layout) -> None:
@@ -378,12 +373,20 @@ class Space:
         self.layout = layout
         self._words = np.zeros(layout.width, np.uint64)
         word, shift = layout.word.tolist(), layout.shift.tolist()
+        random = Random(HASH_SEED)  # noqa: S311
+        factors = [random.getrandbits(64) | 1 for _ in range(2 * layout.width)]
         table: list[list[tuple[int, int]]] = []
+        hashes: list[int] = []
         for effect in self.net.effect:
             change: dict[int, int] = {}
+            hash_ = 0
             for p, d in effect:
                 change[word[p]] = change.get(word[p], 0) + (d << shift[p])
+                hash_ += (d << shift[p] % 32) * factors[2 * word[p] + shift[p] // 32]
             table.append([(w, d % 2**64) for w, d in sorted(change.items())])
+            hashes.append(hash_ % 2**64)
+        self._random = np.array(factors, np.uint64)
+        self._hash_delta = np.array(hashes, np.uint64)
         self._deltas = (
             starts(map(len, table)),
             np.array([w for row in table for w, _ in row], np.int32),
@@ -403,10 +406,8 @@ class Space:
         self._register[k.TABLE_LIMIT] = limit
         self._register[k.WIDTH] = lay.width
         self._register[k.ROOM] = self._memory - self._table.nbytes
-        k.rebuild(
-            self._store, self.count, lay.width, lay.place_of_bit, lay.shift, lay.top, self._random,
-            self._table, int(self._register[k.INDEX_BITS]), self._marking, self._marked,
-        )  # fmt: skip
+        bits = int(self._register[k.INDEX_BITS])
+        k.rebuild(self._store, self.count, lay.width, self._random, self._table, bits)
 
     def _grow(self) -> Stop | None:
         """A larger table, if memory and time allow it."""
@@ -414,7 +415,8 @@ class Space:
 
         slots = len(self._table)
         # One marking never needs more than a slot for each transition.
-        slots = max(slots * 2 if slots < DOUBLING else slots * 3 // 2, slots + 2 * self._arrays.transitions)
+        larger = slots * 2 if slots < DOUBLING or self.layout.width > 1 else slots * 3 // 2
+        slots = max(larger, slots + 2 * self._arrays.transitions)
         if self.bytes_used + 4 * (slots - len(self._table)) > self._memory:
             return Stop.MEMORY
         if self.count * SECONDS_A_MARKING > self.budget.left():

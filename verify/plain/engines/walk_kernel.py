@@ -93,13 +93,18 @@ def walk(
         if length < 0:
             if hits > 0 or register[OPEN] == 0:
                 break
-            marking[:] = marking_0
-            lacks[:] = lacks_0
-            enabled[:] = enabled_0
-            position[:] = position_0
-            sums[:] = sum_0
-            held[:] = held_0
-            score[:] = score_0
+            # Loops: numba takes half a second to compile each assignment of a whole array.
+            for i in range(len(marking)):
+                marking[i] = marking_0[i]
+            for i in range(len(lacks)):
+                lacks[i] = lacks_0[i]
+                enabled[i] = enabled_0[i]
+                position[i] = position_0[i]
+                score[i] = score_0[i]
+            for i in range(len(sums)):
+                sums[i] = sum_0[i]
+            for i in range(len(held)):
+                held[i] = held_0[i]
             width = np.int64(width_0)
             length = np.int64(0)
             steps += 1
@@ -216,7 +221,8 @@ def shorten(
         while at < length and work > 0:
             end = min(at + piece, length)
             # The run without path[at:end].
-            marking[:] = initial
+            for i in range(len(marking)):
+                marking[i] = initial[i]
             legal = True
             for i in range(length - (end - at)):
                 t = path[i] if i < at else path[i + end - at]
