@@ -78,7 +78,7 @@ def page(name: str) -> Page:
 
 def _order(id_: str) -> tuple[int, int, str]:
     families = ("SDB", "SAGA", "CTL", "STATE", "EVT", "DATA", "FLOW")
-    own = ("never", "always", "precedes", "responds", "eventually", "bound", "mutex")
+    own = ("relaxed-soundness", "never", "always", "precedes", "responds", "eventually", "bound", "mutex")
     family, _, number = id_.partition("-")
     if family in families and number.isdigit():
         return families.index(family), int(number), ""

@@ -79,11 +79,12 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_catalogue_lists_every_property() -> None:
+    from provenet.verify.asked import WORDS
     from provenet.verify.check import CATALOGUE
     from provenet.verify.properties import user
 
     page = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
-    wanted = {*CATALOGUE, *(p.id for p in user.CATALOGUE)}
+    wanted = {*CATALOGUE, *(p.id for p in user.CATALOGUE), *(r.kind for r in WORDS.values())}
     listed = re.findall(r"^\| \[([\w-]+)\]\(\.\./verify/catalogue/([\w-]+)\.md\) \|", page, re.MULTILINE)
     assert all(name == file for name, file in listed)
     assert {name for name, _ in listed} == wanted, "give each a row in docs/catalogue.md, with its page"
