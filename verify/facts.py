@@ -30,7 +30,7 @@ from provenet.nets.expr.ast import Expr
 from provenet.nets.net import Net, Transition
 from provenet.nets.schema import BOOL, RecordType, Type, plainest
 from provenet.verify.abstraction import Masks, Path, sources, type_at
-from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier, inputs_of
+from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier, inputs_of
 from provenet.verify.smt import Encoding, Opaque, SymValue
 
 
@@ -111,7 +111,8 @@ class HornSystem:
             part = type_at(of, path)
             assert part is not None
             for i, sort in enumerate(self.encoding.sorts(part)):
-                found.append(Argument(".".join(path) + (f"#{i}" if i or not _scalar(part) else ""), sort))
+                name = ".".join(path) or IT  # a constant without a name could not be read back
+                found.append(Argument(name + (f"#{i}" if i or not _scalar(part) else ""), sort))
         if self.ghost is not None:
             found.append(Argument(GHOST_SET, z3.BoolSort()))
             found += [

@@ -30,7 +30,8 @@ from hypothesis.strategies import SearchStrategy
 from provenet.nets.net import Net, Requirement
 from provenet.verify.check import requirements_of
 from provenet.verify.context import Context
-from provenet.verify.verdict import Status, Verdict
+from provenet.verify.properties.common import Property
+from provenet.verify.verdict import Certificate, Status, Verdict
 from tests.verify.explicit import Explicit
 from tests.verify.explicit_more import ctl_2, ctl_4, saga_4, sdb_3, sdb_6, state_4
 from tests.verify.small_contracts import contract_nets
@@ -78,9 +79,18 @@ def disagreements(net: Net, tally: Tally, *, timeout: float = 2) -> Iterator[str
     """Where verdicts and explicit search contradict each other."""
     seen = Explicit(net)
     ctx = Context(net, deadline=0, most_states=2_000)
+    proved: list[tuple[Property, Requirement]] = []
+    certificates: list[Certificate] = []
     for prop, r in requirements_of(net):
         ctx.deadline = time.monotonic() + timeout
         verdicts = list(prop.check(ctx, r))
+        evidence = [c for v in verdicts for c in v.certificates]
+        # Those about data; the others are found anew by the same arithmetic and exploration.
+        if all(v.status is Status.PROVED for v in verdicts) and any(
+            c.data.get("questions") for c in evidence
+        ):
+            proved.append((prop, r))
+            certificates += evidence
         for v in verdicts:
             tally.note(r, v)
             # A contract of several commits has a verdict for each of them.
@@ -91,6 +101,12 @@ def disagreements(net: Net, tally: Tally, *, timeout: float = 2) -> Iterator[str
             if v.status is Status.REFUTED and v.trace is not None and not v.trace.replays(net):
                 yield f"{r.kind}: the trace does not replay"
     ctx.memo.clear()
+    again = Context(net, deadline=time.monotonic() + 60, most_states=2_000, hints=certificates)
+    for prop, r in proved:
+        for v in prop.check(again, r):
+            if v.status is not Status.PROVED:
+                yield f"{r.kind} {v.subject}: its certificates do not prove it: {v.reason}"
+    again.memo.clear()
 
 
 def expected(seen: Explicit, r: Requirement, verdict: Verdict) -> bool | None:
