@@ -7,7 +7,6 @@ is an id, a family, or a requirement's name, as ``provenet.verify.check.prove`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from provenet.nets.net import Requirement
@@ -28,8 +27,6 @@ WORDS: Mapping[str, Requirement] = {
 }
 """What each word asks for."""
 
-_RELAXED = "relaxed soundness: every transition fires in some run that ends properly"
-
 
 def decide(
     net: Net, asked: Sequence[str] | None = None, *, timeout: float = 60.0, progress: Progress | None = None
@@ -47,19 +44,6 @@ def decide(
         PropertyError: A property is unknown, or names what the net does not have.
     """
     from provenet.verify.check import prove
-    from provenet.verify.verdict import Status, Verdict
 
     wanted = None if asked is None else [WORDS.get(word.lower(), word) for word in dict.fromkeys(asked)]
-    relaxed = WORDS["relaxed-soundness"]
-    report = prove(
-        net,
-        only=None if wanted is None else [w for w in wanted if w != relaxed],
-        timeout=timeout,
-        progress=progress,
-    )
-    if wanted is None or relaxed not in wanted:
-        return report
-    open_ = Verdict(
-        relaxed.kind, _RELAXED, Status.UNKNOWN, reason="decided for plain place/transition nets only"
-    )
-    return replace(report, verdicts=(*report.verdicts, open_))
+    return prove(net, only=wanted, timeout=timeout, progress=progress)

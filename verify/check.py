@@ -58,7 +58,7 @@ CATALOGUE: dict[str, Property] = {
 _DECLARED = ("CTL-4", "STATE-4", "DATA-4")
 """Properties of what a requirement declares: asked for by id alone, they mean all that the net declares."""
 
-_USER = {p.id: p for p in user.CATALOGUE}
+_USER = {p.id: p for p in (*user.CATALOGUE, *state.OFFERED)}
 
 Progress = Callable[[str, int, int], None]
 """Called with the property about to be checked, how many are done, and how many there are."""

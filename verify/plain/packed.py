@@ -59,6 +59,34 @@ class Overflow(Exception):
     """A place holds more than its field can say; a space with larger fields may do."""
 
 
+def grown(
+    net: PTNet, *, limit: int, deadline: float
+) -> tuple[Space | None, tuple[tuple[int, ...], int] | None]:
+    """The whole space; or a run that grows for ever, with how many of its last firings repeat; or neither.
+
+    Karp & Miller, "Parallel program schemata", 1969: a marking that covers an earlier one of its run.
+
+    Args:
+        net: The net.
+        limit: Most markings to look at.
+        deadline: ``time.monotonic()`` value to stop at.
+    """
+    most = max((*net.initial, 3))
+    while True:
+        space = Space(net, Fields.of(len(net.places), most))
+        try:
+            for number in space.grow(limit, deadline):
+                marking = space.markings[number]
+                for before in space.ancestors(number):
+                    if space.fields.covers(marking, space.markings[before]):
+                        path = space.path(number)
+                        return None, (path, len(path) - len(space.path(before)))
+        except Overflow:
+            most = 16 * most + 15
+            continue
+        return (space if space.complete else None), None
+
+
 @dataclass(slots=True)
 class Space:
     """Reachable markings as far as they were looked at, in breadth-first order.

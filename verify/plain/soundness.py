@@ -23,7 +23,7 @@ from provenet.verify.plain.free_choice import RankTheorem, is_free_choice, live_
 from provenet.verify.plain.net import Counts, PTNet
 from provenet.verify.plain.packed import Fields, Overflow, Space
 
-_STUCK = "nothing can happen any more, with tokens in {}"
+_STUCK = "no option to complete: nothing can happen any more, with tokens in {}"
 
 _FIRST_LOOK = 4_000
 """Markings before structure theory is asked."""
@@ -121,7 +121,7 @@ def _search(space: Space, free: bool, limit: int, budget: Budget) -> Unsound | N
                 left = _shown(net, _minus(space.counts(number), counts))
                 return Unsound(
                     "improper completion",
-                    f"the end is reached with tokens left in {left}",
+                    f"improper completion: the end is reached with tokens left in {left}",
                     space.path(number),
                 )
         if marking & fields.above_one:
@@ -179,7 +179,7 @@ def _judged(space: Space) -> Sound | Unsound:
             left = _shown(net, space.counts(number))
             return Unsound(
                 "no option to complete",
-                f"from a marking with tokens in {left} no final marking can be reached",
+                f"no option to complete: from a marking with tokens in {left} no final marking is reached",
                 space.path(number),
             )
     fired = {t for out in space.edges for t, _ in out}
@@ -198,7 +198,9 @@ def _stuck(space: Space, number: int) -> Unsound:
 
 def _improper(net: PTNet, marking: Counts, final: Counts, firings: tuple[int, ...]) -> Unsound:
     left = _shown(net, _minus(marking, final))
-    return Unsound("improper completion", f"the end is reached with tokens left in {left}", firings)
+    return Unsound(
+        "improper completion", f"improper completion: the end is reached with tokens left in {left}", firings
+    )
 
 
 def _growing(space: Space, before: int, after: int) -> Unsound:

@@ -30,6 +30,7 @@ from provenet.verify.hope import (
     unconditional,
 )
 from provenet.verify.linear import bounding
+from provenet.verify.properties import plain
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding
@@ -49,7 +50,12 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     (reject, fault, retry, give up, fail), where it is proved that none is ever needed, and a scope's own ones
     that pass over a step.
     """
-    net, graph = ctx.net, ctx.graph()
+    net = ctx.net
+    pt = plain.counted(net)
+    if pt is not None:
+        yield plain.sound(net, pt, _SOUND, ctx.deadline)
+        return
+    graph = ctx.graph()
     if not net.finals:
         yield verdict("STATE-1", _SOUND, Open("the net declares no final marking"), net=net)
         return
@@ -127,6 +133,11 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
                 reason=f"at most {most} tokens in any place",
             )
             return
+    pt = plain.counted(net)
+    counted = None if pt is None else plain.bounded(net, pt, title, ctx.deadline, k)
+    if counted is not None:
+        yield counted
+        return
     if k is None:
         # What grows for ever mostly does so near the start: look there before exploring far.
         for at in (Context(net, deadline=ctx.deadline, most_states=2_000), ctx):
@@ -167,7 +178,12 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
 def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """STATE-3."""
-    net, graph = ctx.net, ctx.graph()
+    net = ctx.net
+    pt = plain.counted(net)
+    if pt is not None:
+        yield plain.deadlock_free(net, pt, _LIVE, ctx.deadline)
+        return
+    graph = ctx.graph()
     if not graph.complete:
         yield verdict("STATE-3", _LIVE, Open(graph.reason), net=net)
         return
@@ -187,6 +203,19 @@ def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         return
     yield _stuck("STATE-3", _LIVE, ctx, graph, stuck)
 
+
+def relaxed_sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
+    """Relaxed soundness, of nets without data."""
+    pt = plain.counted(ctx.net)
+    if pt is None:
+        why = "relaxed soundness is decided for nets without data only; ask for STATE-1"
+        yield verdict("relaxed-soundness", plain.RELAXED, Open(why), net=ctx.net)
+    else:
+        yield plain.relaxed(ctx.net, pt, ctx.deadline)
+
+
+OFFERED = (Property("relaxed-soundness", plain.RELAXED, relaxed_sound),)
+"""Not part of the catalogue: asked for by name."""
 
 CATALOGUE = (
     Property("STATE-1", _SOUND, sound),
