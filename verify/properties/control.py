@@ -22,6 +22,7 @@ from provenet.verify.properties.common import (
     vacuous,
     verdict,
 )
+from provenet.verify.properties.ending import ends_in
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question
 from provenet.verify.verdict import Verdict
 
@@ -100,7 +101,7 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             continue
 
         def find(g: Graph, place: str = place) -> Iterator[Candidate]:
-            return (Candidate(g.path(s)) for s in _hopeless(g, net, _left(g, place)))
+            return (Candidate(g.path(s), ends_in(g, s)) for s in _hopeless(g, net, _left(g, place)))
 
         answer = ctx.search(find)
         if isinstance(answer, Refuted):

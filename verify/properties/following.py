@@ -29,6 +29,7 @@ from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import Certainty, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import Property, proved, verdict
+from provenet.verify.properties.ending import ends_in
 from provenet.verify.properties.naming import named, unknown
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding, Opaque
@@ -212,7 +213,7 @@ class _View:
         hoping = self._hoping()
         for state in self._came:
             if state not in hoping and self.goes_on(state):
-                yield Candidate(self.path(state), matters="whole")
+                yield Candidate(self.path(state), ends_in(self.graph, state), matters="whole")
 
     def goes_on(self, state: int) -> bool:
         """Whether the way to a waiting state passes no end of the case before the waiting begins."""

@@ -15,6 +15,7 @@ from provenet.verify.context import Candidate, Context, Open, Proved, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import certainty_of, promise, unaided
 from provenet.verify.properties.common import Property, vacuous, verdict
+from provenet.verify.properties.ending import ends_in
 from provenet.verify.verdict import Verdict
 
 _COMPLETE = "every committed step is undone when the scope aborts"
@@ -251,4 +252,4 @@ def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Candidate]:
         return
     for state in range(len(graph.states)):
         if state not in seen and graph.count(state, saga.aborting):
-            yield Candidate(graph.path(state))
+            yield Candidate(graph.path(state), ends_in(graph, state))
