@@ -88,7 +88,7 @@ def test_unknown_property(cli: Cli, name: str) -> None:
     assert said.code == 2
     assert name in said.err
     assert "did you mean" in said.err
-    assert "SAGA-1" in said.err
+    assert "CTL-1" in said.err
 
 
 def test_out_dir_that_cannot_be_written(cli: Cli, folder: Path) -> None:
