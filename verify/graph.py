@@ -184,7 +184,12 @@ class Space:
             for token in tokens
         ]
         choices = [
-            [self.number(e.place, self.masks.project(e.place, v)) for v in self.masks.entry_values(e.place)]
+            [
+                self.number(e.place, self.masks.project(e.place, v))
+                for v in self.masks.entry_values(e.place)
+                if e.where is None
+                or compile_partial(e.where, {"it": self.net.place(e.place).type})({"it": v}) is not False
+            ]
             for e in self.net.entries
         ]
         return list(dict.fromkeys(tuple(sorted([*fixed, *chosen])) for chosen in product(*choices)))

@@ -117,8 +117,12 @@ class Budget:
     reserved: Mapping[str, Expr]
 
 
-def budgeted(ctx: Context, spending: Spending) -> Proved | None:
-    """A proof by a counter in a token that the cap holds; ``None`` where no counter is found."""
+def budgeted(ctx: Context, spending: Spending) -> tuple[Proved, Certificate] | None:
+    """A proof by a counter in a token that the cap holds; ``None`` where no counter is found.
+
+    Returns:
+        That the counter never passes its end, and which counter it is.
+    """
     for place, field in _counters(ctx.net):
         reserved = _reservations(ctx, spending, place)
         if reserved is None:
@@ -192,7 +196,7 @@ def _reservations(ctx: Context, spending: Spending, counter: str) -> dict[str, E
     return reserved
 
 
-def _by(ctx: Context, spending: Spending, budget: Budget) -> Proved | None:
+def _by(ctx: Context, spending: Spending, budget: Budget) -> tuple[Proved, Certificate] | None:
     net = ctx.net
     start = next(tokens[0] for p, tokens in net.initial if p == budget.place)
     of = net.place(budget.place).type
@@ -216,11 +220,7 @@ def _by(ctx: Context, spending: Spending, budget: Budget) -> Proved | None:
         "most": spending.most,
         "reserved": {p: show(e) for p, e in sorted(budget.reserved.items())},
     }
-    return replace(
-        bound,
-        certificate=Certificate("budget", {**data, "within": dict(bound.certificate.data)}),
-        method="a counter in a token",
-    )
+    return replace(bound, method="a counter in a token"), Certificate("budget", data)
 
 
 def _within(ctx: Context, spending: Spending, budget: Budget, first: object) -> Proved | None:

@@ -7,13 +7,17 @@ from typing import Any
 
 from provenet.nets.expr.ast import Expr, Var, substitute
 from provenet.nets.expr.evaluate import evaluate
-from provenet.nets.net import OnFailure, Perform, Requirement, Role, Transition
+from provenet.nets.net import Auto, Explain, OnFailure, Perform, Requirement, Role, Transition
 from provenet.nets.schema import RecordType
 from tests.verify.explicit import Explicit, Step
 
 
 def sdb_3(seen: Explicit, contract: str) -> bool | None:
-    """Whether no marking lets a proposal be accepted as well as rejected."""
+    """Whether only policies give the verdict, and no marking lets a proposal be accepted and rejected."""
+    told = [t.name for t in seen.net.by_role(Role.ACCEPT, Role.REJECT, contract=contract)]
+    policies = [n for n in told if isinstance(seen.net.transition(n).trigger, Auto | Explain)]
+    if any(s.transition in told and s.transition not in policies for steps in seen.steps for s in steps):
+        return False
     accepts = list(seen.net.by_role(Role.ACCEPT, contract=contract))
     rejects = list(seen.net.by_role(Role.REJECT, contract=contract))
 

@@ -9,6 +9,7 @@ together is no matter of one case's net.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,14 +29,15 @@ from provenet.verify.linear import LinearInvariant
 from provenet.verify.potential import Spending, budgeted, counted, times
 from provenet.verify.properties.common import Property, vacuous, verdict
 from provenet.verify.properties.control import committed
-from provenet.verify.properties.watching import follow, path_of
+from provenet.verify.properties.watching import follow, near_first, path_of
 from provenet.verify.questions import Question
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, SymRun
 from provenet.verify.verdict import Certificate, Verdict
 
 _CAPPED = "spend and rate caps cannot be exceeded on any run"
-_NEAR = 20_000
+_FEW_STATES = 2_000
+_TOLD = 6
 _MOST_COUNTED = 24
 """How many firings an observer counts before it gives up; a cap of more is proved or refuted otherwise."""
 
@@ -70,7 +72,8 @@ def capped(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         return
     what = requirement.arg("what")
     cap = _cap(ctx.net, requirement)
-    answer = _often(ctx, cap) if cap.costs is None else _much(ctx, cap)
+    budget = None if cap.costs is None else _from_budget(ctx, cap)
+    answer = budget[0] if budget else _often(ctx, cap) if cap.costs is None else _much(ctx, cap)
     unit = "times" if cap.costs is None else "in all"
     window = f" between two {cap.per!r}" if cap.per else ""
     found = verdict(
@@ -83,7 +86,7 @@ def capped(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         mend="let what begins it take from a budget: a token with a counter, guarded by the cap",
         about=cap.fields,
     )
-    yield found
+    yield replace(found, certificates=(*found.certificates, budget[1])) if budget else found
 
 
 CATALOGUE = (Property("CTL-4", _CAPPED, capped),)
@@ -169,12 +172,11 @@ def _often(ctx: Context, cap: Cap) -> Answer:
             return
         yield from _beyond(graph, cap)
 
-    # What happens too often mostly does so near the start: look there before exploring far.
     answer: Answer = Open("")
-    if ctx.most_states > _NEAR:
-        answer = Context(ctx.net, deadline=ctx.deadline, most_states=_NEAR, hints=()).search(find)
-    if isinstance(answer, Open) and not many:
-        answer = ctx.search(find)
+    for at in near_first(ctx):
+        answer = at.search(find)
+        if many or not isinstance(answer, Open):
+            break
     if many and isinstance(answer, Proved):
         return Open(
             f"no counting argument was found, and no run was looked for beyond {_MOST_COUNTED} firings"
@@ -266,49 +268,68 @@ def _beyond(graph: Graph, cap: Cap) -> Iterator[Candidate]:
 # how much
 
 
+def _from_budget(ctx: Context, cap: Cap) -> tuple[Proved, Certificate] | None:
+    """A proof by a counter in a token, with the counter."""
+    return budgeted(ctx, Spending(cap.costs or {}, cap.most, cap.per))
+
+
 def _much(ctx: Context, cap: Cap) -> Answer:
     assert cap.costs is not None
     found = None if cap.per else counted(ctx.net, cap.names)
-    bound = times(ctx.net, found) if found is not None else most_firings(ctx.graph(), cap.names, cap.per)
-    if bound is not None:
-        each = Const(cap.most // bound if bound else 0, INT)
-        questions = [Question(n, Compare(">", cost, each)) for n, cost in cap.costs.items()]
-        answer = ctx.never_fires(questions) if bound else _often(ctx, replace(cap, most=0))
-        if isinstance(answer, Proved):
-            return replace(answer, method=f"{answer.method}, at most {bound} times")
-    proof = budgeted(ctx, Spending(cap.costs, cap.most, cap.per))
-    if proof is not None:
-        return proof
-    answer = ctx.search(lambda graph: _summing(graph, cap))
-    if isinstance(answer, Refuted):
-        return answer
+    if found is not None:
+        answer = _at_most_each(ctx, cap, times(ctx.net, found))
+        if answer is not None:
+            return answer
+    for at in near_first(ctx):
+        answer = at.search(lambda graph: _summing(graph, cap))
+        if isinstance(answer, Refuted):
+            return answer
+        bound = None if found is not None else most_firings(at.graph(), cap.names, cap.per)
+        if bound is not None:
+            return _at_most_each(ctx, cap, bound) or _UNDECIDED
+    return _UNDECIDED
+
+
+_UNDECIDED = Open("no run was found that goes beyond, and no counter that keeps all runs below")
+
+
+def _at_most_each(ctx: Context, cap: Cap, bound: int) -> Answer | None:
+    """A proof by what one firing adds at most, where there are at most ``bound`` of them."""
+    assert cap.costs is not None
+    if not bound:
+        return _often(ctx, replace(cap, costs=None, most=0))
+    each = Const(cap.most // bound, INT)
+    answer = ctx.never_fires([Question(n, Compare(">", cost, each)) for n, cost in cap.costs.items()])
     if isinstance(answer, Proved):
-        return Open("no run was found that goes beyond, and no counter that keeps all runs below")
-    return Open(f"no counter was found that keeps all runs below; {answer.reason}")
+        return replace(answer, method=f"{answer.method}, at most {bound} times")
+    return None
 
 
 def _summing(graph: Graph, cap: Cap) -> Iterator[Candidate]:
     """Paths with ever more firings, each asked to add up to more than the cap."""
     wanted = frozenset(cap.names)
     extra = _sum(cap)
-    told: set[tuple[str, int]] = set()
-    came: dict[tuple[int, Any], tuple[tuple[int, Any], Edge] | None] = {
-        (r, 0): None for r in range(graph.roots)
-    }
+    told: Counter[tuple[str, int]] = Counter()
+    # With the last firing in mind, ways that come back to the same state are told apart: they may free
+    # what the data of the first time does not allow. In a large graph there is no room for that.
+    apart = len(graph.states) <= _FEW_STATES
+    start = [(root, (0, "")) for root in range(graph.roots)]
+    came: dict[tuple[int, Any], tuple[tuple[int, Any], Edge] | None] = dict.fromkeys(start)
     queue = list(came)
     for here in queue:
-        state, n = here
+        state, (n, _) = here
         for edge, target in graph.edges[state]:
             counts = edge.transition in wanted
             after = n + counts if edge.transition != cap.per else 0
             if after > _MOST_COUNTED:
                 continue
-            if counts and (edge.transition, n) not in told:
-                told.add((edge.transition, n))
+            if counts and told[edge.transition, n] < _TOLD:
+                told[edge.transition, n] += 1
                 yield Candidate(path_of(came, here, edge), extra, matters="whole")
-            if (target, after) not in came:
-                came[target, after] = (here, edge)
-                queue.append((target, after))
+            key = (target, (after, edge.transition if apart else ""))
+            if key not in came:
+                came[key] = (here, edge)
+                queue.append(key)
 
 
 def _sum(cap: Cap) -> Extra:

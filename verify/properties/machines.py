@@ -21,6 +21,7 @@ from provenet.verify.context import Answer, Candidate, Context, Open, Proved
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.properties.common import Property, vacuous, verdict
+from provenet.verify.properties.watching import searched_near_first
 from provenet.verify.questions import Question
 from provenet.verify.verdict import Certificate, Status, Verdict
 
@@ -171,7 +172,7 @@ def _exactly_one(ctx: Context, machine: Machine) -> Answer:
             if sum(place_of[k] in places for k in tokens) != 1:
                 yield Candidate(graph.path(state))
 
-    return ctx.search(find)
+    return searched_near_first(ctx, find)
 
 
 def _keeps_one(t: Transition, places: set[str]) -> bool:
