@@ -2,20 +2,29 @@
 
 A formula is true or false in the initial marking. It is a Boolean combination of *leaves*: ``EF`` and ``AG``
 of a state formula are reachability goals, shared by all formulas of a call; other quantified formulas go to
-the engines for CTL and LTL.
+the engines for CTL and LTL. Where those do not come to an end, reachability helps them: a condition that no
+marking satisfies is false wherever it occurs, and a run to a certain deadlock may refute a formula.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from provenet.verify.plain import temporal as tl
-from provenet.verify.plain.answer import Answer, Budget, Reachable
-from provenet.verify.plain.logic import Formula, holds
+from provenet.verify.plain.answer import Answer, Budget, Reachable, Unreachable
+from provenet.verify.plain.hints import at_the_end, with_constants
+from provenet.verify.plain.logic import Formula, holds, negation
 from provenet.verify.plain.net import PTNet
-from provenet.verify.plain.plan import reachability_stages
-from provenet.verify.plain.portfolio import answers
+from provenet.verify.plain.plan import reachability_stages, temporal_stages
+from provenet.verify.plain.portfolio import answers, settle
+from provenet.verify.plain.settled import Settled
+
+FIRST_LOOK = 0.3
+"""Part of the time in which formulas are tried on the state graph before reachability engines help."""
+
+HELP = 0.5
+"""Part of the rest that reachability engines get where they only help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +35,13 @@ class Decision:
         holds: Whether it holds in the initial marking.
         engines: Who answered the parts that this rests on.
         evidence: The goals that it rests on, with their answers.
+        settled: The other quantified formulas that it rests on, with their answers.
     """
 
     holds: bool
     engines: tuple[str, ...] = ()
     evidence: tuple[tuple[Formula, Answer], ...] = ()
+    settled: tuple[tuple[tl.Temporal, Settled], ...] = ()
 
 
 def decide(
@@ -44,56 +55,127 @@ def decide(
         budget: Time for all of them.
         jobs: How many engines may run at once.
     """
-    open_ = {i: tl.simplified(f) for i, f in enumerate(formulas)}
-    goals = list(dict.fromkeys(r.goal for f in open_.values() for r in _goals(f)))
-    known: dict[Formula, Answer] = {}
+    case = _Case(net, {i: tl.simplified(f) for i, f in enumerate(formulas)})
+    yield from case.news()
+    if case.hard():
+        leaves = [*case.hard(), *map(_asking, case.goals())]
+        share = budget.share(FIRST_LOOK)
+        for n, settled in settle(net, leaves, share, stages=temporal_stages(), jobs=jobs):
+            case.settle(leaves[n], settled)
+            yield from case.news()
+    if not case.open:
+        return
+    hard = case.hard()
+    hints = {goal: leaf for leaf in hard if (goal := at_the_end(net, leaf)) is not None}
+    conditions = [f.formula for leaf in hard for f in tl.subformulas(leaf) if isinstance(f, tl.Now)]
+    helpers = [*hints, *conditions, *map(negation, conditions)]
+    goals = list(dict.fromkeys([*case.goals(), *helpers]))
+    share = budget.share(HELP) if hard else budget
+    for n, answer in answers(net, goals, share, stages=reachability_stages(), jobs=jobs):
+        case.known[goals[n]] = answer
+        if isinstance(answer, Reachable) and (leaf := hints.get(goals[n])) is not None:
+            case.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine))
+        yield from case.news()
+        if not case.open:
+            return
+    for i, changed in case.without_constants():
+        case.open[i] = changed
+    yield from case.news()
+    if hard and (leaves := case.hard()):
+        for n, settled in settle(net, leaves, budget, stages=temporal_stages(), jobs=jobs):
+            case.settle(leaves[n], settled)
+            yield from case.news()
+    if goals := case.goals():
+        for n, answer in answers(net, goals, budget, stages=reachability_stages(), jobs=jobs):
+            case.known[goals[n]] = answer
+            yield from case.news()
 
-    def news() -> Iterator[tuple[int, Decision]]:
-        for i, formula in list(open_.items()):
-            found = _value(net, formula, known)
+
+@dataclass(slots=True)
+class _Case:
+    """The open formulas of a call, and what is known."""
+
+    net: PTNet
+    open: dict[int, tl.Temporal]
+    known: dict[Formula, Answer] = field(default_factory=dict)
+    settled: dict[tl.Temporal, Settled] = field(default_factory=dict)
+    helped: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def settle(self, leaf: tl.Temporal, settled: Settled) -> None:
+        """An engine answered a leaf."""
+        self.settled[leaf] = settled
+
+    def news(self) -> Iterator[tuple[int, Decision]]:
+        """The formulas that are decided now."""
+        for i, formula in list(self.open.items()):
+            found = self._value(formula)
             if found is not None:
-                del open_[i]
+                del self.open[i]
+                if i in self.helped:
+                    engines = tuple(dict.fromkeys((*self.helped[i], *found.engines)))
+                    found = Decision(found.holds, engines, found.evidence, found.settled)
                 yield i, found
 
-    yield from news()
-    wanted = [g for g in goals if any(g == r.goal for f in open_.values() for r in _goals(f))]
-    for n, answer in answers(net, wanted, budget, stages=reachability_stages(), jobs=jobs):
-        known[wanted[n]] = answer
-        yield from news()
-        if not open_:
-            return
+    def goals(self) -> list[Formula]:
+        """The reachability goals that open formulas ask for."""
+        asked = (tl.as_reachability(leaf) for f in self.open.values() for leaf in _leaves(f))
+        return list(dict.fromkeys(r.goal for r in asked if r is not None and r.goal not in self.known))
+
+    def hard(self) -> list[tl.Temporal]:
+        """The other leaves of open formulas that nobody answered."""
+        found = (leaf for f in self.open.values() for leaf in _leaves(f) if tl.as_reachability(leaf) is None)
+        return list(dict.fromkeys(leaf for leaf in found if leaf not in self.settled))
+
+    def without_constants(self) -> Iterator[tuple[int, tl.Temporal]]:
+        """The open formulas that what cannot be reached makes simpler."""
+        never = {g: a.engine for g, a in self.known.items() if isinstance(a, Unreachable)}
+        for i, formula in self.open.items():
+            changed, engines = with_constants(formula, never)
+            if engines:
+                self.helped[i] = engines
+                yield i, changed
+
+    def _value(self, formula: tl.Temporal) -> Decision | None:
+        """The value of a formula as far as the answers so far tell (Kleene's three values)."""
+        match formula:
+            case tl.Now(of):
+                return Decision(holds(of, self.net.initial), ("initial marking",))
+            case tl.Both(parts) | tl.Either(parts):
+                deciding = isinstance(formula, tl.Either)
+                found = [self._value(part) for part in parts]
+                for one in found:
+                    if one is not None and one.holds == deciding:
+                        return one
+                sure = [one for one in found if one is not None]
+                if len(sure) < len(found):
+                    return None
+                engines = dict.fromkeys(e for one in sure for e in one.engines)
+                return Decision(
+                    not deciding,
+                    tuple(engines),
+                    tuple(e for one in sure for e in one.evidence),
+                    tuple(s for one in sure for s in one.settled),
+                )
+        settled = self.settled.get(formula)
+        if settled is not None:
+            return Decision(settled.holds, (settled.engine,), (), ((formula, settled),))
+        asked = tl.as_reachability(formula)
+        answer = None if asked is None else self.known.get(asked.goal)
+        if asked is None or answer is None:
+            return None
+        value = isinstance(answer, Reachable) == asked.holds_if
+        return Decision(value, (answer.engine,), ((asked.goal, answer),))
 
 
-def _goals(formula: tl.Temporal) -> Iterator[tl.Reach]:
+def _leaves(formula: tl.Temporal) -> Iterator[tl.Temporal]:
+    """The quantified formulas that a formula is a Boolean combination of."""
     match formula:
         case tl.Both(parts) | tl.Either(parts):
             for part in parts:
-                yield from _goals(part)
-        case _:
-            found = tl.as_reachability(formula)
-            if found is not None:
-                yield found
+                yield from _leaves(part)
+        case tl.A() | tl.E():
+            yield formula
 
 
-def _value(net: PTNet, formula: tl.Temporal, known: Mapping[Formula, Answer]) -> Decision | None:
-    """The value of a formula as far as the answers so far tell (Kleene's three values)."""
-    match formula:
-        case tl.Now(of):
-            return Decision(holds(of, net.initial), ("initial marking",))
-        case tl.Both(parts) | tl.Either(parts):
-            deciding = isinstance(formula, tl.Either)
-            found = [_value(net, part, known) for part in parts]
-            for one in found:
-                if one is not None and one.holds == deciding:
-                    return one
-            sure = [one for one in found if one is not None]
-            if len(sure) < len(found):
-                return None
-            engines = dict.fromkeys(e for one in sure for e in one.engines)
-            return Decision(not deciding, tuple(engines), tuple(e for one in sure for e in one.evidence))
-    asked = tl.as_reachability(formula)
-    answer = None if asked is None else known.get(asked.goal)
-    if asked is None or answer is None:
-        return None
-    value = isinstance(answer, Reachable) == asked.holds_if
-    return Decision(value, (answer.engine,), ((asked.goal, answer),))
+def _asking(goal: Formula) -> tl.Temporal:
+    return tl.E(tl.F(tl.Now(goal)))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.state_equation import StateEquationEngine
+from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
@@ -27,3 +28,8 @@ def reachability_stages() -> Sequence[Stage]:
         Stage(Explore(order="nearest"), 20),
         Stage(StateEquationEngine(seed=3), 3_600),
     )
+
+
+def temporal_stages() -> Sequence[Stage]:
+    """The plan for other temporal formulas."""
+    return (Stage(TemporalGraph(), 3_600),)

@@ -13,14 +13,16 @@ import ctypes
 import logging
 import multiprocessing as mp
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Answer, Budget, Engine, Inductive, Reachable, Unreachable, confirmed
 from provenet.verify.plain.logic import FALSE, TRUE, Formula, holds
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.settled import Settled, believed
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -31,16 +33,35 @@ _GRACE = 0.5
 """Seconds after its deadline at which an engine that did not stop is stopped."""
 
 
+class TemporalEngine(Protocol):
+    """One technique for temporal formulas, as ``Engine`` is one for reachability.
+
+    Attributes:
+        name: Stable, short: it appears in verdicts.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    def run(
+        self, net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget
+    ) -> Iterator[tuple[int, Settled]]:
+        """Answer what it can, each formula at most once, and stop within the budget."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One engine and its share.
 
     Attributes:
-        engine: The engine.
+        engine: The engine; all of a plan are for reachability, or for temporal formulas.
         seconds: How long it may run; the whole rest where that is less.
     """
 
-    engine: Engine
+    engine: Engine | TemporalEngine
     seconds: float
 
 
@@ -64,8 +85,32 @@ def answers(
             yield i, Reachable((), "initial marking")
         else:
             open_goals.append(i)
+
+    def counts(i: int, answer: Answer) -> bool:
+        return not isinstance(answer, Reachable) or confirmed(net, goals[i], answer)
+
     if open_goals:
-        yield from _Race(net, goals, budget, open_goals).run(list(stages), jobs)
+        yield from _Race(net, goals, budget, open_goals, counts).run(list(stages), jobs)
+
+
+def settle(
+    net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget, *, stages: Sequence[Stage], jobs: int = 1
+) -> Iterator[tuple[int, Settled]]:
+    """Answer temporal formulas by a plan of engines, as ``answers`` does goals.
+
+    Args:
+        net: The net.
+        formulas: Simplified formulas.
+        budget: Time for all of them; memory for each process.
+        stages: The plan, in order.
+        jobs: How many stages may run at once.
+    """
+
+    def counts(i: int, settled: Settled) -> bool:
+        return believed(net, formulas[i], settled)
+
+    if formulas:
+        yield from _Race(net, formulas, budget, list(range(len(formulas))), counts).run(list(stages), jobs)
 
 
 @dataclass(slots=True)
@@ -76,10 +121,17 @@ class _Runner:
 
 
 class _Race:
-    """The processes at work on one net's goals."""
+    """The processes at work on one net's questions, and what of their answers counts."""
 
-    def __init__(self, net: PTNet, goals: Sequence[Formula], budget: Budget, open_goals: list[int]) -> None:
-        self._net, self._goals, self._budget = net, goals, budget
+    def __init__(
+        self,
+        net: PTNet,
+        goals: Sequence[Any],
+        budget: Budget,
+        open_goals: list[int],
+        counts: Callable[[int, Any], bool],
+    ) -> None:
+        self._net, self._goals, self._budget, self._counts = net, goals, budget, counts
         methods = mp.get_all_start_methods()
         self._context: Any = mp.get_context("fork" if "fork" in methods else "spawn")
         self._flags = self._context.RawArray(ctypes.c_bool, len(goals))
@@ -87,7 +139,7 @@ class _Race:
         for i in set(range(len(goals))) - self._open:
             self._flags[i] = True
 
-    def run(self, stages: list[Stage], jobs: int) -> Iterator[tuple[int, Answer]]:
+    def run(self, stages: list[Stage], jobs: int) -> Iterator[tuple[int, Any]]:
         runners: list[_Runner] = []
         try:
             while self._open and self._budget.left() > 0 and (stages or runners):
@@ -103,7 +155,7 @@ class _Race:
                         except (EOFError, OSError):
                             ended = True
                         else:
-                            if i in self._open and self._believed(i, answer):
+                            if i in self._open and self._counts(i, answer):
                                 self._open.discard(i)
                                 self._flags[i] = True
                                 yield i, answer
@@ -113,9 +165,6 @@ class _Race:
         finally:
             for runner in runners:
                 _stop(runner)
-
-    def _believed(self, i: int, answer: Answer) -> bool:
-        return not isinstance(answer, Reachable) or confirmed(self._net, self._goals[i], answer)
 
     def _start(self, stage: Stage) -> _Runner:
         receive, send = self._context.Pipe(duplex=False)
@@ -135,9 +184,9 @@ def _stop(runner: _Runner) -> None:
 
 def _work(
     pipe: Connection,
-    engine: Engine,
+    engine: Any,
     net: PTNet,
-    goals: list[Formula],
+    goals: list[Any],
     flags: Any,
     deadline: float,
     memory: int,

@@ -134,5 +134,10 @@ def state_graph(net: PTNet, budget: Budget) -> StateGraph | None:
         return None
     space = Space(net, (), budget, edges="kept")
     stop, _ = space.advance()
+    return so_far(space, stop)
+
+
+def so_far(space: Space, stop: Stop) -> StateGraph:
+    """What is known of a space that keeps its edges; good until it is advanced further."""
     edge_at, target, transition = space.edge_arrays()
-    return StateGraph(net, space.count, space.finished, stop, edge_at, target, transition, space)
+    return StateGraph(space.net, space.count, space.finished, stop, edge_at, target, transition, space)

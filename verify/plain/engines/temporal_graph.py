@@ -1,0 +1,102 @@
+"""CTL and LTL formulas on the state graph, while it grows and when it is whole.
+
+Many formulas are decided by a small part of the graph; so it is explored in rounds, each longer than the
+last, and the open formulas are looked at after each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from provenet.verify.plain import temporal as tl
+from provenet.verify.plain.answer import Budget
+from provenet.verify.plain.engines.compiled import compilable, small_enough
+from provenet.verify.plain.engines.ctl import Labelling, state_parts
+from provenet.verify.plain.engines.ltl import some_path
+from provenet.verify.plain.engines.space import Space, Stop
+from provenet.verify.plain.engines.state_graph import so_far
+from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.settled import Settled
+
+FIRST_ROUND = 0.3
+LONGER = 2.5
+"""Seconds of the first round, and how much longer each is than the one before."""
+
+SPACE_SHARE = 0.4
+PRODUCT_SHARE = 0.25
+"""Parts of the memory for the graph, and for the product of graph and automaton."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalGraph:
+    """Explore, and evaluate what is open.
+
+    Attributes:
+        name: Appears in verdicts.
+    """
+
+    name: str = "graph"
+
+    def run(
+        self, net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget
+    ) -> Iterator[tuple[int, Settled]]:
+        """Answer formulas that quantify over paths, each as soon as the graph known tells."""
+        open_ = {
+            i: f
+            for i, f in enumerate(formulas)
+            if (tl.is_ctl(f) or _path_of(f) is not None)
+            and all(compilable(n.formula) for n in state_parts(f))
+        }
+        if not open_ or not small_enough(net):
+            return
+        space = Space(net, (), replace(budget, memory=int(budget.memory * SPACE_SHARE)), edges="kept")
+        pause = FIRST_ROUND
+        stop = Stop.TIME
+        while open_ and budget.left():
+            if stop is Stop.TIME:
+                space.budget = replace(space.budget, deadline=min(budget.deadline, time.monotonic() + pause))
+                stop, _ = space.advance()
+            labelling = Labelling(so_far(space, stop))
+            for i, formula in list(open_.items()):
+                if budget.answered(i):
+                    del open_[i]
+                    continue
+                if not budget.left():
+                    return
+                found = self._settled(labelling, formula, seconds=pause, memory=budget.memory)
+                if found is not None:
+                    del open_[i]
+                    yield i, found
+            pause *= LONGER
+            if stop is not Stop.TIME:
+                # No more markings will come: only longer searches of the product can still tell.
+                open_ = {i: f for i, f in open_.items() if not tl.is_ctl(f)}
+                if pause > budget.left():
+                    return
+
+    def _settled(
+        self, labelling: Labelling, formula: tl.Temporal, *, seconds: float, memory: int
+    ) -> Settled | None:
+        graph = labelling.graph
+        if tl.is_ctl(formula):
+            holds = labelling.value(formula)
+            broken = labelling.counterexample(formula) if holds is False else None
+            labelling.forget()
+            if holds is None:
+                return None
+            return Settled(holds, self.name, graph.count, breaks=broken)
+        every = isinstance(formula, tl.A)
+        inner = _path_of(formula)
+        assert inner is not None
+        wanted = tl.simplified(inner, negated=every)
+        found = some_path(graph, wanted, seconds=seconds, memory=int(memory * PRODUCT_SHARE))
+        if found.exists is None:
+            return None
+        return Settled(found.exists != every, self.name, graph.count, path=found.path)
+
+
+def _path_of(formula: tl.Temporal) -> tl.Temporal | None:
+    """What an LTL formula says of paths."""
+    return formula.of if isinstance(formula, tl.A | tl.E) and tl.is_ltl(formula) else None

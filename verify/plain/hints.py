@@ -1,0 +1,111 @@
+"""How answers about reachability help with temporal formulas.
+
+What no reachable marking satisfies is false in every one (query simplification; Bønneland, Dyhr, Jensen,
+Johannsen & Srba, "Simplification of CTL formulae for efficient model checking of Petri nets", PETRI NETS
+2018). In a deadlock there is one path, which stays there: a formula means a condition on the marking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from provenet.verify.plain import logic
+from provenet.verify.plain import temporal as tl
+from provenet.verify.plain.logic import Formula
+from provenet.verify.plain.net import PTNet
+
+
+def with_constants(formula: tl.Temporal, never: Mapping[Formula, str]) -> tuple[tl.Temporal, tuple[str, ...]]:
+    """A formula with constants in place of conditions that no, or every, reachable marking satisfies.
+
+    Args:
+        formula: A simplified formula.
+        never: Conditions that no reachable marking satisfies, with who found that.
+
+    Returns:
+        A formula that every reachable marking satisfies or not as it does the first one, and who helped.
+    """
+    used: dict[str, None] = {}
+
+    def changed(now: tl.Now) -> tl.Temporal:
+        if now.formula in never:
+            used[never[now.formula]] = None
+            return tl.FALSELY
+        opposite = logic.negation(now.formula)
+        if opposite in never:
+            used[never[opposite]] = None
+            return tl.TRULY
+        return now
+
+    made = tl.simplified(_replaced(formula, changed))
+    return made, tuple(used)
+
+
+def at_the_end(net: PTNet, leaf: tl.Temporal) -> Formula | None:
+    """The deadlocks that refute ``A path``, or satisfy ``E path``, if one of them is reachable.
+
+    Args:
+        net: The net.
+        leaf: A simplified formula with its quantifier outermost.
+    """
+    match leaf:
+        case tl.A(path):
+            wanted = tl.simplified(path, negated=True)
+        case tl.E(path):
+            wanted = path
+        case _:
+            return None
+    if not (_of_ends(wanted) and (tl.is_ctl(leaf) or tl.is_ltl(leaf))):
+        return None
+    return logic.conj((logic.deadlock(net), _in_a_deadlock(wanted)))
+
+
+def _of_ends(path: tl.Temporal) -> bool:
+    """Whether a path satisfies the formula as soon as an end of it does (Etessami & Holzmann, 2000)."""
+    match path:
+        case tl.F():
+            return True
+        case tl.Both(parts) | tl.Either(parts):
+            return all(map(_of_ends, parts))
+        case tl.G(of):
+            return _of_ends(of)
+        case tl.U(_, of) | tl.R(_, of):
+            return _of_ends(of) and not tl.is_state(of)
+    return False
+
+
+def _in_a_deadlock(formula: tl.Temporal) -> Formula:
+    """What a simplified formula, of CTL or of paths alone, says of a marking where nothing is enabled."""
+    match formula:
+        case tl.Now(of):
+            return of
+        case tl.Both(parts):
+            return logic.conj(map(_in_a_deadlock, parts))
+        case tl.Either(parts):
+            return logic.disj(map(_in_a_deadlock, parts))
+        case tl.A(tl.X()):
+            return logic.TRUE
+        case tl.E(tl.X()):
+            return logic.FALSE
+        case tl.X(of) | tl.F(of) | tl.G(of) | tl.A(of) | tl.E(of):
+            return _in_a_deadlock(of)
+        case tl.U(_, goal):
+            return _in_a_deadlock(goal)
+        case tl.R(_, hold):
+            return _in_a_deadlock(hold)
+    return logic.negation(_in_a_deadlock(formula.of))
+
+
+def _replaced(formula: tl.Temporal, changed: Callable[[tl.Now], tl.Temporal]) -> tl.Temporal:
+    match formula:
+        case tl.Now():
+            return changed(formula)
+        case tl.Both(parts):
+            return tl.Both(tuple(_replaced(part, changed) for part in parts))
+        case tl.Either(parts):
+            return tl.Either(tuple(_replaced(part, changed) for part in parts))
+        case tl.U(a, b):
+            return tl.U(_replaced(a, changed), _replaced(b, changed))
+        case tl.R(a, b):
+            return tl.R(_replaced(a, changed), _replaced(b, changed))
+    return type(formula)(_replaced(formula.of, changed))
