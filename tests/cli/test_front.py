@@ -15,7 +15,7 @@ from tests.cli.conftest import Cli
 
 COMMANDS = (
     *("demo", "verify", "render", "simulate", "deploy", "run", "cases", "case", "log", "tasks", "approve"),
-    *("reject", "signal", "kill", "audit", "export", "explain"),
+    *("reject", "signal", "kill", "audit", "export", "explain", "lint"),
 )
 
 
