@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from provenet.cli.printing import error_text
-from provenet.cli.reports.outcome import Outcome, failed, outcomes_of
+from provenet.cli.reports.outcome import Outcome, Steps, failed, outcomes_of
 from provenet.nets.errors import ProvenetError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def serve(tasks: Connection) -> None:
 
     Args:
         tasks: Where tasks come from and rows go to: a target, its properties (``None`` for what it requires),
-            and the seconds for each.
+            the seconds for each, and whether the steps of traces are told.
     """
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)  # so that whoever stops this process also stops those that it starts
@@ -51,14 +51,14 @@ def serve(tasks: Connection) -> None:
 
     while True:
         try:
-            target, words, timeout = tasks.recv()
+            target, words, timeout, steps = tasks.recv()
 
             def send(message: tuple[Any, ...], limit: float = timeout + 2 * GRACE) -> None:
                 _alarm(limit)
                 tasks.send(message)
 
             _alarm(timeout + LOADING + GRACE)
-            answer(target, words, timeout=timeout, send=send)
+            answer(target, words, timeout=timeout, steps=steps, send=send)
             _alarm(0)
             tasks.send(("done",))
         except (EOFError, BrokenPipeError, KeyboardInterrupt):
@@ -71,13 +71,16 @@ def _alarm(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def answer(target: str, words: Sequence[str] | None, *, timeout: float, send: Send) -> None:
+def answer(
+    target: str, words: Sequence[str] | None, *, timeout: float, steps: Steps = "told", send: Send
+) -> None:
     """Say what there is to say of one target.
 
     Args:
         target: What the user named.
         words: The properties; ``None`` for what the net requires.
         timeout: Seconds for each property.
+        steps: Whether the steps of traces are told.
         send: Takes each message.
     """
     from provenet.cli.loading import load
@@ -96,7 +99,7 @@ def answer(target: str, words: Sequence[str] | None, *, timeout: float, send: Se
                 loaded.net, timeout=timeout, progress=lambda name, *_: send(("began", name)) if name else None
             )
             for part in _parts(report):
-                send(_row(loaded, _name(part.verdicts[0]), part, part.seconds))
+                send(_row(loaded, _name(part.verdicts[0]), part, part.seconds, steps))
             return
     except Exception as error:  # noqa: BLE001 - whatever a file does, the others go on
         send(_error(target, asked, error, net=net))
@@ -106,7 +109,7 @@ def answer(target: str, words: Sequence[str] | None, *, timeout: float, send: Se
         began = time.perf_counter()
         try:
             report = decide(loaded.net, [word], timeout=timeout)
-            row = _row(loaded, word, report, time.perf_counter() - began)
+            row = _row(loaded, word, report, time.perf_counter() - began, steps)
         except Exception as error:  # noqa: BLE001
             row = _error(target, word, error, net=net, seconds=time.perf_counter() - began)
         send(row)
@@ -152,7 +155,7 @@ def _name(v: Verdict) -> str:
     return v.property if v.property[:1].isupper() else v.title
 
 
-def _row(loaded: Loaded, asked: str, report: Report, seconds: float) -> tuple[Any, ...]:
+def _row(loaded: Loaded, asked: str, report: Report, seconds: float, steps: Steps) -> tuple[Any, ...]:
     row: Row = {"target": loaded.target, "net": report.net, "property": asked}
     told = summary(report)
     row |= {"verdict": told["verdict"], "seconds": round(seconds, 4)}
@@ -160,7 +163,7 @@ def _row(loaded: Loaded, asked: str, report: Report, seconds: float) -> tuple[An
     shown = next((v for v in report.verdicts if v.trace is not None), None)
     if shown is not None and shown.trace is not None:
         row |= {"subject": shown.subject, "trace": shown.trace.to_json(loaded.net)}
-    return ("row", row, [o.to_json() for o in outcomes_of(loaded, report)])
+    return ("row", row, [o.to_json() for o in outcomes_of(loaded, report, steps=steps)])
 
 
 def _error(

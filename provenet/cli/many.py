@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from provenet.cli.checking import GRACE, LOADING, Row, row_of, serve
 from provenet.cli.layout import Column
 from provenet.cli.printing import ExitCode, Out, Unusable, counted, progress
-from provenet.cli.reports.outcome import Outcome, failed
+from provenet.cli.reports.outcome import Outcome, Steps, failed
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -40,10 +40,11 @@ Told = Callable[[Row, tuple[Outcome, ...]], None]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A target and the properties to decide of it; ``None`` for what it requires."""
+    """A target, the properties to decide of it (``None`` for what it requires), and whether steps are told."""
 
     target: str
     words: tuple[str, ...] | None
+    steps: Steps = "told"
 
 
 def is_pattern(target: str) -> bool:
@@ -91,7 +92,13 @@ def checked_words(targets: Sequence[str], words: Sequence[str]) -> None:
 
 
 def verify_many(
-    out: Out, targets: Sequence[str], words: Sequence[str] | None, *, jobs: int, timeout: float
+    out: Out,
+    targets: Sequence[str],
+    words: Sequence[str] | None,
+    *,
+    jobs: int,
+    timeout: float,
+    steps: Steps = "told",
 ) -> tuple[Outcome, ...]:
     """Decide, tell each row as it comes (JSON lines) or all in one table, and return every outcome."""
     began = time.perf_counter()
@@ -115,7 +122,7 @@ def verify_many(
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=len(seen) - 1, note=Path(row["target"]).name)
 
-        tasks = [Task(t, None if words is None else tuple(words)) for t in targets]
+        tasks = [Task(t, None if words is None else tuple(words), steps) for t in targets]
         check_all(tasks, told, jobs=jobs, timeout=timeout)
     if not out.as_json:
         rows.sort(key=lambda row: order[row["target"]])
@@ -220,7 +227,7 @@ class _Worker:
         self._began = time.monotonic()
         self.deadline = self._began + timeout + LOADING
         with contextlib.suppress(OSError):  # a process that is gone is noticed when it is listened to
-            self.end.send((task.target, None if task.words is None else list(task.words), timeout))
+            self.end.send((task.target, task.words, timeout, task.steps))
 
     def heard(self, timeout: float) -> Iterator[tuple[Row, tuple[Outcome, ...]]]:
         """The rows that have come."""

@@ -13,6 +13,7 @@ from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, progress, s
 from provenet.cli.proving import checked, save, show_report, write
 
 if TYPE_CHECKING:
+    from provenet.cli.reports.outcome import Steps
     from provenet.cli.reports.writing import Wanted
     from provenet.verify.verdict import Report
 
@@ -142,7 +143,8 @@ def _many(
 
     files = expanded(targets)
     checked_words(files, asked)
-    outcomes = verify_many(out, files, asked or None, jobs=jobs, timeout=timeout)
+    steps: Steps = "told" if wanted.sarif or wanted.junit else "left out"
+    outcomes = verify_many(out, files, asked or None, jobs=jobs, timeout=timeout, steps=steps)
     if wanted.anything:
         done = write_reports(wanted, outcomes)
         outcomes = done.outcomes

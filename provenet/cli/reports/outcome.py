@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Status = Literal["PROVED", "REFUTED", "UNKNOWN", "ERROR"]
 Novelty = Literal["", "new", "known"]
+Steps = Literal["told", "left out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,16 @@ class Outcome:
         return cls(**given)
 
 
-def outcomes_of(loaded: Loaded, report: Report) -> tuple[Outcome, ...]:
-    """The outcomes of one target's report."""
+def outcomes_of(loaded: Loaded, report: Report, *, steps: Steps = "told") -> tuple[Outcome, ...]:
+    """The outcomes of one target's report.
+
+    Args:
+        loaded: The target.
+        report: The verdicts on its net.
+        steps: Whether the steps of traces are told; nobody reads them where no report is written.
+    """
     places = _Places(loaded)
-    return tuple(_outcome(loaded, v, places) for v in report.verdicts)
+    return tuple(_outcome(loaded, v, places, steps) for v in report.verdicts)
 
 
 def failed(target: str, message: str, *, net: str = "", prop: str = "", seconds: float = 0.0) -> Outcome:
@@ -137,12 +144,12 @@ def shown_path(path: Path) -> str:
     return (whole.relative_to(here) if whole.is_relative_to(here) else whole).as_posix()
 
 
-def _outcome(loaded: Loaded, v: Verdict, places: _Places) -> Outcome:
+def _outcome(loaded: Loaded, v: Verdict, places: _Places, told: Steps) -> Outcome:
     from provenet.verify.check import CATALOGUE
 
     net = loaded.net
     steps: tuple[Happening, ...] = ()
-    if v.trace is not None:
+    if v.trace is not None and told == "told":
         from provenet.cli.traces import steps_of
 
         steps = tuple(
