@@ -8,6 +8,8 @@ marks each of its siphons (Commoner; 6.17 with 5.8). All arithmetic is exact.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
@@ -39,11 +41,15 @@ def is_free_choice(net: PTNet) -> bool:
     return all(len({net.pre[t] for t, _ in takers}) <= 1 for takers in net.consumers)
 
 
-def live_and_bounded(net: PTNet) -> RankTheorem | None:
+def live_and_bounded(net: PTNet, *, deadline: float = math.inf) -> RankTheorem | None:
     """Why a free-choice net is live and bounded; ``None`` where it is not.
 
     Args:
         net: A free-choice net.
+        deadline: ``time.monotonic()`` value to stop at.
+
+    Raises:
+        TimeoutError: The time is over.
     """
     if not net.places or not net.transitions or not _connected(net):
         return None
@@ -56,8 +62,8 @@ def live_and_bounded(net: PTNet) -> RankTheorem | None:
     for t, row in enumerate(rows):
         for p, d in row.items():
             columns[p][t] = d
-    places = _positive_kernel(rows, len(net.places))
-    transitions = _positive_kernel(columns, len(net.transitions))
+    places = _positive_kernel(rows, len(net.places), deadline)
+    transitions = _positive_kernel(columns, len(net.transitions), deadline)
     if places is None or transitions is None:
         return None
     return RankTheorem(places, transitions, found, clusters)
@@ -136,7 +142,7 @@ def _marks_every_siphon(net: PTNet) -> bool:
     return not siphon
 
 
-def _positive_kernel(rows: Sequence[dict[int, int]], columns: int) -> tuple[int, ...] | None:
+def _positive_kernel(rows: Sequence[dict[int, int]], columns: int, deadline: float) -> tuple[int, ...] | None:
     """A vector of positive integers that every row sends to zero; rational simplex, checked by hand."""
     import z3
 
@@ -147,7 +153,13 @@ def _positive_kernel(rows: Sequence[dict[int, int]], columns: int) -> tuple[int,
     for row in rows:
         if row:
             solver.add(z3.Sum([d * y[c] for c, d in row.items()]) == 0)
-    if solver.check() != z3.sat:
+    left = deadline - time.monotonic()
+    if left < math.inf:
+        solver.set("timeout", max(1, int(1000 * left)))
+    found = solver.check()
+    if found == z3.unknown:
+        raise TimeoutError
+    if found == z3.unsat:
         return None
     model = solver.model()
     values = [model.eval(v, model_completion=True).as_fraction() for v in y]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from provenet.verify.plain.net import Arcs, Counts, PTNet
@@ -57,6 +57,65 @@ class Fields:
 
 class Overflow(Exception):
     """A place holds more than its field can say; a space with larger fields may do."""
+
+
+def searched(
+    net: PTNet, fault: Callable[[Space, int], bool], *, limit: int, deadline: float
+) -> tuple[Space, int | None]:
+    """Explore until a marking has a fault: the space as far as it is known, and that marking's number.
+
+    Args:
+        net: The net.
+        fault: Whether a marking, whose firings are known, is what is looked for.
+        limit: Most markings to look at.
+        deadline: ``time.monotonic()`` value to stop at.
+    """
+    most = max((*net.initial, *(n for final in net.finals for n in final), 3))
+    while True:
+        space = Space(net, Fields.of(len(net.places), most))
+        looked = 0
+        try:
+            for _ in space.grow(limit, deadline):
+                while looked < len(space.edges):
+                    if fault(space, looked):
+                        return space, looked
+                    looked += 1
+        except Overflow:
+            most = 16 * most + 15
+            continue
+        late = range(looked, len(space.edges))
+        return space, next((i for i in late if fault(space, i)), None)
+
+
+def stuck(net: PTNet) -> Callable[[Space, int], bool]:
+    """The fault of a marking that is not final, and in which nothing is enabled."""
+    packed: dict[int, set[int]] = {}
+
+    def fault(space: Space, number: int) -> bool:
+        if space.edges[number]:
+            return False
+        fields = space.fields
+        finals = packed.setdefault(fields.bits, {fields.pack(final) for final in net.finals})
+        return space.markings[number] not in finals
+
+    return fault
+
+
+def crowded(net: PTNet, k: int) -> Callable[[Space, int], bool]:
+    """The fault of a marking with more than ``k`` tokens in a place."""
+    places = [(p, k + 1) for p in range(len(net.places))]
+    lifts: dict[int, int] = {}
+
+    def fault(space: Space, number: int) -> bool:
+        fields = space.fields
+        if k >= (1 << (fields.bits - 1)) - 1:
+            return False
+        if fields.bits not in lifts:
+            # What lifts a count of k + 1, and no less, into the guard bit.
+            lifts[fields.bits] = fields.guard - fields.arcs(tuple(places))
+        return bool((space.markings[number] + lifts[fields.bits]) & fields.guard)
+
+    return fault
 
 
 def grown(
@@ -121,26 +180,25 @@ class Space:
             Overflow: A field is too small.
         """
         net, fields, guard = self.net, self.fields, self.fields.guard
-        moves = [
-            (t, fields.arcs(net.pre[t]), fields.arcs(net.effect[t])) for t in range(len(net.transitions))
-        ]
+        transitions = range(len(net.transitions))
+        need = [fields.arcs(net.pre[t]) for t in transitions]
+        effect = [fields.arcs(net.effect[t]) for t in transitions]
+        near: dict[int, frozenset[int]] = {}
         number = {fields.pack(net.initial): 0}
         self.markings.append(fields.pack(net.initial))
         self.parents.append((-1, -1))
+        raised = self.markings[0] | guard
+        queue = deque([(0, [t for t in transitions if (raised - need[t]) & guard == guard])])
         yield 0
-        queue = deque([0])
         while queue:
-            at = queue.popleft()
-            if at % 512 == 0 and time.monotonic() > deadline:
+            at, enabled = queue.popleft()
+            if at % 256 == 0 and time.monotonic() > deadline:
                 return
             marking = self.markings[at]
-            raised = marking | guard
             out: list[tuple[int, int]] = []
             fresh: list[int] = []
-            for t, need, effect in moves:
-                if (raised - need) & guard != guard:
-                    continue
-                after = marking + effect
+            for t in enabled:
+                after = marking + effect[t]
                 if after & guard:
                     raise Overflow
                 known = number.get(after)
@@ -148,7 +206,15 @@ class Space:
                     known = number[after] = len(self.markings)
                     self.markings.append(after)
                     self.parents.append((at, t))
-                    queue.append(known)
+                    touched = near.get(t)
+                    if touched is None:
+                        changed = (u for p, _ in net.effect[t] for u, _ in net.consumers[p])
+                        touched = near[t] = frozenset(changed)
+                    # Only what takes from a place that the firing changed is looked at anew.
+                    raised = after | guard
+                    able = [u for u in enabled if u not in touched]
+                    able += [u for u in touched if (raised - need[u]) & guard == guard]
+                    queue.append((known, able))
                     fresh.append(known)
                 out.append((t, known))
             self.edges.append(out)

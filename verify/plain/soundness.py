@@ -84,7 +84,8 @@ def soundness(net: PTNet, budget: Budget) -> Sound | Unsound | Undecided:
         return Undecided("the net declares no final marking")
     free = is_free_choice(net) and _is_workflow(net)
     most = max((*net.initial, *(n for f in net.finals for n in f), 3))
-    limit = _FIRST_LOOK if free else _FARTHEST
+    first = max(_FIRST_LOOK, 4 * len(net.places))
+    limit = first if free else _FARTHEST
     while True:
         space = Space(net, Fields.of(len(net.places), most))
         try:
@@ -96,8 +97,11 @@ def soundness(net: PTNet, budget: Budget) -> Sound | Unsound | Undecided:
             return found
         if space.complete:
             return _judged(space)
-        if free and limit == _FIRST_LOOK:
-            proof = live_and_bounded(_short_circuited(net))
+        if free and limit == first:
+            try:
+                proof = live_and_bounded(_short_circuited(net), deadline=budget.deadline)
+            except TimeoutError:
+                return Undecided(f"{len(space.markings):,} markings looked at, then the time was over")
             if proof is not None:
                 return Sound(proof, "rank theorem for free-choice nets")
             # Not sound, then: a run that shows it is all that is left to find.

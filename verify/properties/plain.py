@@ -21,9 +21,11 @@ from provenet.verify.plain.answer import (
     Reachable,
     Reduced,
     StateEquation,
+    Unreachable,
 )
 from provenet.verify.plain.logic import Formula, at_least, conj, deadlock, disj, exactly, negation, shown
 from provenet.verify.plain.net import Counts, PTNet, is_plain, plain_net
+from provenet.verify.plain.packed import Space, crowded, grown, searched, stuck
 from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdict
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 _WITH_MEANING = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
 """Roles that soundness treats in their own way; such nets are left to the whole checker."""
+
+_FIRST_LOOK, _MARKINGS = 2.0, 20_000
+"""Seconds and markings of the search in this very process."""
 
 RELAXED = "relaxed soundness: every transition fires in some run that ends properly"
 
@@ -110,15 +115,13 @@ def relaxed(net: Net, pt: PTNet, deadline: float) -> Verdict:
 
 def bounded(net: Net, pt: PTNet, title: str, deadline: float, k: int | None) -> Verdict | None:
     """STATE-2; ``None`` where the whole checker should try."""
-    from provenet.verify.plain.packed import grown
-
     if k is not None:
         goal = disj(at_least({p: 1}, k + 1) for p in range(len(pt.places)))
 
-        def crowded(end: Counts) -> str:
+        def told(end: Counts) -> str:
             return f"more than {k} tokens in {_shown(pt, [p for p, n in enumerate(end) if n > k])}"
 
-        return _unreachable(net, pt, "STATE-2", title, goal, deadline, crowded)
+        return _unreachable(net, pt, "STATE-2", title, goal, crowded(pt, k), deadline, told)
     space, pump = grown(pt, limit=20_000, deadline=deadline)
     if pump is not None:
         firings, loop = pump
@@ -142,11 +145,11 @@ def deadlock_free(net: Net, pt: PTNet, title: str, deadline: float) -> Verdict:
     ends = [negation(exactly(final)) for final in pt.finals]
     goal = conj((deadlock(pt), *ends))
 
-    def stuck(end: Counts) -> str:
+    def told(end: Counts) -> str:
         waiting = _shown(pt, [p for p, n in enumerate(end) if n]) or "no place"
         return f"nothing can happen any more, and the marking is not final; tokens wait in {waiting}"
 
-    return _unreachable(net, pt, "STATE-3", title, goal, deadline, stuck)
+    return _unreachable(net, pt, "STATE-3", title, goal, stuck(pt), deadline, told)
 
 
 def trace_of(net: Net, pt: PTNet, firings: Sequence[int]) -> Trace:
@@ -187,23 +190,40 @@ def evidence_certificate(evidence: Evidence, pt: PTNet) -> Certificate:
 
 
 def _unreachable(
-    net: Net, pt: PTNet, id_: str, title: str, goal: Formula, deadline: float, broken: Callable[[Counts], str]
+    net: Net,
+    pt: PTNet,
+    id_: str,
+    title: str,
+    goal: Formula,
+    fault: Callable[[Space, int], bool],
+    deadline: float,
+    broken: Callable[[Counts], str],
 ) -> Verdict:
-    """The verdict on a property that says: this is never reached; ``broken`` tells of a marking that is."""
-    from provenet.verify.plain.plan import reachability_stages
-    from provenet.verify.plain.portfolio import answers
-    from provenet.verify.plain.quick import quick_answer
+    """The verdict on a property that says: this is never reached.
 
+    The goal and the fault are the same question, for the portfolio and for the first look, which is over
+    before the portfolio's processes would have started; ``broken`` tells of a marking that has it.
+    """
     budget = Budget(deadline)
-    answer: Answer | None = quick_answer(pt, goal, budget)
-    if answer is None:
+    until = min(deadline, Budget.seconds(_FIRST_LOOK).deadline)
+    space, found = searched(pt, fault, limit=_MARKINGS, deadline=until)
+    answer: Answer | None = None
+    if found is not None:
+        answer = Reachable(space.path(found), "state space")
+    elif space.complete:
+        explored = Explored(len(space.markings), sum(map(len, space.edges)))
+        answer = Unreachable(explored, "state space")
+    else:
+        from provenet.verify.plain.plan import reachability_stages
+        from provenet.verify.plain.portfolio import answers
+
         answer = next((a for _, a in answers(pt, [goal], budget, stages=reachability_stages())), None)
     if answer is None:
         return Verdict(id_, title, Status.UNKNOWN, reason="the time was over before any engine had an answer")
     if isinstance(answer, Reachable):
-        found = trace_of(net, pt, answer.firings)
         why = broken(pt.replay(answer.firings))
-        return Verdict(id_, title, Status.REFUTED, answer.engine, why, trace=found)
+        trace = trace_of(net, pt, answer.firings)
+        return Verdict(id_, title, Status.REFUTED, answer.engine, why, trace=trace)
     certificate = evidence_certificate(answer.evidence, pt)
     return Verdict(id_, title, Status.PROVED, _method(answer.evidence), certificates=(certificate,))
 

@@ -217,3 +217,20 @@ def test_public_process_nets(part: str) -> None:
         if decided and told != row[column]:
             wrong.append(row["net"])
     assert wrong == []
+
+
+@settings(max_examples=150)
+@given(nets(), st.integers(0, 3))
+def test_the_first_look_sees_what_there_is(net: PTNet, k: int) -> None:
+    from provenet.verify.plain.packed import crowded, searched, stuck
+
+    known, complete = reachable(net, limit=400)
+    if not complete:
+        return
+    until = Budget.seconds(5).deadline
+    space, found = searched(net, crowded(net, k), limit=1_000, deadline=until)
+    assert (found is not None) == any(n > k for m in known for n in m)
+    assert found is None or max(net.replay(space.path(found))) > k
+    space, found = searched(net, stuck(net), limit=1_000, deadline=until)
+    dead = [m for m in known if not any(net.enabled(m, t) for t in range(len(net.transitions)))]
+    assert (found is not None) == any(m not in net.finals for m in dead)

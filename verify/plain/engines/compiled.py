@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from provenet.verify.plain.logic import And, Formula, Le, Or, atoms_of
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     Small: TypeAlias = NDArray[np.int32]
     Whole: TypeAlias = NDArray[np.int64]
+
+FAINTEST = 1e-3
+"""A token worth less than that is not followed further."""
 
 LARGEST = (1 << 31) - 1
 """No weight, count or sum of coefficients beyond it is compiled: sums then stay within 64 bits."""
@@ -218,6 +222,32 @@ def nodes(goals: Sequence[Formula]) -> Nodes:
         for part in below:
             wholes[part].append(n)
     return Nodes(atoms, np.array(need, np.int32), *singles(parts), *singles(wholes), roots)
+
+
+def lures(net: PTNet, atom: Le, *, fade: float) -> dict[int, float]:
+    """What a token on each place is worth to an atom that fails.
+
+    A place that should hold more is worth its factor, one that should hold less the same below zero; a place
+    from which tokens go to a wanted one is worth ``fade`` of that, and so on.
+    """
+    worth: dict[int, float] = {}
+    unwanted = {p: -float(c) for p, c in atom.terms if c > 0}
+    queue: list[tuple[float, int]] = [(float(c), p) for p, c in atom.terms if c < 0]
+    for p, c in atom.terms:
+        if c > 0:
+            # What else the transitions need that take its tokens away.
+            queue.extend((-c * fade, q) for t, _ in net.consumers[p] for q, _ in net.pre[t])
+    heapify(queue)
+    while queue:
+        negative, p = heappop(queue)
+        if p in worth or p in unwanted or negative > -FAINTEST:
+            continue
+        worth[p] = -negative
+        for t, _ in net.producers[p]:
+            for q, _ in net.pre[t]:
+                if q not in worth:
+                    heappush(queue, (negative * fade, q))
+    return worth | unwanted
 
 
 def _size(formula: Formula) -> int:

@@ -49,10 +49,14 @@ DONE, PAUSED, HIT, TABLE_FULL, MEMORY_FULL, OVERFLOW = range(6)
     STUBBORN,
     BEST,  # 1: nearest to the goal first
     TARGET,  # the node of that goal
+    SCALE,  # distances of one bucket
     LOWEST,  # no bucket below it holds a marking
     EPOCH,
     REGISTERS,
-) = range(20)
+) = range(21)
+
+UNIT = 256
+"""The distance of one token that is missing."""
 
 SEEDS = 4
 """Enabled transitions tried as the key of a deadlock-preserving set."""
@@ -272,18 +276,34 @@ def first_goal(
 
 
 @inlined
-def distance(
-    need: Small, part_at: Small, part: Small,
+def gaps(
     term_at: Small, term_place: Small, term_factor: Whole, bound: Whole,
-    root: Int, marking: Whole, value: Whole,
-) -> Int:  # fmt: skip
-    """How far a marking is from the goal: sums over conjunctions, the least of disjunctions."""
-    atoms = len(bound)
-    for a in range(atoms):
+    lure_at: Small, lure_place: Small, lure: Whole, marking: Whole, gap: Whole, lured: Whole,
+) -> None:  # fmt: skip
+    """What each atom lacks in a marking, and what tokens on their way are worth to it."""
+    for a in range(len(bound)):
         total = -bound[a]
         for k in range(term_at[a], term_at[a + 1]):
             total += term_factor[k] * marking[term_place[k]]
-        value[a] = max(total, np.int64(0))
+        gap[a] = total
+        total = np.int64(0)
+        for k in range(lure_at[a], lure_at[a + 1]):
+            total += lure[k] * marking[lure_place[k]]
+        lured[a] = total
+
+
+@inlined
+def distance(
+    need: Small, part_at: Small, part: Small, gap: Whole, lured: Whole,
+    gap_step: Any, lure_step: Any, t: Int, root: Int, value: Whole,
+) -> Int:  # fmt: skip
+    """How far the goal is after a firing: sums over conjunctions, the least of disjunctions."""
+    atoms = len(gap)
+    for a in range(atoms):
+        lack = gap[a] + gap_step[t, a]
+        drawn = lured[a] + lure_step[t, a]
+        # However many tokens are on their way, each one that is missing counts for more.
+        value[a] = UNIT * lack - (UNIT - 1) * drawn // (drawn + UNIT) if lack > 0 else 0
     for n in range(atoms, len(need)):
         if part_at[n + 1] - part_at[n] == need[n]:
             total = np.int64(0)
@@ -422,6 +442,8 @@ def attractors(
     SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL, WHOLE, WHOLE,
     # the goals as nodes
     SMALL, SMALL, SMALL, SMALL, SMALL, WHOLE, WHOLE, SMALL, SMALL, SMALL, WHOLE, SMALL,
+    # what draws near to them
+    SMALL, SMALL, WHOLE, WHOLE, WHOLE, "int32[:,::1]", "int32[:,::1]",
     # who changes what
     WHOLE, SMALL, SMALL, SMALL, SMALL, SMALL, SMALL,
     # the tables
@@ -440,6 +462,8 @@ def explore(
     need: Small, part_at: Small, part: Small,
     node_term_at: Small, node_term_place: Small, node_term_factor: Whole, node_bound: Whole,
     puller_at: Small, puller: Small, roots: Small, value: Whole, wanted: Small,
+    lure_at: Small, lure_place: Small, lure: Whole, gap: Whole, lured: Whole,
+    gap_step: NDArray[np.int32], lure_step: NDArray[np.int32],
     pre_change: Whole, consumer_at: Small, consumer: Small, raiser_at: Small, raiser: Small,
     lowerer_at: Small, lowerer: Small,
     store: Words, table: Slots, edge_at: Whole, edge_to: Small, edge_by: Small, link: Small, bucket: Small,
@@ -573,6 +597,11 @@ def explore(
         if overflow:
             status = OVERFLOW
             break
+        if best:
+            gaps(
+                node_term_at, node_term_place, node_term_factor, node_bound,
+                lure_at, lure_place, lure, marking, gap, lured,
+            )  # fmt: skip
         # Memory answers these reads side by side; the search below would wait for one after the other.
         below = (np.int64(1) << index_bits) - 1
         for k in range(firing):
@@ -595,15 +624,10 @@ def explore(
                 table[slot] = entry_of(i, index_bits, hashes[k])
                 count += 1
                 if best:
-                    for j in range(effect_at[t], effect_at[t + 1]):
-                        marking[effect_place[j]] += effect_delta[j]
                     far = distance(
-                        need, part_at, part, node_term_at, node_term_place, node_term_factor, node_bound,
-                        register[TARGET], marking, value,
-                    )  # fmt: skip
-                    for j in range(effect_at[t], effect_at[t + 1]):
-                        marking[effect_place[j]] -= effect_delta[j]
-                    far = min(far, len(bucket) - 1)
+                        need, part_at, part, gap, lured, gap_step, lure_step, t, register[TARGET], value
+                    )
+                    far = min(far // register[SCALE], len(bucket) - 1)
                     link[i] = bucket[far]
                     bucket[far] = i
                     lowest = min(lowest, far)

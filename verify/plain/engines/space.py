@@ -18,6 +18,7 @@ from provenet.verify.plain.answer import Budget
 from provenet.verify.plain.engines.compiled import (
     LARGEST,
     NetArrays,
+    lures,
     net_arrays,
     nodes,
     rows,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from provenet.verify.plain.engines.compiled import Small, Whole
+    from provenet.verify.plain.engines.compiled import Nodes, Small, Whole
 
     Words = NDArray[np.uint64]
 
@@ -51,6 +52,9 @@ SECONDS_A_MARKING = 1.5e-7
 
 BUCKETS = 4096
 """Distances that best-first order keeps apart."""
+
+FADE = 0.8
+"""How much less a token is worth one transition further from where it is wanted."""
 
 HASH_SEED = 20_111
 WIDEST = 31
@@ -308,6 +312,7 @@ class Space:
         self._register[k.BEST] = self._order == "nearest"
         self._register[k.RECORD] = self._kept
         self._register[k.DEAD_GOAL] = -1
+        self._register[k.SCALE] = 1
         dead = deadlock(self.net)
         for g, goal in enumerate(goals):
             if goal == dead and self._register[k.DEAD_GOAL] < 0:
@@ -351,6 +356,36 @@ class Space:
             np.array([atom.bound for atom in graph.atoms], np.int64),
             *singles(pullers), np.array(graph.roots[: len(goals)], np.int32),
             np.zeros(len(graph.need) + 1, np.int64), np.zeros(len(graph.need) + 1, np.int32),
+            *self._lures(graph),
+        )  # fmt: skip
+
+    def _lures(self, graph: Nodes) -> tuple[Any, ...]:
+        """For best-first order: the worth of tokens to each atom, and how each firing changes it."""
+        import numpy as np
+
+        k = _k()
+        steer = self._order == "nearest" and bool(graph.need.size)
+        atoms = graph.atoms if steer else ()
+        worth: list[list[tuple[int, int]]] = []
+        shape = (self._arrays.transitions if steer else 0, len(atoms))
+        gap_step = np.zeros(shape, np.int32)
+        lure_step = np.zeros(shape, np.int32)
+        for a, atom in enumerate(atoms):
+            factor = dict(atom.terms)
+            # What the atom itself counts is in its gap.
+            lure = {
+                p: int(k.UNIT * w) for p, w in lures(self.net, atom, fade=FADE).items() if p not in factor
+            }
+            worth.append([(p, w) for p, w in sorted(lure.items()) if w])
+            for t, effect in enumerate(self.net.effect):
+                gap_step[t, a] = sum(d * factor.get(p, 0) for p, d in effect)
+                lure_step[t, a] = sum(d * lure.get(p, 0) for p, d in effect)
+        if steer:
+            far = sum(max(0, sum(c * self.net.initial[p] for p, c in a.terms) - a.bound) for a in atoms)
+            self._register[k.SCALE] = max(1, k.UNIT * far // (BUCKETS // 2))
+        return (
+            *rows([tuple(row) for row in worth]),
+            np.zeros(len(atoms), np.int64), np.zeros(len(atoms), np.int64), gap_step, lure_step,
         )  # fmt: skip
 
     def _arguments(self) -> tuple[Any, ...]:

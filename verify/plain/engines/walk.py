@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from provenet.verify.plain.engines.compiled import (
     NetArrays,
     Nodes,
     compilable,
+    lures,
     net_arrays,
     nodes,
     rows,
@@ -251,34 +251,10 @@ class _Walker:
 
         if atom in self.pulls:
             return self.pulls[atom]
-        value: dict[int, float] = {}
-        settled: dict[int, float] = {}
-        queue: list[tuple[float, int]] = []
-        unwanted = {p: float(c) for p, c in atom.terms if c > 0}
-
-        def want(p: int, worth: float) -> None:
-            if p not in unwanted and worth > value.get(p, 0.0):
-                value[p] = worth
-                heappush(queue, (-worth, p))
-
-        for p, c in atom.terms:
-            if c < 0:
-                want(p, float(-c))
-            else:
-                for t, _ in self.net.consumers[p]:
-                    for q, _ in self.net.pre[t]:
-                        want(q, c * FADE)
-        while queue:
-            worth, p = heappop(queue)
-            if p in settled:
-                continue
-            settled[p] = -worth
-            for t, _ in self.net.producers[p]:
-                for q, _ in self.net.pre[t]:
-                    want(q, -worth * FADE)
+        worth = lures(self.net, atom, fade=FADE)
         out = np.zeros(self.arrays.transitions, np.float32)
         for t, effect in enumerate(self.net.effect):
-            out[t] = sum(d * (settled.get(p, 0.0) - unwanted.get(p, 0.0)) for p, d in effect)
+            out[t] = sum(d * worth.get(p, 0.0) for p, d in effect)
         largest = float(np.abs(out).max(initial=0.0))
         self.pulls[atom] = out / np.float32(largest or 1.0)
         return self.pulls[atom]
