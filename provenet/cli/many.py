@@ -40,7 +40,7 @@ Told = Callable[[Row, tuple[Outcome, ...]], None]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A target, the properties to decide of it (``None`` for what it requires), and whether steps are told."""
+    """A target, the properties to decide of it (``None``: what it requires), and whether steps are told."""
 
     target: str
     words: tuple[str, ...] | None
