@@ -33,6 +33,7 @@ from provenet.verify.context import Context
 from provenet.verify.properties.common import Property
 from provenet.verify.verdict import Certificate, Status, Verdict
 from tests.verify.explicit import Explicit
+from tests.verify.explicit_events import eventually, evt_1, evt_2, responds
 from tests.verify.explicit_more import ctl_2, ctl_4, saga_4, sdb_3, sdb_6, state_4
 from tests.verify.small_contracts import contract_nets
 from tests.verify.small_machines import machine_nets
@@ -134,6 +135,14 @@ def expected(seen: Explicit, r: Requirement, verdict: Verdict) -> bool | None:
             return seen.bound(r.arg("places"), r.arg("k"))
         case "mutex":
             return seen.mutex(r.arg("places"))
+        case "EVT-1":
+            return evt_1(seen, verdict.subject)
+        case "EVT-2":
+            return evt_2(seen, verdict.subject)
+        case "responds":
+            return responds(seen, {r.arg("trigger")}, {r.arg("response")})
+        case "eventually":
+            return eventually(seen, r.arg("what"))
         case "SDB-1":
             if seen.net.has_transition(verdict.subject):  # an effect that no contract commits
                 return seen.never_fires(verdict.subject)

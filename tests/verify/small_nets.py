@@ -32,6 +32,7 @@ from provenet.nets.net import (
     Choice,
     Entry,
     Fresh,
+    Ignored,
     Net,
     Place,
     Put,
@@ -166,6 +167,10 @@ def transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transitio
         of = draw(st.sampled_from([p for p in TYPES if not isinstance(p, UnitType)]))
         fresh = (Fresh("x", of),)
         scope["x"] = of
+    if isinstance(trigger, Signal):
+        # Events of one name or of two; with a key where their payload has fields.
+        fields = [f.name for x in fresh if isinstance(x.type, RecordType) for f in x.type.fields]
+        trigger = Signal(draw(st.sampled_from(("e", "e", "f"))), draw(st.sampled_from(["", *fields])))
     puts = []
     for p in draw(st.lists(st.sampled_from(places), max_size=2)):
         if isinstance(p.type, UnitType):
@@ -194,6 +199,14 @@ def transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transitio
         requires=maybe(scope, 1),
         trigger=trigger,
     )
+
+
+@st.composite
+def ignoring(draw: DrawFn, places: tuple[Place, ...], made: list[Transition]) -> tuple[Ignored, ...]:
+    """Events that are ignored on purpose, some of them."""
+    events = sorted({t.trigger.event for t in made if isinstance(t.trigger, Signal)})
+    unless = st.lists(st.sampled_from([p.name for p in places]), max_size=2, unique=True).map(tuple)
+    return tuple(Ignored(e, draw(unless)) for e in events if draw(st.booleans()))
 
 
 @st.composite
@@ -258,13 +271,14 @@ def small_nets(draw: DrawFn) -> Net:
         tuple(initial.items()),
         finals,
         resting if draw(st.integers(0, 3)) == 0 else (),
+        ignored=draw(ignoring(places, made)),
     )
     net = replace(net, requirements=tuple(draw(requirements(net))))
     assert check_net(net) == (), check_net(net)
     return net
 
 
-CATALOGUE = ("STATE-1", "STATE-2", "STATE-3", "CTL-3", "DATA-1", "DATA-3")
+CATALOGUE = ("STATE-1", "STATE-2", "STATE-3", "CTL-3", "EVT-1", "EVT-2", "DATA-1", "DATA-3")
 
 
 @st.composite
@@ -289,4 +303,7 @@ def requirements(draw: DrawFn, net: Net) -> list[Requirement]:
     some = tuple(draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)))
     out.append(Requirement("bound", (("places", some), ("k", draw(st.integers(1, 3))))))
     out.append(Requirement("mutex", (("places", tuple(names[:2])),)))
+    out.append(Requirement("responds", (("trigger", draw(ts)), ("response", draw(ts)))))
+    out.append(Requirement("eventually", (("what", (draw(st.sampled_from(names)),)),)))
+    out.append(Requirement("eventually", (("what", (draw(ts),)),)))
     return out
