@@ -318,7 +318,8 @@ class Context:
                     path = embed(graph, story)
                     if path is not None:
                         yield Candidate(path, last_step(question.condition, ghost))
-                if told == 0 and teller.exhausted:
+                # What fires nowhere in the graph needs no story: the graph itself is the proof.
+                if told == 0 and teller.exhausted and graph.firings(question.transition):
                     told_out.add(question.transition)
             for state, edges in enumerate(graph.edges):
                 for edge, _ in edges:

@@ -9,13 +9,17 @@ fires in some run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import islice
 
 import z3
 
-from provenet.nets.marking import is_final
-from provenet.nets.net import Net, Requirement, Role
+from provenet.nets.errors import Breach
+from provenet.nets.expr.ast import And, Expr, free_variables
+from provenet.nets.firing import Firing
+from provenet.nets.marking import Marking, is_final
+from provenet.nets.net import Net, Requirement, Role, Transition
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.coverage import fire_everything
 from provenet.verify.graph import Edge, Graph
@@ -248,25 +252,31 @@ def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> V
 def _stuck(id: str, title: str, ctx: Context, graph: Graph, states: list[int]) -> Verdict:
     """Confirm one of the states as a deadlock of the net itself: no guard holds, by the firing rule."""
     net = ctx.net
-    rule = ctx.rule
     reason = ""
-    for state in states[:40]:
+    # Where not even an abstract firing is possible, whatever run gets there is stuck.
+    for state, path in islice(_ways(graph, sorted(states, key=lambda s: bool(graph.edges[s]))), 60):
+        dead = graph.complete and not graph.edges[state]
         found = ctx.realizer.realize(
-            graph.space, graph.path(state), _nothing_enabled(ctx), timeout_ms=ctx.remaining_ms()
+            graph.space, path, None if dead else _nothing_enabled(ctx), timeout_ms=ctx.remaining_ms()
         )
         if isinstance(found, Spurious):
             reason = found.reason
             continue
         end = found.replay(net)[-1]
-        if not is_final(net, end) and next(iter(rule.enabled(end)), None) is None:
+        ready = list(ctx.rule.enabled(end))
+        if not is_final(net, end) and all(_refused(ctx, end, f, otherwise=dead) for f in ready):
             left = ", ".join(sorted(end))
+            mend = "cover the missing case of the guards there, or add the transition that is missing"
+            if ready:
+                kept = ", ".join(repr(n) for n in dict.fromkeys(f.transition for f in ready))
+                mend = f"see why {kept} cannot fire there: a place is full, or what it requires is broken"
             return verdict(
                 id,
                 title,
                 Refuted(found),
                 net=net,
                 broken=f"nothing can happen any more, and the case has not ended; tokens wait in {left}",
-                mend="cover the missing case of the guards there, or add the transition that is missing",
+                mend=mend,
             )
     shown = ", ".join(sorted({graph.space.place_of[t] for s in states[:1] for t in graph.states[s]}))
     return verdict(
@@ -279,19 +289,54 @@ def _stuck(id: str, title: str, ctx: Context, graph: Graph, states: list[int]) -
     )
 
 
+def _ways(graph: Graph, states: Sequence[int]) -> Iterator[tuple[int, list[Edge]]]:
+    """A shortest path to each state, then others that come in by another transition."""
+    for state in states:
+        yield state, graph.path(state)
+    wanted = set(states)
+    seen = {(s, parent[1].transition) for s in states if (parent := graph.parent[s]) is not None}
+    for before, edges in enumerate(graph.edges):
+        for edge, target in edges:
+            if target in wanted and (target, edge.transition) not in seen:
+                seen.add((target, edge.transition))
+                yield target, [*graph.path(before), edge]
+
+
+def _demand(t: Transition) -> Expr | None:
+    """What the tokens at hand must meet for a transition to fire; what comes from outside is left out."""
+    outside = {f.var for f in t.fresh}
+    required = t.requires is not None and not free_variables(t.requires) & outside
+    parts = [e for e in (t.guard, t.requires if required else None) if e is not None]
+    return And(tuple(parts)) if parts else None
+
+
+def _refused(ctx: Context, end: Marking, firing: Firing, *, otherwise: bool) -> bool:
+    """Whether the rule refuses a firing whose guard holds, whatever comes from outside."""
+    t = ctx.net.transition(firing.transition)
+    if t.fresh:
+        wanted = _demand(t)
+        return otherwise or (wanted is not None and not ctx.rule.evaluate(t.name, wanted, firing.binding))
+    try:
+        ctx.rule.fire(end, t.name, firing.binding)
+    except Breach:
+        return True
+    return False
+
+
 def _nothing_enabled(ctx: Context) -> Extra:
-    """Asks that every transition with enough tokens has a false guard at the end of a run."""
+    """Asks that no transition with enough tokens can fire at the end of a run, by its tokens' values."""
 
     def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
         out: list[z3.BoolRef] = []
         for t in ctx.net.transitions:
             slots = [(a.place, a.var) for a in inputs_of(t) for _ in range(a.weight)]
             for chosen in choices_of_tokens(run, slots):
-                if t.guard is None:
+                wanted = _demand(t)
+                if wanted is None:
                     return [z3.BoolVal(False)]
                 env = {v: token.value for (_, v), token in zip(slots, chosen, strict=True) if v is not None}
                 scope = {v: o for v, o in ctx.net.scope(t).items() if v in env}
-                out.append(z3.Not(enc.encode_bool(t.guard, env, scope)))
+                out.append(z3.Not(enc.encode_bool(wanted, env, scope)))
         return out
 
     return extra
