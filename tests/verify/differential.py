@@ -184,7 +184,8 @@ def one_run(kind: Kind, number: int, examples: int, timeout: float) -> None:
     def agree(net: Net) -> None:
         nonlocal done
         done += 1
-        assert list(disagreements(net, tally, timeout=timeout)) == []
+        found = list(disagreements(net, tally, timeout=timeout))
+        assert not found, found
 
     agree()
     figures = {

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from provenet.nets.build import NetBuilder
 from provenet.nets.net import Net
+from provenet.nets.schema import INT
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
+from provenet.verify.requirements import always
 from provenet.verify.verdict import Certificate, Report, Status, Verdict
 from tests.verify.nets import cap, selling, trip
 
@@ -161,3 +164,12 @@ def test_a_trace_that_does_not_replay_is_refused() -> None:
     broken = replace(verdict, trace=spoilt)
     edited = replace(found, verdicts=tuple(broken if v is verdict else v for v in found.verdicts))
     assert any("does not replay" in p for p in recheck(net, edited))
+
+
+def test_the_same_condition_about_two_places_has_two_proofs() -> None:
+    net = NetBuilder("two")
+    start, end = net.entry("start", INT, where=lambda it: it == 0), net.final("end", INT)
+    net.route("go", takes={"n": start}, puts={end: lambda n: n})
+    net.require(*(always(place, of=INT, where=lambda it: it == 0) for place in ("end", "start")))
+    made = net.build()
+    assert recheck(made, prove(made)) == ()

@@ -207,10 +207,17 @@ def _by_facts(ctx: Context, cluster: list[Transition], conditions: dict[str, Exp
             parts.append(substitute(conditions[t.name], renamed))
     condition = And(tuple(parts))
     probe = replace(
-        first, name="?probe", guard=None, puts=(), fresh=(), ensures=None, requires=None, trigger=Auto()
+        first,
+        name=f"?probe {first.name}",
+        guard=None,
+        puts=(),
+        fresh=(),
+        ensures=None,
+        requires=None,
+        trigger=Auto(),
     )
     net = replace(ctx.net, transitions=(*ctx.net.transitions, probe))
-    answer = ctx.never_fires([Question("?probe", condition)], net=net)
+    answer = ctx.never_fires([Question(probe.name, condition)], net=net)
     return answer if isinstance(answer, Proved) else None
 
 

@@ -86,9 +86,10 @@ def check_always(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     where = requirement.arg("where")
     title = requirement.name or f"always in {place}: {show(where)}"
     wrong = Not(where)
-    probe = Transition("?probe", takes=(Take(place, "it"),), trigger=Auto())
+    # Its place in its name: the same question about another place is another question.
+    probe = Transition(f"?probe {place}", takes=(Take(place, "it"),), trigger=Auto())
     answer = ctx.never_fires(
-        [Question("?probe", wrong)], net=replace(net, transitions=(*net.transitions, probe))
+        [Question(probe.name, wrong)], net=replace(net, transitions=(*net.transitions, probe))
     )
     if not isinstance(answer, Proved):
 
