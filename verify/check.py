@@ -43,8 +43,10 @@ from provenet.verify.properties.common import Property, timed
 from provenet.verify.verdict import Certificate, Report, Status, Verdict
 
 _FAMILIES = ("SDB", "SAGA", "CTL", "STATE", "EVT", "DATA", "FLOW")
-_FILES = (sdb, verifiers, evidence, saga, failing, control, kill, caps, state, machines)
-_FILES += (events, duplicates, data, policies, flow)
+_FILES = (
+    *(sdb, verifiers, evidence, saga, failing, control, kill, caps, state, machines),
+    *(events, duplicates, data, policies, flow),
+)
 
 CATALOGUE: dict[str, Property] = {
     p.id: p
@@ -156,9 +158,7 @@ def requirements_of(
                 raise PropertyError(f"unknown property {r.kind!r}", hint=did_you_mean(r.kind, known))
             # What a net says of one property in so many words, it means for the family as well.
             out += [
-                (p, each)
-                for p in family
-                for each in _said(net, p.id) or [Requirement(p.id, r.args, r.name)]
+                (p, each) for p in family for each in _said(net, p.id) or [Requirement(p.id, r.args, r.name)]
             ]
     return list(dict.fromkeys(out))
 

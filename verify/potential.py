@@ -203,8 +203,8 @@ def _by(ctx: Context, spending: Spending, budget: Budget) -> tuple[Proved, Certi
     assert isinstance(of, RecordType)
     index = of.index(budget.field)
     assert index is not None
-    first = start[index]  # type: ignore[index]
-    if (first < 0) if budget.counts == "up" else (first > spending.most):  # type: ignore[operator]
+    first = start[index]
+    if (first < 0) if budget.counts == "up" else (first > spending.most):
         return None
     if not all(_nonnegative(ctx, net.place(p).type, e) for p, e in budget.reserved.items()):
         return None
@@ -245,7 +245,7 @@ def _nonnegative(ctx: Context, of: Type, amount: Expr) -> bool:
     try:
         it: SymValue = enc.fresh("it", of)
         below = enc.encode_bool(Compare("<", amount, Const(0, INT)), {IT: it}, {IT: of})
-        return enc.check([enc.inhabits(it, of), below], ctx.remaining_ms()) == z3.unsat
+        return bool(enc.check([enc.inhabits(it, of), below], ctx.remaining_ms()) == z3.unsat)
     except Opaque:
         return False
 
@@ -307,7 +307,7 @@ def _valid(ctx: Context, t: Transition, claim: Expr) -> bool:
         query.append(z3.Not(enc.encode_bool(claim, env, scope)))
     except Opaque:
         return False
-    return enc.check(query, ctx.remaining_ms()) == z3.unsat
+    return bool(enc.check(query, ctx.remaining_ms()) == z3.unsat)
 
 
 def _sum(amounts: list[Expr]) -> Expr:

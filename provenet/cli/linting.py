@@ -183,8 +183,8 @@ def _read(function: FunctionType | None, found: dict[str, str], seen: set[CodeTy
                 elif value is not None and value is getattr(builtins, str(i.argval), None):
                     if i.argval in _BUILTINS:
                         found[f"{i.argval}()"] = _BUILTINS[i.argval]
-                elif (home := getattr(value, "__module__", None)) is not None:
-                    _module(str(home).split(".", maxsplit=1)[0], names, found)
+                elif (where := getattr(value, "__module__", None)) is not None:
+                    _module(str(where).split(".", maxsplit=1)[0], names, found)
 
 
 def _value(function: FunctionType, name: str) -> Any:

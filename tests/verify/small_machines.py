@@ -70,8 +70,9 @@ def _move(draw: DrawFn, number: int) -> Transition:
     state, n = Get(Var("j"), "state"), Get(Var("j"), "n")
     from_state = Compare("==", state, Const(draw(st.sampled_from(STATE.values)), STATE))
     guards: list[Expr] = [from_state] if draw(st.booleans()) else []
-    to_state: Expr = draw(st.sampled_from((state, Const("busy", STATE), Const("done", STATE))))
-    to_n: Expr = draw(st.sampled_from((n, n, Const(1, INT), Var("fresh"))))
+    states: tuple[Expr, ...] = (state, Const("busy", STATE), Const("done", STATE))
+    amounts: tuple[Expr, ...] = (n, n, Const(1, INT), Var("fresh"))
+    to_state, to_n = draw(st.sampled_from(states)), draw(st.sampled_from(amounts))
     fresh = (Fresh("fresh", IntType(0, 2)),) if to_n == Var("fresh") else ()
     takes, puts = [Take(source, "j")], [Put(target, Build(JOB, (to_state, to_n)))]
     pays = draw(st.integers(0, 4))

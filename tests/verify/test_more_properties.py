@@ -112,7 +112,10 @@ def reading(
     offer, limit = schema_of(Offer), IntType(0, 100)
     verified = RecordType("verified", (Field("offer", offer), Field("limit", limit)))
     token = Build(verified, (Var("o"), Var("l")))
-    again = {"reads": (Read("limit", "l"),), "guard": Compare("==", Get(Var("v"), "limit"), Var("l"))}
+    again: dict[str, Any] = {
+        "reads": (Read("limit", "l"),),
+        "guard": Compare("==", Get(Var("v"), "limit"), Var("l")),
+    }
     transitions = [
         Transition(
             "accept",

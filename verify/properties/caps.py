@@ -343,7 +343,7 @@ def _sum(cap: Cap) -> Extra:
             if s.transition.name == cap.per:
                 spent = []
             if s.transition.name in costs:
-                spent.append(enc.encode(costs[s.transition.name], s.env, s.scope))  # type: ignore[arg-type]
+                spent.append(enc.encode(costs[s.transition.name], s.env, s.scope))
         return [z3.Sum(spent) > cap.most]
 
     return extra
