@@ -9,7 +9,7 @@ refuses only what the net's author meant it to refuse. The kill switch is no eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -219,16 +219,7 @@ class _Demand:
 
     def _room(self, graph: Graph, tokens: tuple[int, ...], t: Transition) -> bool:
         """Whether the capacities allow a firing."""
-        held = [graph.space.place_of[k] for k in tokens]
-        for put in t.puts:
-            limit = self.ctx.net.place(put.place).capacity
-            if limit is None:
-                continue
-            left = 0 if put.place in t.resets else held.count(put.place)
-            left -= 0 if put.place in t.resets else sum(a.weight for a in t.takes if a.place == put.place)
-            if left + sum(p.weight for p in t.puts if p.place == put.place) > limit:
-                return False
-        return True
+        return _fits(self.ctx.net, t, [graph.space.place_of[k] for k in tokens].count)
 
     def _nothing_takes(self, graph: Graph, tokens: tuple[int, ...], of: Type) -> Extra:
         """Asks for a payload that no transition takes at the end of a run."""
@@ -289,6 +280,16 @@ def _capped(net: Net, t: Transition) -> bool:
     return any(net.place(p.place).capacity is not None for p in t.puts)
 
 
+def _fits(net: Net, t: Transition, held: Callable[[str], int]) -> bool:
+    """Whether the capacities leave room for what a transition puts; ``held`` counts a place's tokens."""
+    for place in {p.place for p in t.puts}:
+        limit = net.place(place).capacity
+        left = 0 if place in t.resets else held(place) - sum(a.weight for a in t.takes if a.place == place)
+        if limit is not None and left + sum(p.weight for p in t.puts if p.place == place) > limit:
+            return False
+    return True
+
+
 def _possible(
     net: Net, enc: Encoding, t: Transition, env: Mapping[str, SymValue], said: SymValue
 ) -> z3.BoolRef:
@@ -319,7 +320,8 @@ class _Refusal:
 def _refused(ctx: Context, takers: list[Transition], marking: Marking) -> _Refusal | None:
     """A payload that the firing rule lets no transition take in a marking; ``None`` where there is none."""
     for of in _payloads(takers):
-        ready = [(t, b) for t in takers if _hears(t, of) for b in ctx.rule.bindings(marking, t.name)]
+        hearing = [t for t in takers if _hears(t, of) and _fits(ctx.net, t, marking.count)]
+        ready = [(t, b) for t in hearing for b in ctx.rule.bindings(marking, t.name)]
         payload = _untaken(ctx, ready, of)
         if payload is None:
             continue
