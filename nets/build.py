@@ -75,7 +75,6 @@ Puts: TypeAlias = "PlaceRef | Mapping[PlaceRef, str | Callable[..., Any] | Term 
 """Output arcs: place to the variable it passes on, to a lambda that builds the token, or ``None``."""
 
 H_co = TypeVar("H_co", covariant=True)
-N = TypeVar("N", Place, Transition)
 
 
 class Part(Protocol[H_co]):
@@ -391,8 +390,10 @@ class NetBuilder:
         """
         net = Net(
             name=self.name,
-            places=tuple(self._labelled("place", self._places)),
-            transitions=tuple(self._labelled("transition", self._with_resets())),
+            places=tuple(replace(p, labels=self._labels_of("place", p)) for p in self._places),
+            transitions=tuple(
+                replace(t, labels=self._labels_of("transition", t)) for t in self._with_resets()
+            ),
             entries=tuple(self._entries),
             initial=tuple(self._initial.items()),
             finals=tuple(self._finals),
@@ -407,12 +408,10 @@ class NetBuilder:
             raise NetError(self.name, mistakes)
         return net
 
-    def _labelled(self, kind: str, nodes: Iterable[N]) -> Iterable[N]:
-        """The places or transitions with their labels, each once and in one order."""
-        for node in nodes:
-            found = {*node.labels, *self._labels.get((kind, node.name), ())}
-            labels = tuple(label for label in Label if label in found)
-            yield node if labels == node.labels else replace(node, labels=labels)
+    def _labels_of(self, kind: str, node: Place | Transition) -> tuple[Label, ...]:
+        """The labels of a place or a transition, each once and in one order."""
+        found = {*node.labels, *self._labels.get((kind, node.name), ())}
+        return tuple(label for label in Label if label in found)
 
     def _with_resets(self) -> Iterable[Transition]:
         """The transitions, with cancellation spelled out now that all places are known."""
