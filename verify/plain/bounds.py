@@ -14,7 +14,7 @@ from provenet.verify.plain.engines.state_equation import Relaxation
 from provenet.verify.plain.logic import Formula, at_least
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.plan import reachability_stages
-from provenet.verify.plain.portfolio import answers
+from provenet.verify.plain.portfolio import Stage, answers
 
 _LARGEST = 1 << 40
 """A number of tokens that no proof excluded: the places count as unbounded for the relaxation."""
@@ -40,7 +40,12 @@ class _Range:
 
 
 def upper_bounds(
-    net: PTNet, sets: Sequence[Sequence[int]], budget: Budget, *, jobs: int = 1
+    net: PTNet,
+    sets: Sequence[Sequence[int]],
+    budget: Budget,
+    *,
+    jobs: int = 1,
+    stages: Sequence[Stage] | None = None,
 ) -> Iterator[tuple[int, int, tuple[str, ...]]]:
     """The most tokens that each set of places ever holds, with who found it; unbounded ones are left out.
 
@@ -49,7 +54,9 @@ def upper_bounds(
         sets: Sets of places.
         budget: Time for all of them.
         jobs: How many engines may run at once.
+        stages: The plan of engines; the usual one by default.
     """
+    plan = reachability_stages() if stages is None else stages
     relaxation = Relaxation(net, net.initial, numbers="real")
     open_: dict[int, _Range] = {}
     for i, places in enumerate(sets):
@@ -68,7 +75,7 @@ def upper_bounds(
         goals = [open_[i].at_least(tokens) for i, tokens in asked]
         share = budget.share(0.5)
         moved = False
-        for n, answer in answers(net, goals, share, stages=reachability_stages(), jobs=jobs):
+        for n, answer in answers(net, goals, share, stages=plan, jobs=jobs):
             i, tokens = asked[n]
             moved = True
             open_[i].engines[answer.engine] = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from provenet.verify.plain.engines.explore import Explore
+from provenet.verify.plain.engines.on_reduced import OnReduced
 from provenet.verify.plain.engines.state_equation import StateEquationEngine
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
@@ -21,12 +22,13 @@ def reachability_stages() -> Sequence[Stage]:
     """The plan for reachability goals."""
     return (
         Stage(Walk(), 1.5),
-        Stage(StateEquationEngine(), 8),
-        Stage(Explore(), 12),
-        Stage(StateEquationEngine(seed=2), 10),
-        Stage(Walk(seed=7), 8),
-        Stage(Explore(order="nearest"), 20),
-        Stage(StateEquationEngine(seed=3), 3_600),
+        Stage(StateEquationEngine(order="proofs only"), 6),
+        Stage(OnReduced(Explore()), 8),
+        Stage(OnReduced(StateEquationEngine()), 8),
+        Stage(Explore(), 10),
+        Stage(OnReduced(Explore(order="nearest")), 10),
+        Stage(OnReduced(Walk(seed=7)), 6),
+        Stage(OnReduced(StateEquationEngine(seed=2)), 3_600),
     )
 
 
