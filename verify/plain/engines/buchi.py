@@ -18,7 +18,8 @@ from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.logic import Formula
 
 MAX_STATES = 3_000
-MAX_MOVES = 60_000
+MAX_MOVES = 20_000
+MAX_MOVES_OF_A_STATE = 1_000
 MAX_ATOMS = 62
 """An automaton beyond any of these is not made."""
 
@@ -286,7 +287,7 @@ class _Tableau:
                 if any(self._against.get(f) in need for f in need):
                     continue
                 made += 1
-                if made > MAX_MOVES:
+                if made > MAX_MOVES_OF_A_STATE:
                     raise TooLarge
                 yield _Draft(need, a.rest | b.rest, a.late | b.late)
 

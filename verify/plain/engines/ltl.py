@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.engines.buchi import Automaton, Move, TooLarge, automaton
 from provenet.verify.plain.engines.state_graph import StateGraph
-from provenet.verify.plain.paths import Path
+from provenet.verify.plain.paths import Path, shows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 STEPS_A_SECOND = 10_000_000
 """A careful guess at the speed of the search."""
+
+LONGEST_END = 20_000
+"""Firings that are looked at to end a path whose beginning decides the formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def some_path(graph: StateGraph, path: tl.Temporal, *, seconds: float, memory: i
         return UNKNOWN
     first = _firings(graph, [int(s) // states for s in call.tolist()])
     if made.sink >= 0 and int(call[-1]) % states == made.sink:
-        return Found(True, Path(first, end="any"))
+        return Found(True, _prolonged(graph, path, first, int(call[-1]) // states))
     loop = _around(graph, moves, letters, number, int(call[-1]), int(register[k.ROOT]), int(register[k.LIVE]))
     if loop:
         return Found(True, Path(first, loop))
@@ -122,6 +125,25 @@ def _firings(graph: StateGraph, markings: Sequence[int]) -> tuple[int, ...]:
             e = first + int((graph.target[first:last] == to).argmax())
             out.append(int(graph.transition[e]))
     return tuple(out)
+
+
+def _prolonged(graph: StateGraph, path: tl.Temporal, first: tuple[int, ...], marking: int) -> Path:
+    """A path that begins so: as it is where that alone decides the formula, else with some end."""
+    short = Path(first, end="any")
+    if shows(graph.net, path, short):
+        return short
+    firings = list(first)
+    seen: dict[int, int] = {}
+    while marking not in seen and marking < graph.finished and len(seen) < LONGEST_END:
+        seen[marking] = len(firings)
+        e = int(graph.edge_at[marking])
+        if e == int(graph.edge_at[marking + 1]):
+            return Path(tuple(firings), end="deadlock")
+        firings.append(int(graph.transition[e]))
+        marking = int(graph.target[e])
+    if marking not in seen:
+        return short
+    return Path(tuple(firings[: seen[marking]]), tuple(firings[seen[marking] :]))
 
 
 def _around(
