@@ -86,6 +86,11 @@ def _of(ctx: Context, contract: str, accepted: frozenset[str], because: str) -> 
                     f"{_named(t)}, not by a policy",
                     mend="verify by a policy; let a person or a second model decide before or after it",
                 )
+        if isinstance(t.trigger, Auto) and t.fresh and t.ensures is not None:
+            gated = Open(
+                f"{t.name!r} promises something of a value from outside, which may keep it from firing"
+            )
+            return verdict("SDB-3", _DETERMINISTIC, gated, net=net, subject=contract)
     if is_opaque(net, contract):
         return _opaque(net, contract, accepted, because)
     for accept in roles(net, contract, Role.ACCEPT):
