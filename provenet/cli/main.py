@@ -23,6 +23,7 @@ from provenet import __version__
 COMMANDS: dict[str, tuple[str, ...]] = {
     "demo": ("demo",),
     "verifying": ("verify",),
+    "certifying": ("check-certificate",),
     "contest": ("mcc",),
     "proving": ("render",),
     "diffing": ("diff",),

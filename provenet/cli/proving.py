@@ -166,6 +166,15 @@ def save(loaded: Loaded, report: Report, folder: Path) -> dict[str, Path]:
     return written
 
 
+def save_certificate(loaded: Loaded, report: Report, folder: Path) -> Path:
+    """Write the certificate of a report to a folder."""
+    from provenet.verify.certify import certificate_of
+
+    path = made_folder(folder) / f"{slug(loaded.net.name)}.certificate.json"
+    write(path, _json(certificate_of(loaded.net, report)))
+    return path
+
+
 def traced(net: Net, report: Report) -> list[tuple[str, Verdict]]:
     """The verdicts that have a trace, with a name for their files: ``renewal.never-1``."""
     counts: dict[str, int] = {}
@@ -209,7 +218,11 @@ def _table(out: Out, net: Net, report: Report) -> None:
     # A narrow terminal has room for what is proved, a wide one also for how.
     wide = out.width >= _WIDE
     rows = []
-    for group in _groups(report):
+    groups = _groups(report)
+    silent = [g for g in groups if all(v.vacuous for v in g) and str(g[0].status) == "PROVED"]
+    for group in groups:
+        if len(silent) > _MOST_SILENT and group in silent:
+            continue
         first = group[0]
         vacuous = next((v.vacuous for v in group if v.vacuous), "")
         title = first.title + (f" (vacuous: {vacuous})" if vacuous else "")
@@ -217,10 +230,18 @@ def _table(out: Out, net: Net, report: Report) -> None:
         middle = [title, _subjects(net, group), methods] if wide else [title]
         took = f"{sum(v.seconds for v in group) * 1000:,.0f} ms"
         rows.append([str(first.status), first.property, *middle, took])
+    if len(silent) > _MOST_SILENT:
+        ids = ", ".join(dict.fromkeys(g[0].property for g in silent))
+        text = f"hold for want of anything to check (vacuous): {ids}"
+        rows.insert(0, ["PROVED", f"{len(silent)} others", text, *([""] * (3 if wide else 1))])
     whole = Column(fit="whole")
     middles = [Column(), Column(), Column(style="dim")] if wide else [Column()]
     columns = [whole, whole, *middles, Column(fit="whole", align="right", style="dim")]
     out.table(columns, rows, styles=STYLES)
+
+
+_MOST_SILENT = 3
+"""How many properties may each say in a line of their own that there was nothing to check."""
 
 
 def _groups(report: Report) -> list[list[Verdict]]:

@@ -10,7 +10,7 @@ import typer
 
 from provenet.cli.loading import load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, progress, stop
-from provenet.cli.proving import checked, save, show_report, write
+from provenet.cli.proving import checked, save, save_certificate, show_report, write
 
 if TYPE_CHECKING:
     from provenet.cli.reports.outcome import Steps
@@ -49,6 +49,12 @@ def verify_command(
             "deadlock-freedom; repeatable.",
         ),
     ] = None,
+    formulas: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--formula", help="CTL or LTL on a net without data: 'AG (sent -> AF done)'; repeatable."
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each property.")] = 60.0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes at a time, for many nets.")] = 1,
     facts: Annotated[
@@ -56,6 +62,10 @@ def verify_command(
     ] = False,
     out_dir: Annotated[
         Path | None, typer.Option("--out", help="Folder for the report, the traces and the pictures.")
+    ] = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option("--certificates", help="Folder for the certificate that `check-certificate` re-checks."),
     ] = None,
     html: Annotated[
         Path | None,
@@ -85,8 +95,27 @@ def verify_command(
     asked = list(dict.fromkeys([*(only or ()), *(properties or ())]))
     wanted = Wanted(sarif, junit, baseline, write_baseline)
     wanted.checked()
+    if formulas:
+        alone = {
+            "another target": len(targets) > 1 or any(map(_is_pattern, targets)),
+            "--property": bool(asked),
+            "--facts": facts,
+            "--out": out_dir is not None,
+            "--html": html is not None,
+            "--sarif, --junit and baselines": wanted.anything,
+        }
+        if given := [name for name, is_given in alone.items() if is_given]:
+            raise Unusable(
+                f"{given[0]} cannot be combined with --formula",
+                where="provenet verify",
+                hint="run the command once for each",
+            )
+        from provenet.cli.formulas import verify_formulas
+
+        verify_formulas(out, targets[0], formulas, timeout=timeout, jobs=jobs)
     if len(targets) > 1 or any(map(_is_pattern, targets)):
         alone = {"--facts": facts, "--out": out_dir is not None, "--html": html is not None}
+        alone["--certificates"] = certificates is not None
         if given := [name for name, is_given in alone.items() if is_given]:
             raise Unusable(
                 f"{given[0]} is for one net, and these are several",
@@ -99,6 +128,8 @@ def verify_command(
     written: dict[str, Path] = {}
     if out_dir is not None:
         written = save(loaded, report, out_dir)
+    if certificates is not None:
+        written["certificate"] = save_certificate(loaded, report, certificates)
     if html is not None:
         from provenet.visualize.page import report_page
 

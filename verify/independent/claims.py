@@ -1,0 +1,549 @@
+"""What each property asks of a net, worked out from the net alone, and which evidence shows it.
+
+``claim`` takes what a certificate says of one property and gives what is left to be shown: what it says in
+words, and obligations for a solver. Whatever numbers can decide is decided on the way. A property, or a kind
+of evidence, that is not here raises ``NotHere``: another run of the engines may speak for it, this checker
+does not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from provenet.nets.errors import ProvenetError
+from provenet.nets.expr.ast import And, Build, Compare, Expr, Get, Not, Var, free_variables, substitute
+from provenet.nets.expr.parse import parse
+from provenet.nets.expr.show import show
+from provenet.nets.expr.typing import type_of
+from provenet.nets.net import Choice, Net, Perform, Role, Signal, Transition
+from provenet.nets.schema import BOOL, RecordType, Type
+from provenet.verify.independent import counting
+from provenet.verify.independent.errors import NotHere, Refused
+from provenet.verify.independent.facts import IT, SET, VALUE, Ghost, Never, Proof
+from provenet.verify.independent.smtlib import Obligation
+
+SPECIAL = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
+"""Roles that soundness treats in a way of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a certificate states of one property.
+
+    Attributes:
+        property: Its id, or its kind.
+        subject: What it is about.
+        title: What it says, in one line.
+        evidence: What it rests on, each with a ``kind`` and its ``data``.
+    """
+
+    property: str
+    subject: str
+    title: str
+    evidence: tuple[tuple[str, Mapping[str, Any]], ...]
+
+    def only(self, *kinds: str) -> tuple[str, Mapping[str, Any]]:
+        """The one piece of evidence, of one of these kinds.
+
+        Raises:
+            NotHere: There are others, or it is of another kind.
+        """
+        if len(self.evidence) != 1 or self.evidence[0][0] not in kinds:
+            found = ", ".join(dict.fromkeys(kind for kind, _ in self.evidence)) or "none"
+            raise NotHere(f"evidence of the kind {found} is only gone through by the engines")
+        return self.evidence[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What was worked out of a statement.
+
+    Attributes:
+        says: What holds where nothing raises and every obligation is unsatisfiable, in words.
+        obligations: What is left for a solver.
+    """
+
+    says: str
+    obligations: tuple[Obligation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A property as a question about data: what must never happen, and which past counts."""
+
+    says: str
+    never: tuple[Never, ...]
+    ghost: Ghost | None = None
+
+
+def claim(net: Net, stated: Stated, *, deadline: float) -> Claim:
+    """What a proof must still show.
+
+    Args:
+        net: The net.
+        stated: What the certificate states.
+        deadline: ``time.monotonic()`` value to stop at.
+
+    Raises:
+        Refused: The evidence does not show it.
+        NotHere: This checker knows no such property, or no such evidence for it.
+    """
+    by = _PROOFS.get(stated.property)
+    if by is None:
+        raise NotHere(f"{stated.property} is only gone through by the engines")
+    return by(net, stated, deadline)
+
+
+def asked(net: Net, stated: Stated) -> Asked:
+    """A property as a question about data.
+
+    Raises:
+        Refused: The net does not ask it.
+        NotHere: It is no such question, or this checker does not know it.
+    """
+    by = _QUESTIONS.get(stated.property)
+    if by is None:
+        raise NotHere(f"{stated.property} is no question about data")
+    return by(net, stated)
+
+
+# by per-place facts
+
+
+def _by_facts(net: Net, stated: Stated, deadline: float) -> Claim:
+    del deadline
+    _, data = stated.only("facts")
+    found = asked(net, stated)
+    if not _tells(data, found):
+        raise Refused(f"the certificate answers another question than {stated.property} asks of this net")
+    facts = _facts(net, data.get("facts"), found.ghost)
+    return Claim(found.says, tuple(Proof(net, found.never, facts, found.ghost).obligations()))
+
+
+def _tells(data: Mapping[str, Any], found: Asked) -> bool:
+    """Whether evidence names the very question, in the form in which certificates hold it."""
+    ghost = None if found.ghost is None else {t: show(e) for t, e in found.ghost.sets.items()}
+    told = data.get("questions")
+    if data.get("ghost") != ghost or not isinstance(told, list | tuple) or len(told) != len(found.never):
+        return False
+    for one, never in zip(told, found.never, strict=True):
+        if not isinstance(one, Mapping) or one.get("condition") != show(never.condition):
+            return False
+        if not never.place and one.get("transition") != never.transition:
+            return False
+    return True
+
+
+def _facts(net: Net, data: Any, ghost: Ghost | None) -> dict[str, list[Expr]]:
+    if not isinstance(data, Mapping):
+        raise Refused("the certificate has no facts")
+    found: dict[str, list[Expr]] = {}
+    for place, texts in data.items():
+        if not net.has_place(place) or not isinstance(texts, list | tuple):
+            raise Refused(f"the certificate has facts about {str(place)[:60]!r}, no place of the net")
+        scope: dict[str, Type] = {IT: net.place(place).type}
+        if ghost is not None:
+            scope |= {SET: BOOL, VALUE: ghost.type}
+        try:
+            found[place] = [parse(text, scope, like=BOOL) for text in texts]
+        except (ProvenetError, TypeError) as error:
+            raise Refused(f"a fact about {place!r} is no condition") from error
+    return found
+
+
+def _verified(net: Net, stated: Stated) -> Asked:
+    """SDB-1: what a commit commits was accepted, and meets the policy."""
+    commits = list(net.by_role(Role.COMMIT, contract=stated.subject)) if stated.subject else []
+    if len(commits) != 1:
+        raise NotHere(f"{stated.subject!r} has {len(commits)} commits")
+    commit = commits[0]
+    info = next((c for c in net.contracts if c.id == stated.subject), None)
+    value, of = _proposal(net, commit)
+    sets: dict[str, Expr] = {}
+    for accept in net.by_role(Role.ACCEPT, contract=stated.subject):
+        found = _accepted(net, accept, None if info is None else info.proposal)
+        if found is not None and found[1] == of:
+            sets[accept.name] = found[0]
+    good: list[Expr] = [Var(SET), Compare("==", Var(VALUE), value)]
+    if info is not None and info.proposal == of:
+        names = {"proposal": value}
+        inputs = _carried(net, commit, "inputs")
+        if inputs is not None:
+            names["inputs"] = inputs[0]
+        bound = [substitute(rule.expr, names) for rule in info.rules]
+        good += [e for e in bound if free_variables(e) <= set(net.scope(commit))]
+    says = f"{commit.name!r} commits only what {listed(sets)} accepted"
+    says += ", and what meets the rules of the policy" if len(good) > 2 else ""
+    return Asked(says, (Never(commit.name, Not(And(tuple(good)))),), Ghost(of, sets))
+
+
+def _approved(net: Net, stated: Stated) -> Asked:
+    """CTL-1: what an irreversible commit commits was shown to a person, who approved."""
+    commits = list(net.by_role(Role.COMMIT, contract=stated.subject)) if stated.subject else []
+    if len(commits) != 1:
+        raise NotHere(f"{stated.subject!r} has {len(commits)} commits")
+    value, of = _payload(net, commits[0])
+    ghost = Ghost(of, _approvals(net, of))
+    same = And((Var(SET), Compare("==", Var(VALUE), value)))
+    says = f"{commits[0].name!r} commits only what {listed(ghost.sets)} approved"
+    return Asked(says, (Never(commits[0].name, Not(same)),), ghost)
+
+
+def _implied(net: Net, stated: Stated) -> Asked:
+    """DATA-3: what a transition requires holds wherever it fires."""
+    t = net.transition(stated.subject) if net.has_transition(stated.subject) else None
+    if t is None or t.requires is None:
+        raise Refused(f"{stated.subject!r} is no transition that requires something")
+    says = f"{t.name!r} fires only where {show(t.requires)}"
+    return Asked(says, (Never(t.name, Not(t.requires), requires=False),))
+
+
+def _never(net: Net, stated: Stated) -> Asked:
+    """``never``: as some requirement of the net says it."""
+    for requirement in net.requirements:
+        if requirement.kind != "never" or not _named_so(requirement.name, stated):
+            continue
+        effect, contract, name = (requirement.arg(k) for k in ("effect", "contract", "transition"))
+        where, unless = requirement.arg("where"), requirement.arg("unless")
+        groups: dict[Type, list[Never]] = {}
+        for t in net.transitions:
+            performs = isinstance(t.trigger, Perform) and t.trigger.handler == effect
+            commits = t.role is Role.COMMIT and t.contract == contract
+            if not (performs if effect else commits if contract else t.name == name):
+                continue
+            payload, of = _payload(net, t)
+            parts = [] if where is None else [substitute(where, {"payload": payload})]
+            if unless:
+                parts.append(Not(And((Var(SET), Compare("==", Var(VALUE), payload)))))
+            groups.setdefault(of, []).append(Never(t.name, And(tuple(parts))))
+        for of, never in groups.items():
+            if ", ".join(n.transition for n in never) == stated.subject:
+                ghost = Ghost(of, _approvals(net, of, unless)) if unless else None
+                what = "" if where is None else f" where {show(where)}"
+                but = f" unless {listed(ghost.sets)} approved it" if ghost is not None else ""
+                return Asked(f"{stated.subject} never{what}{but}", tuple(never), ghost)
+    raise NotHere("the net requires no such `never`")
+
+
+def _always(net: Net, stated: Stated) -> Asked:
+    """``always``: as some requirement of the net says it."""
+    for requirement in net.requirements:
+        if requirement.kind == "always" and requirement.arg("place") == stated.subject:
+            where = requirement.arg("where")
+            if _named_so(requirement.name, stated) and net.has_place(stated.subject):
+                never = Never("", Not(where), place=stated.subject)
+                return Asked(f"every token in {stated.subject!r} meets {show(where)}", (never,))
+    raise NotHere("the net requires no such `always`")
+
+
+def _named_so(name: str, stated: Stated) -> bool:
+    """Whether a requirement that has a name has the one that a statement gives."""
+    return not name or name == stated.title
+
+
+# what the parts of a net mean
+
+
+def _proposal(net: Net, t: Transition) -> tuple[Expr, Type]:
+    """The proposal that a transition takes: the field of that name, else its first token."""
+    found = _carried(net, t, "proposal") or _first(net, t)
+    if found is None:
+        raise NotHere(f"{t.name!r} takes no token that says what it is about")
+    return found
+
+
+def _payload(net: Net, t: Transition) -> tuple[Expr, Type]:
+    """What a transition hands out: what its effect is given, else the proposal."""
+    if isinstance(t.trigger, Perform) and t.trigger.payload is not None:
+        return t.trigger.payload, _type_of(net, t, t.trigger.payload)
+    return _proposal(net, t)
+
+
+def _carried(net: Net, t: Transition, name: str) -> tuple[Expr, Type] | None:
+    scope = net.scope(t)
+    for arc in t.takes:
+        of = None if arc.var is None else scope[arc.var]
+        if arc.var is not None and isinstance(of, RecordType) and (part := of.field(name)) is not None:
+            return Get(Var(arc.var), name), part.type
+    return None
+
+
+def _first(net: Net, t: Transition) -> tuple[Expr, Type] | None:
+    return next(((Var(a.var), net.place(a.place).type) for a in t.takes if a.var is not None), None)
+
+
+def _accepted(net: Net, accept: Transition, proposal: Type | None) -> tuple[Expr, Type] | None:
+    """What an accept accepts: the proposal in its token, its only token, or the record of its tokens."""
+    found = _carried(net, accept, "proposal")
+    if found is not None or len(accept.takes) == 1:
+        return found or _first(net, accept)
+    names = {a.var for a in accept.takes}
+    if isinstance(proposal, RecordType) and {f.name for f in proposal.fields} == names:
+        return Build(proposal, tuple(Var(f.name) for f in proposal.fields)), proposal
+    return None
+
+
+def _approvals(net: Net, of: Type, task: str = "") -> dict[str, Expr]:
+    """What a person who approves was shown, of a type: all of it, or a part."""
+    sets: dict[str, Expr] = {}
+    for t in net.by_role(Role.APPROVE):
+        if task and task not in (t.contract, t.name):
+            continue
+        if isinstance(t.trigger, Choice) and t.trigger.about is not None:
+            shown: Expr | None = t.trigger.about
+            kind: Type | None = _type_of(net, t, t.trigger.about)
+        else:
+            shown, kind = _first(net, t) or (None, None)
+        if shown is not None and kind == of:
+            sets[t.name] = shown
+        elif shown is not None and isinstance(kind, RecordType):
+            part = next((f for f in kind.fields if f.type == of), None)
+            if part is not None:
+                sets[t.name] = Get(shown, part.name)
+    return sets
+
+
+def _type_of(net: Net, t: Transition, expr: Expr) -> Type:
+    """The type of an expression; of a variable's field as it was declared, with its bounds."""
+    scope = net.scope(t)
+    path: list[str] = []
+    at = expr
+    while isinstance(at, Get):
+        path.insert(0, at.field)
+        at = at.of
+    if not isinstance(at, Var):
+        return type_of(expr, scope)
+    of = scope[at.name]
+    for name in path:
+        part = of.field(name) if isinstance(of, RecordType) else None
+        if part is None:
+            return type_of(expr, scope)
+        of = part.type
+    return of
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a sentence."""
+    return " or ".join(map(repr, names)) or "nobody"
+
+
+_QUESTIONS: dict[str, Callable[[Net, Stated], Asked]] = {
+    "SDB-1": _verified,
+    "CTL-1": _approved,
+    "DATA-3": _implied,
+    "never": _never,
+    "always": _always,
+}
+
+
+# by counting
+
+
+def _once(net: Net, stated: Stated, deadline: float) -> Claim:
+    """SDB-5: no more commits than accepts."""
+    del deadline
+    _, data = stated.only("linear")
+    commits = [t.name for t in net.by_role(Role.COMMIT, contract=stated.subject)]
+    accepts = [t.name for t in net.by_role(Role.ACCEPT, contract=stated.subject)]
+    _, plus, minus, start = counting.counted(net, data)
+    if not stated.subject or not commits:
+        raise Refused(f"{stated.subject!r} has no commit")
+    most = max((plus.get(t.name, 0) for t in net.transitions if t.name in accepts), default=0)
+    if start or any(n for name, n in plus.items() if name not in accepts):
+        raise Refused("the counting argument counts more than accepts")
+    if min(minus.get(name, 0) for name in commits) < max(most, 1):
+        raise Refused("the counting argument does not count every commit")
+    return Claim(f"{listed(commits)} fires no more often than {listed(accepts)}")
+
+
+def _seldom(net: Net, stated: Stated, deadline: float) -> Claim:
+    """EVT-2, where an event is taken once in a case."""
+    del deadline
+    _, data = stated.only("linear")
+    names = [
+        t.name
+        for t in net.transitions
+        if isinstance(t.trigger, Signal) and t.trigger.event == stated.subject and t.role is not Role.KILL
+    ]
+    minus = data.get("minus")
+    counted = sorted(minus) if isinstance(minus, Mapping) else []
+    left = set(names) - set(counted)
+    if not names or not set(counted) <= set(names) or not all(map(_idle, map(net.transition, left))):
+        raise NotHere("the counting argument does not count all that takes the event")
+    _fires_at_most(net, data, counted, 1)
+    return Claim(f"{listed(counted)} fires at most once in a case")
+
+
+def _capped(net: Net, stated: Stated, deadline: float) -> Claim:
+    """CTL-4: a cap on how often."""
+    del deadline
+    _, data = stated.only("linear")
+    for requirement in net.requirements:
+        what = requirement.arg("what", ())
+        if requirement.kind != "CTL-4" or ", ".join(what) != stated.subject:
+            continue
+        if requirement.arg("amount") is not None or requirement.arg("per"):
+            continue
+        names = [t.name for t in net.transitions if any(_counts(t, name, net) for name in what)]
+        _fires_at_most(net, data, names, requirement.arg("most"))
+        return Claim(f"{listed(names)} fires at most {requirement.arg('most')} times")
+    raise NotHere("the net requires no such cap on how often")
+
+
+def _counts(t: Transition, name: str, net: Net) -> bool:
+    if net.has_transition(name):
+        return t.name == name
+    performs = isinstance(t.trigger, Perform) and t.trigger.handler == name
+    return performs or (t.role is Role.COMMIT and t.contract == name)
+
+
+def _fires_at_most(net: Net, data: Mapping[str, Any], names: Sequence[str], most: int) -> None:
+    _, plus, minus, start = counting.counted(net, data)
+    each = min((minus.get(name, 0) for name in names), default=0)
+    if any(plus.values()) or not each or start // each > most:
+        raise Refused(f"the counting argument does not show: at most {most} times")
+
+
+def _idle(t: Transition) -> bool:
+    """Whether a firing puts back what it takes, and no more."""
+    kept = [(a.place, Var(a.var)) for a in t.takes if a.var is not None and a.weight == 1]
+    put = [(p.place, p.expr) for p in t.puts]
+    return not t.resets and len(kept) == len(t.takes) and sorted(map(repr, kept)) == sorted(map(repr, put))
+
+
+def _together(net: Net, stated: Stated, deadline: float) -> Claim:
+    """``bound`` and ``mutex``: as some requirement of the net says it."""
+    del deadline
+    _, data = stated.only("linear")
+    for requirement in net.requirements:
+        places = list(dict.fromkeys(requirement.arg("places", ())))
+        if requirement.kind != stated.property or ", ".join(places) != stated.subject or not places:
+            continue
+        k = 1 if stated.property == "mutex" else requirement.arg("k")
+        if _named_so(requirement.name, stated) and (data.get("bounds"), data.get("k")) == (places, k):
+            weights, plus, _, start = counting.counted(net, data)
+            least = min(weights.get(p, 0) for p in places)
+            if any(plus.values()) or not least or start // least > k:
+                raise Refused(f"the counting argument does not show: at most {k} tokens")
+            return Claim(f"{' + '.join(places)} <= {k}")
+    raise NotHere(f"the net requires no such `{stated.property}`")
+
+
+# plain nets
+
+
+def _bounded(net: Net, stated: Stated, deadline: float) -> Claim:
+    """STATE-2."""
+    k = bound_in(stated)
+    kind, data = stated.only("linear", "explored", "state equation", "inductive")
+    if kind == "linear" and k is None:
+        weights, plus, _, _ = counting.counted(net, data)
+        if any(plus.values()) or any(not weights.get(p.name) for p in net.places):
+            raise Refused("the counting argument does not count every place")
+        return Claim("every place is bounded, by weights of places")
+    if kind == "explored" and k is None:
+        numbers = counting.plain(net)
+        space = counting.explored(numbers, numbers.initial, deadline=deadline)
+        counting.same_numbers(space, data)
+        return Claim(f"{len(space.markings):,} markings can be reached, and no more")
+    if kind == "linear" or k is None:
+        raise NotHere(f"evidence of the kind {kind} is only gone through by the engines")
+    numbers = counting.plain(net)
+    return _unreachable(
+        numbers, counting.crowded(numbers, k), kind, data, deadline, f"no place holds {k + 1}"
+    )
+
+
+def bound_in(stated: Stated) -> int | None:
+    """The bound that STATE-2 is stated with; ``None`` for any bound.
+
+    Raises:
+        Refused: It is stated in neither of its two forms.
+    """
+    found = re.fullmatch(r"no place ever holds more than ([0-9]{1,9}) tokens", stated.title)
+    if found is None and stated.title != "every place is bounded":
+        raise Refused("the certificate does not say which bound it shows")
+    return None if found is None else int(found[1])
+
+
+def _live(net: Net, stated: Stated, deadline: float) -> Claim:
+    """STATE-3."""
+    kind, data = stated.only("explored", "state equation", "inductive")
+    numbers = counting.plain(net)
+    goal = counting.deadlock(numbers)
+    return _unreachable(
+        numbers, goal, kind, data, deadline, "something can happen in every unfinished marking"
+    )
+
+
+def _unreachable(
+    net: counting.Plain, goal: counting.Goal, kind: str, data: Mapping[str, Any], deadline: float, says: str
+) -> Claim:
+    """No reachable marking meets a goal."""
+    if kind == "state equation":
+        return Claim(f"{says}, by the state equation", tuple(counting.equation(net, goal, data)))
+    if kind == "inductive":
+        # An engine that needs no invariant at all says so in this way: the goal alone is contradictory.
+        if data.get("invariant") != "true":
+            raise NotHere("an invariant of a plain net is only gone through by the engines")
+        nothing = {"numbers": "whole", "traps": [], "empty": [], "dead": []}
+        return Claim(says, tuple(counting.equation(net, goal, nothing)))
+    space = counting.explored(net, net.initial, deadline=deadline)
+    if any(counting.holds(goal, m) for m in space.markings):
+        raise Refused("a marking that can be reached breaks it")
+    counting.same_numbers(space, data)
+    return Claim(f"{says}: {len(space.markings):,} markings gone through")
+
+
+def _sound(net: Net, stated: Stated, deadline: float) -> Claim:
+    """STATE-1 of a plain net."""
+    kind, data = stated.only("explored", "rank theorem")
+    if any(True for _ in net.by_role(*SPECIAL)):
+        raise NotHere("the net has roles that soundness treats in a way of its own")
+    numbers = counting.plain(net)
+    if kind == "rank theorem":
+        counting.rank_theorem(numbers, data)
+        return Claim("sound, by the rank theorem for free-choice nets")
+    space = counting.explored(numbers, numbers.initial, deadline=deadline)
+    counting.judged_sound(numbers, space)
+    counting.same_numbers(space, data)
+    return Claim(f"sound: {len(space.markings):,} markings gone through")
+
+
+def _relaxed(net: Net, stated: Stated, deadline: float) -> Claim:
+    """Relaxed soundness: runs that complete and fire everything."""
+    del deadline
+    _, data = stated.only("runs")
+    numbers = counting.plain(net)
+    number = {name: i for i, name in enumerate(numbers.transitions)}
+    fired: set[int] = set()
+    runs = data.get("runs")
+    for run in runs if isinstance(runs, list | tuple) else ():
+        marking: counting.Marking | None = numbers.initial
+        for name in run if isinstance(run, list | tuple) else (None,):
+            if marking is None or name not in number:
+                raise Refused(f"a run of the certificate does not fire {str(name)[:60]!r}")
+            marking = numbers.after(marking, number[name])
+            fired.add(number[name])
+        if marking is None or not counting.holds(counting.completed(numbers), marking):
+            raise Refused("a run of the certificate does not complete")
+    if len(fired) < len(numbers.transitions):
+        raise Refused("the runs of the certificate do not fire every transition")
+    return Claim(f"{len(runs)} runs complete and fire every transition")
+
+
+_PROOFS: dict[str, Callable[[Net, Stated, float], Claim]] = {
+    **dict.fromkeys(_QUESTIONS, _by_facts),
+    "SDB-5": _once,
+    "EVT-2": _seldom,
+    "CTL-4": _capped,
+    "bound": _together,
+    "mutex": _together,
+    "STATE-1": _sound,
+    "STATE-2": _bounded,
+    "STATE-3": _live,
+    "relaxed-soundness": _relaxed,
+}
