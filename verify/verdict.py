@@ -113,7 +113,7 @@ class Certificate:
         kind: ``facts`` (conditions for each place, inductive) and ``horn`` (the same as Spacer's formulas)
             are checked clause by clause in place of a new search; what the others name is cheap to do again:
             ``linear`` (an invariant's weights), ``graph`` (which fields the state graph keeps),
-            ``ranking``, ``policy`` and ``structure``.
+            ``ranking``, ``flow``, ``policy`` and ``structure``.
         data: JSON-like data.
     """
 
