@@ -23,8 +23,8 @@ from provenet.verify.plain.answer import Budget
 from provenet.verify.plain.engines.space import Space, Stop
 from provenet.verify.plain.net import PTNet, is_plain, plain_net
 
-SECONDS = 30.0
-PEER_SECONDS = 3.0
+SECONDS = 10.0
+PEER_SECONDS = 2.0
 MEMORY = 4 << 30
 SMALL = 1_000
 """Spaces below it say nothing about rates."""

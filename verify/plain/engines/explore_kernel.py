@@ -435,7 +435,7 @@ def attractors(
 @kernel(
     "int64",
     # the net
-    SMALL, SMALL, SMALL, SMALL, WHOLE, SMALL, SMALL, WHOLE, SMALL, SMALL, WHOLE,
+    SMALL, SMALL, SMALL, SMALL, WHOLE, SMALL, SMALL, WHOLE,
     # the layout
     SMALL, SMALL, WORDS, WORDS, SMALL, WORDS, WORDS, WORDS,
     # the goals as tests
@@ -453,7 +453,6 @@ def attractors(
 )  # fmt: skip
 def explore(
     watch_at: Small, watch: Small, pre_at: Small, pre_place: Small, pre_weight: Whole,
-    effect_at: Small, effect_place: Small, effect_delta: Whole,
     gain_at: Small, gain_place: Small, gain_delta: Whole,
     word_at: Small, word: Small, word_delta: Words, hash_delta: Words,
     place_of_bit: Small, shift: Words, top: Words, random: Words,

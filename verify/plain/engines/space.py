@@ -53,6 +53,12 @@ SECONDS_A_MARKING = 1.5e-7
 BUCKETS = 4096
 """Distances that best-first order keeps apart."""
 
+LOOK_AHEAD = 4_000
+"""Markings from which on a field that overflows makes it worth while to look how far others will grow."""
+
+WANDERED = (4_000, 30_000)
+"""Firings of that look: an eighth of the markings, within these limits."""
+
 FADE = 0.8
 """How much less a token is worth one transition further from where it is wanted."""
 
@@ -163,6 +169,7 @@ class Space:
         ]
         self._kept = edges == "kept"
         self._asked = bool(goals)
+        self._look_ahead_at = LOOK_AHEAD
         self._reserve()
         self._lay(Layout.of(bits))
         self._begin(goals)
@@ -364,10 +371,13 @@ class Space:
         import numpy as np
 
         k = _k()
+        places, transitions = self._arrays.places, self._arrays.transitions
         steer = self._order == "nearest" and bool(graph.need.size)
         atoms = graph.atoms if steer else ()
         worth: list[list[tuple[int, int]]] = []
-        shape = (self._arrays.transitions if steer else 0, len(atoms))
+        shape = (transitions if steer else 0, len(atoms))
+        changes, changed = self._arrays.effect_place, self._arrays.effect_delta
+        by = np.repeat(np.arange(transitions), np.diff(self._arrays.effect_at))
         gap_step = np.zeros(shape, np.int32)
         lure_step = np.zeros(shape, np.int32)
         for a, atom in enumerate(atoms):
@@ -377,9 +387,10 @@ class Space:
                 p: int(k.UNIT * w) for p, w in lures(self.net, atom, fade=FADE).items() if p not in factor
             }
             worth.append([(p, w) for p, w in sorted(lure.items()) if w])
-            for t, effect in enumerate(self.net.effect):
-                gap_step[t, a] = sum(d * factor.get(p, 0) for p, d in effect)
-                lure_step[t, a] = sum(d * lure.get(p, 0) for p, d in effect)
+            for step, by_place in ((gap_step, factor), (lure_step, lure)):
+                worths = np.zeros(places)
+                worths[list(by_place)] = list(by_place.values())
+                step[:, a] = np.bincount(by, changed * worths[changes], transitions)
         if steer:
             far = sum(max(0, sum(c * self.net.initial[p] for p, c in a.terms) - a.bound) for a in atoms)
             self._register[k.SCALE] = max(1, k.UNIT * far // (BUCKETS // 2))
@@ -392,7 +403,7 @@ class Space:
         a, f, lay = self._arrays, self._fixed, self.layout
         return (
             f.watch_at, f.watch, a.pre_at, a.pre_place, a.pre_weight,
-            a.effect_at, a.effect_place, a.effect_delta, *f.gains,
+            *f.gains,
             *self._deltas, self._hash_delta, lay.place_of_bit, lay.shift, lay.top, self._random,
             self._open, *self._tests, *self._aims,
             f.pre_change, a.consumer_at, a.consumer, *f.raisers, *f.lowerers,
@@ -468,6 +479,11 @@ class Space:
         old = self.layout
         bits = list(old.bits)
         bits[place] = value.bit_length()
+        if self.count >= self._look_ahead_at:
+            # One field after another would overflow, and each time all markings are laid out anew.
+            self._look_ahead_at = max(LOOK_AHEAD, 4 * self.count)
+            for p, most in enumerate(_peaks(self.net, min(max(self.count // 8, WANDERED[0]), WANDERED[1]))):
+                bits[p] = max(bits[p], min(WIDEST, most.bit_length()))
         new = Layout.of(bits, at_least=old.width)
         if self.bytes_used + 8 * self.count * (new.width - old.width) > self._memory:
             return Stop.MEMORY
@@ -481,6 +497,30 @@ class Space:
         self._table.fill(0)
         self._enter(len(self._table))
         return None
+
+
+def _peaks(net: PTNet, firings: int) -> list[int]:
+    """The largest count of each place that a random walk of so many firings meets."""
+    random = Random(HASH_SEED)  # noqa: S311
+    marking = list(net.initial)
+    peak = list(net.initial)
+    transitions = range(len(net.transitions))
+    for step in range(firings):
+        offset = random.randrange(len(transitions)) if transitions else 0
+        for i in transitions:
+            t = (i + offset) % len(transitions)
+            if net.enabled(marking, t):
+                break
+        else:
+            t = -1
+        if t < 0 or step % 1_000 == 999:
+            marking = list(net.initial)
+            continue
+        for p, d in net.effect[t]:
+            marking[p] += d
+            if marking[p] > peak[p]:
+                peak[p] = min(marking[p], LARGEST)
+    return peak
 
 
 @dataclass(frozen=True, slots=True)
