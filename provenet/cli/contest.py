@@ -10,7 +10,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add this module's command."""
-    app.command()(mcc)
+    app.command("mcc")(mcc)
 
 
 def mcc(
