@@ -16,6 +16,7 @@ from provenet.verify.plain.answer import Answer, Budget, Reachable, Unreachable
 from provenet.verify.plain.hints import at_the_end, with_constants
 from provenet.verify.plain.logic import Formula, holds, negation
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.paths import Path
 from provenet.verify.plain.plan import reachability_stages, temporal_stages
 from provenet.verify.plain.portfolio import answers, settle
 from provenet.verify.plain.settled import Settled
@@ -74,7 +75,8 @@ def decide(
     for n, answer in answers(net, goals, share, stages=reachability_stages(), jobs=jobs):
         case.known[goals[n]] = answer
         if isinstance(answer, Reachable) and (leaf := hints.get(goals[n])) is not None:
-            case.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine))
+            path = Path(answer.firings, end="deadlock")
+            case.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine, path=path))
         yield from case.news()
         if not case.open:
             return

@@ -344,7 +344,11 @@ class _Writer:
             case tl.Now(of):
                 return self._state(of, least)
             case tl.Not(of):
-                return f"!{self.text(of, _TIGHTEST)}"
+                text = self.text(of, _TIGHTEST)
+                return f"!({text})" if isinstance(of, tl.Now) and isinstance(of.formula, Le) else f"!{text}"
+            case tl.Either((tl.Not(a), b)):
+                text = f"{self.text(a, _BINARY['->'] + 1)} -> {self.text(b, _BINARY['->'])}"
+                return _wrapped(text, _BINARY["->"], least)
             case tl.Both(parts) | tl.Either(parts):
                 return self._list(formula, parts, least)
             case tl.U(a, b) | tl.R(a, b):

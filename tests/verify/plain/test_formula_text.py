@@ -89,7 +89,8 @@ def test_reading(text: str, expected: tl.Temporal) -> None:
     ("formula", "expected"),
     [
         (tl.A(tl.G(tl.E(tl.F(DONE)))), "AG EF done >= 1"),
-        (tl.A(tl.U(P, tl.Not(Q))), "A (p >= 1 U !q >= 1)"),
+        (tl.A(tl.U(P, tl.Not(Q))), "A (p >= 1 U !(q >= 1))"),
+        (tl.G(tl.Either((tl.Not(P), tl.Either((tl.Not(Q), DONE))))), "G (p >= 1 -> q >= 1 -> done >= 1)"),
         (tl.F(tl.Now(fireable(NET, 2))), 'F fireable("go on")'),
         (tl.G(tl.Now(at_most({3: 2, 6: -1}, 4))), 'G 2*"a b" - "x-1" <= 4'),
         (tl.Now(deadlock(NET)), "deadlock"),

@@ -9,6 +9,7 @@ well; that there is none only where no marking was met whose successors are not 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 STEPS_A_SECOND = 10_000_000
 """A careful guess at the speed of the search."""
+
+SHORT = 6
+SHORTENING = 30_000
+"""States of a path that is not worth shortening, and states looked at to shorten another."""
 
 LONGEST_END = 20_000
 """Firings that are looked at to end a path whose beginning decides the formula."""
@@ -81,10 +86,16 @@ def some_path(graph: StateGraph, path: tl.Temporal, *, seconds: float, memory: i
         return UNKNOWN if register[k.TOUCHED] else Found(exists=False)
     if status == k.LIMIT:
         return UNKNOWN
-    first = _firings(graph, [int(s) // states for s in call.tolist()])
-    if made.sink >= 0 and int(call[-1]) % states == made.sink:
-        return Found(True, _prolonged(graph, path, first, int(call[-1]) // states))
-    loop = _around(graph, moves, letters, number, int(call[-1]), int(register[k.ROOT]), int(register[k.LIVE]))
+    root, live = int(register[k.ROOT]), int(register[k.LIVE])
+    way = call.tolist()
+    if len(way) > SHORT:
+        # Whatever is within the component, or in the sink, will do.
+        ends = number >= root
+        way = _shorter(graph, moves, letters, ends) or way
+    first = _firings(graph, [s // states for s in way])
+    if made.sink >= 0 and way[-1] % states == made.sink:
+        return Found(True, _prolonged(graph, path, first, way[-1] // states))
+    loop = _around(graph, moves, letters, number, way[-1], root, live)
     if loop:
         return Found(True, Path(first, loop))
     return Found(True, Path(first, end="deadlock"))
@@ -125,6 +136,35 @@ def _firings(graph: StateGraph, markings: Sequence[int]) -> tuple[int, ...]:
             e = first + int((graph.target[first:last] == to).argmax())
             out.append(int(graph.transition[e]))
     return tuple(out)
+
+
+def _shorter(graph: StateGraph, moves: _Arrays, letters: Any, ends: NDArray[np.bool_]) -> list[int] | None:
+    """A shortest way to one of the ends, if it is found among few states of the product."""
+    states = len(moves.at) - 1
+    before = {0: -1}
+    queue = deque([0])
+    while queue and len(before) < SHORTENING:
+        at = queue.popleft()
+        if ends[at]:
+            way = [at]
+            while (at := before[at]) >= 0:
+                way.append(at)
+            return way[::-1]
+        marking, q = divmod(at, states)
+        if marking >= graph.finished:
+            continue
+        first, last = int(graph.edge_at[marking]), int(graph.edge_at[marking + 1])
+        after = graph.target[first:last].tolist() or [marking]
+        letter = int(letters[marking])
+        for j in range(int(moves.at[q]), int(moves.at[q + 1])):
+            need = int(moves.need[j])
+            if letter & need == need:
+                for to in after:
+                    state = to * states + int(moves.to[j])
+                    if state not in before:
+                        before[state] = at
+                        queue.append(state)
+    return None
 
 
 def _prolonged(graph: StateGraph, path: tl.Temporal, first: tuple[int, ...], marking: int) -> Path:

@@ -18,11 +18,15 @@ from provenet.verify.plain.engines.ltl import some_path
 from provenet.verify.plain.engines.space import Space, Stop
 from provenet.verify.plain.engines.state_graph import so_far
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.paths import Path, shows
 from provenet.verify.plain.settled import Settled
 
 FIRST_ROUND = 0.3
 LONGER = 2.5
 """Seconds of the first round, and how much longer each is than the one before."""
+
+WITNESSED = 100_000
+"""Markings up to which a path is looked for that shows the answer to a CTL formula."""
 
 SPACE_SHARE = 0.4
 PRODUCT_SHARE = 0.25
@@ -86,7 +90,8 @@ class TemporalGraph:
             labelling.forget()
             if holds is None:
                 return None
-            return Settled(holds, self.name, graph.count, breaks=broken)
+            path = None if broken else _witness(labelling, formula, holds=holds, memory=memory)
+            return Settled(holds, self.name, graph.count, path=path, breaks=broken)
         every = isinstance(formula, tl.A)
         inner = _path_of(formula)
         assert inner is not None
@@ -95,6 +100,18 @@ class TemporalGraph:
         if found.exists is None:
             return None
         return Settled(found.exists != every, self.name, graph.count, path=found.path)
+
+
+def _witness(labelling: Labelling, formula: tl.Temporal, *, holds: bool, memory: int) -> Path | None:
+    """A path for an answer that one path shows, where it costs little."""
+    inner = _path_of(formula)
+    if inner is None or holds != isinstance(formula, tl.E) or labelling.graph.count > WITNESSED:
+        return None
+    wanted = inner if holds else tl.simplified(inner, negated=True)
+    found = some_path(labelling.graph, wanted, seconds=0.1, memory=int(memory * PRODUCT_SHARE))
+    # A run that ends has no next marking for CTL, and stays for LTL.
+    agrees = found.path is None or shows(labelling.graph.net, wanted, found.path)
+    return found.path if agrees and not isinstance(inner, tl.X) else None
 
 
 def _path_of(formula: tl.Temporal) -> tl.Temporal | None:
