@@ -21,10 +21,10 @@ from provenet.verify.plain.plan import reachability_stages, temporal_stages
 from provenet.verify.plain.portfolio import answers, settle
 from provenet.verify.plain.settled import Settled
 
-FIRST_LOOK = 0.3
+FIRST_LOOK = 0.2
 """Part of the time in which formulas are tried on the state graph before reachability engines help."""
 
-HELP = 0.5
+HELP = 0.25
 """Part of the rest that reachability engines get where they only help."""
 
 

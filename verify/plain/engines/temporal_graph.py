@@ -25,6 +25,9 @@ FIRST_ROUND = 0.3
 LONGER = 2.5
 """Seconds of the first round, and how much longer each is than the one before."""
 
+EXPLORING = 0.65
+"""Part of the time that is left which a round may spend before the formulas are looked at."""
+
 WITNESSED = 100_000
 """Markings up to which a path is looked for that shows the answer to a CTL formula."""
 
@@ -43,6 +46,10 @@ class TemporalGraph:
 
     name: str = "graph"
 
+    def prepare(self) -> None:
+        """Load, or compile, the kernels."""
+        from provenet.verify.plain.engines import explore_kernel, graph_kernel, product_kernel  # noqa: F401
+
     def run(
         self, net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget
     ) -> Iterator[tuple[int, Settled]]:
@@ -60,20 +67,23 @@ class TemporalGraph:
         stop = Stop.TIME
         while open_ and budget.left():
             if stop is Stop.TIME:
-                space.budget = replace(space.budget, deadline=min(budget.deadline, time.monotonic() + pause))
+                spent = min(pause, EXPLORING * budget.left())
+                space.budget = replace(space.budget, deadline=time.monotonic() + spent)
                 stop, _ = space.advance()
             labelling = Labelling(so_far(space, stop))
+            began = time.monotonic()
             for i, formula in list(open_.items()):
                 if budget.answered(i):
                     del open_[i]
                     continue
                 if not budget.left():
                     return
-                found = self._settled(labelling, formula, seconds=pause, memory=budget.memory)
+                found = self._settled(labelling, formula, seconds=max(pause, 1.0), memory=budget.memory)
                 if found is not None:
                     del open_[i]
                     yield i, found
-            pause *= LONGER
+            # What took long to look at is not looked at again soon.
+            pause = max(LONGER * pause, LONGER * (time.monotonic() - began))
             if stop is not Stop.TIME:
                 # No more markings will come: only longer searches of the product can still tell.
                 open_ = {i: f for i, f in open_.items() if not tl.is_ctl(f)}
