@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from provenet.nets.errors import FormatError, ProvenetError
+from provenet.nets.check import check_net
+from provenet.nets.errors import FormatError, NetError, ProvenetError
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.formats.json_text import canonical_text, parse_json
 from provenet.nets.formats.limits import read_bytes
@@ -145,9 +146,13 @@ def check(
         told: Told before each entry how many are done.
 
     Raises:
+        NetError: The net has mistakes.
         Refused: The certificate is about another net, or was changed after it was written.
         NotHere: A solver that is asked for is not installed.
     """
+    mistakes = check_net(net)
+    if mistakes:
+        raise NetError(net.name, mistakes)
     if certificates.net_hash != content_hash(net):
         raise Refused(
             f"the certificate is about the net {certificates.net_hash[:8]}, this is {content_hash(net)[:8]}",
@@ -197,7 +202,12 @@ def _checked(net: Net, entry: Entry, solvers: Sequence[Solver], deadline: float)
         left = deadline - time.monotonic()
         if left <= 0:
             raise NotHere("the time is up")
-        refute(obligation, solvers, timeout=left)
+        try:
+            refute(obligation, solvers, timeout=left)
+        except Refused as error:
+            if found.otherwise == "open":
+                raise NotHere(f"the guards alone do not show it: {obligation.name}") from error
+            raise
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from provenet.nets.errors import ProvenetError
 from provenet.nets.expr.ast import And, Build, Compare, Expr, Get, Not, Var, free_variables, substitute
@@ -20,13 +20,16 @@ from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, Net, Perform, Role, Signal, Transition
 from provenet.nets.schema import BOOL, RecordType, Type
-from provenet.verify.independent import counting
+from provenet.verify.independent import counting, structure
 from provenet.verify.independent.errors import NotHere, Refused
 from provenet.verify.independent.facts import IT, SET, VALUE, Ghost, Never, Proof
 from provenet.verify.independent.smtlib import Obligation
 
 SPECIAL = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
 """Roles that soundness treats in a way of its own."""
+
+_UNREACHABLE = ("explored", "state equation", "inductive", "reduced")
+"""Kinds of evidence that a plain net never reaches a marking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,13 @@ class Claim:
     Attributes:
         says: What holds where nothing raises and every obligation is unsatisfiable, in words.
         obligations: What is left for a solver.
+        otherwise: What it means that a solver satisfies one: the evidence is wrong and ``refused``, or the
+            property may be shown in another way and stays ``open``.
     """
 
     says: str
     obligations: tuple[Obligation, ...] = ()
+    otherwise: Literal["refused", "open"] = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ def claim(net: Net, stated: Stated, *, deadline: float) -> Claim:
         Refused: The evidence does not show it.
         NotHere: This checker knows no such property, or no such evidence for it.
     """
+    if any(kind == "structure" and "nothing" in data for kind, data in stated.evidence):
+        return _vacuous(net, stated)
     by = _PROOFS.get(stated.property)
     if by is None:
         raise NotHere(f"{stated.property} is only gone through by the engines")
@@ -108,6 +116,32 @@ def asked(net: Net, stated: Stated) -> Asked:
     if by is None:
         raise NotHere(f"{stated.property} is no question about data")
     return by(net, stated)
+
+
+def _vacuous(net: Net, stated: Stated) -> Claim:
+    """A property that has nothing to speak about."""
+    about = _ABOUT.get(stated.property)
+    if about is None or stated.subject:
+        raise NotHere("that there is nothing to check is only told by the engines")
+    if any(map(about, net.transitions)):
+        raise Refused("the certificate says that there is nothing to check, and there is")
+    return Claim("the net has nothing of the kind")
+
+
+def _is_event(t: Transition) -> bool:
+    kill = t.role is Role.KILL or (isinstance(t.trigger, Signal) and t.trigger.event == "provenet.kill")
+    return isinstance(t.trigger, Signal) and not kill
+
+
+_ABOUT: dict[str, Callable[[Transition], bool]] = {
+    "SDB-2": lambda t: t.role in (Role.REJECT, Role.FAULT),
+    "SDB-4": lambda t: t.role is Role.PROPOSE,
+    "SDB-5": lambda t: t.role is Role.COMMIT,
+    "DATA-3": lambda t: t.requires is not None,
+    "EVT-1": _is_event,
+    "EVT-2": _is_event,
+}
+"""The transitions that a property speaks about."""
 
 
 # by per-place facts
@@ -339,6 +373,48 @@ _QUESTIONS: dict[str, Callable[[Net, Stated], Asked]] = {
 }
 
 
+# by arcs and guards
+
+
+def _handled(net: Net, stated: Stated, deadline: float) -> Claim:
+    """SDB-2."""
+    del deadline
+    stated.only("structure")
+    found = tuple(structure.rejects_handled(net, stated.subject))
+    return Claim("every reject is retried or given up, and never told as a commit", found, "open")
+
+
+def _deterministic(net: Net, stated: Stated, deadline: float) -> Claim:
+    """SDB-3."""
+    del deadline
+    stated.only("structure")
+    found = tuple(structure.deterministic(net, stated.subject))
+    return Claim("a policy decides, and no proposal both passes and fails", found, "open")
+
+
+def _ranked(net: Net, stated: Stated, deadline: float) -> Claim:
+    """SDB-4."""
+    del deadline
+    _, data = stated.only("ranking")
+    info = next((c for c in net.contracts if c.id == stated.subject), None)
+    found = tuple(structure.attempts(net, stated.subject, str(data.get("field"))))
+    return Claim(f"at most {1 if info is None else info.attempts} proposals for one begin", found)
+
+
+def _fresh(net: Net, stated: Stated, deadline: float) -> Claim:
+    """SDB-6."""
+    del deadline
+    stated.only("structure")
+    return Claim(f"what the verifier read stays: {structure.fresh(net, stated.subject)}")
+
+
+def _choices(net: Net, stated: Stated, deadline: float) -> Claim:
+    """DATA-1."""
+    del deadline
+    stated.only("structure")
+    return Claim("guards exclude each other and leave no gap", tuple(structure.choices(net)), "open")
+
+
 # by counting
 
 
@@ -438,7 +514,7 @@ def _together(net: Net, stated: Stated, deadline: float) -> Claim:
 def _bounded(net: Net, stated: Stated, deadline: float) -> Claim:
     """STATE-2."""
     k = bound_in(stated)
-    kind, data = stated.only("linear", "explored", "state equation", "inductive")
+    kind, data = stated.only("linear", *_UNREACHABLE)
     if kind == "linear" and k is None:
         weights, plus, _, _ = counting.counted(net, data)
         if any(plus.values()) or any(not weights.get(p.name) for p in net.places):
@@ -471,7 +547,7 @@ def bound_in(stated: Stated) -> int | None:
 
 def _live(net: Net, stated: Stated, deadline: float) -> Claim:
     """STATE-3."""
-    kind, data = stated.only("explored", "state equation", "inductive")
+    kind, data = stated.only(*_UNREACHABLE)
     numbers = counting.plain(net)
     goal = counting.deadlock(numbers)
     return _unreachable(
@@ -482,19 +558,21 @@ def _live(net: Net, stated: Stated, deadline: float) -> Claim:
 def _unreachable(
     net: counting.Plain, goal: counting.Goal, kind: str, data: Mapping[str, Any], deadline: float, says: str
 ) -> Claim:
-    """No reachable marking meets a goal."""
+    """No reachable marking meets a goal.
+
+    Evidence of a kind that is not known here is left aside, and all markings are gone through in its place.
+    """
     if kind == "state equation":
         return Claim(f"{says}, by the state equation", tuple(counting.equation(net, goal, data)))
-    if kind == "inductive":
+    if kind == "inductive" and data.get("invariant") == "true":
         # An engine that needs no invariant at all says so in this way: the goal alone is contradictory.
-        if data.get("invariant") != "true":
-            raise NotHere("an invariant of a plain net is only gone through by the engines")
         nothing = {"numbers": "whole", "traps": [], "empty": [], "dead": []}
         return Claim(says, tuple(counting.equation(net, goal, nothing)))
     space = counting.explored(net, net.initial, deadline=deadline)
     if any(counting.holds(goal, m) for m in space.markings):
         raise Refused("a marking that can be reached breaks it")
-    counting.same_numbers(space, data)
+    if kind == "explored":
+        counting.same_numbers(space, data)
     return Claim(f"{says}: {len(space.markings):,} markings gone through")
 
 
@@ -537,6 +615,11 @@ def _relaxed(net: Net, stated: Stated, deadline: float) -> Claim:
 
 _PROOFS: dict[str, Callable[[Net, Stated, float], Claim]] = {
     **dict.fromkeys(_QUESTIONS, _by_facts),
+    "DATA-1": _choices,
+    "SDB-2": _handled,
+    "SDB-3": _deterministic,
+    "SDB-4": _ranked,
+    "SDB-6": _fresh,
     "SDB-5": _once,
     "EVT-2": _seldom,
     "CTL-4": _capped,

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from provenet.nets.errors import ProvenetError
+from provenet.nets.errors import FiringError, ProvenetError
 from provenet.nets.expr.ast import Expr
 from provenet.nets.expr.evaluate import evaluate
-from provenet.nets.firing import NetRule
+from provenet.nets.firing import Binding, NetRule
 from provenet.nets.marking import Marking, is_final, marking_from_json
-from provenet.nets.net import Net, Role
+from provenet.nets.net import Net, Role, Transition
 from provenet.nets.schema import BOOL, Type, Value, from_json, plainest
 from provenet.verify.independent import claims, counting
 from provenet.verify.independent.claims import Claim, Stated
@@ -203,11 +203,26 @@ def _crowded(run: Run, stated: Stated, deadline: float) -> str:
 
 def _stuck(run: Run, stated: Stated, deadline: float) -> str:
     del stated, deadline
-    if any(run.rule.is_enabled(run.end, t.name) for t in run.net.transitions):
-        raise Refused("the run fires, but something can still happen at its end")
+    for t in run.net.transitions:
+        for binding in run.rule.bindings(run.end, t.name):
+            _does_not_fire(run, t, binding)
     if is_final(run.net, run.end):
         raise Refused("the run fires, but ends in a final marking")
     return "nothing can happen any more, and the marking is not final"
+
+
+def _does_not_fire(run: Run, t: Transition, binding: Binding) -> None:
+    """Refuse a firing that is possible; a full place or a broken promise may forbid one that is enabled."""
+    full = {**binding, **{f.var: plainest(f.type) for f in t.fresh}}
+    try:
+        run.rule.fire(run.end, t.name, full)
+    except FiringError as error:
+        if t.fresh:
+            raise NotHere(
+                "the run fires again; what the outside could say is only told by the engines"
+            ) from error
+        return
+    raise Refused("the run fires, but something can still happen at its end")
 
 
 def _unsound(run: Run, stated: Stated, deadline: float) -> str:

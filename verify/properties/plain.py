@@ -246,7 +246,8 @@ def _method(evidence: Evidence) -> str:
 
 
 def _explored(evidence: Explored) -> Certificate:
-    return Certificate("explored", {"markings": evidence.markings, "firings": evidence.firings})
+    data = {"markings": evidence.markings, "firings": evidence.firings, "reduced": evidence.reduced}
+    return Certificate("explored", data)
 
 
 def _rank(evidence: RankTheorem, pt: PTNet) -> Certificate:
