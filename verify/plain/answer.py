@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from provenet.verify.plain.logic import Formula, holds
 from provenet.verify.plain.net import PTNet
@@ -161,6 +161,15 @@ class Engine(Protocol):
 
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
         """Answer what it can, goal numbers with answers, each at most once, and stop within the budget."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An engine that has something to load, or to compile once on a new machine, before it runs."""
+
+    def prepare(self) -> None:
+        """Get ready; this is no part of the engine's own seconds."""
         ...
 
 

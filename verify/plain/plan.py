@@ -25,10 +25,10 @@ def reachability_stages() -> Sequence[Stage]:
         Stage(StateEquationEngine(order="proofs only"), 6),
         Stage(OnReduced(Explore()), 8),
         Stage(OnReduced(StateEquationEngine()), 8),
-        Stage(Explore(), 10),
-        Stage(OnReduced(Explore(order="nearest")), 10),
-        Stage(OnReduced(Walk(seed=7)), 6),
-        Stage(OnReduced(StateEquationEngine(seed=2)), 3_600),
+        Stage(Explore(), 8),
+        Stage(OnReduced(Explore(order="nearest"), first=2), 12),
+        Stage(OnReduced(Walk(seed=7), first=1), 6),
+        Stage(OnReduced(StateEquationEngine(seed=2), first=4), 3_600),
     )
 
 

@@ -3,7 +3,8 @@
 Each stage of the plan is one engine with the seconds it may take; ``jobs`` stages run at once, each in a
 process of its own, so that a limit is kept whatever a solver does, and its memory is given back. An answer
 found by one is told to the others through shared flags. A run that an engine claims is replayed before it
-counts.
+counts. A stage's seconds begin when its engine is ready: on a new machine the first one to use a compiled
+kernel compiles it, which takes seconds, and being stopped meanwhile would leave nothing for the next one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
 from provenet.verify.plain import temporal as tl
-from provenet.verify.plain.answer import Answer, Budget, Engine, Inductive, Reachable, Unreachable, confirmed
+from provenet.verify.plain.answer import (
+    Answer,
+    Budget,
+    Engine,
+    Inductive,
+    Prepared,
+    Reachable,
+    Unreachable,
+    confirmed,
+)
 from provenet.verify.plain.logic import FALSE, TRUE, Formula, holds
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.settled import Settled, believed
@@ -31,6 +41,9 @@ _LOG = logging.getLogger(__name__)
 
 _GRACE = 0.5
 """Seconds after its deadline at which an engine that did not stop is stopped."""
+
+_READY = -1
+"""Comes before the first answer, with the deadline of the stage that begins now."""
 
 
 class TemporalEngine(Protocol):
@@ -155,7 +168,10 @@ class _Race:
                         except (EOFError, OSError):
                             ended = True
                         else:
-                            if i in self._open and self._counts(i, answer):
+                            if i == _READY:
+                                runner.deadline = answer + _GRACE
+                                ended = False
+                            elif i in self._open and self._counts(i, answer):
                                 self._open.discard(i)
                                 self._flags[i] = True
                                 yield i, answer
@@ -168,12 +184,19 @@ class _Race:
 
     def _start(self, stage: Stage) -> _Runner:
         receive, send = self._context.Pipe(duplex=False)
-        deadline = min(self._budget.deadline, time.monotonic() + stage.seconds)
-        work = (send, stage.engine, self._net, list(self._goals), self._flags, deadline, self._budget.memory)
+        work = (
+            send,
+            stage,
+            self._net,
+            list(self._goals),
+            self._flags,
+            self._budget.deadline,
+            self._budget.memory,
+        )
         process = self._context.Process(target=_work, args=work, daemon=True)
         process.start()
         send.close()
-        return _Runner(process, receive, deadline + _GRACE)
+        return _Runner(process, receive, self._budget.deadline + _GRACE)
 
 
 def _stop(runner: _Runner) -> None:
@@ -184,18 +207,23 @@ def _stop(runner: _Runner) -> None:
 
 def _work(
     pipe: Connection,
-    engine: Any,
+    stage: Stage,
     net: PTNet,
     goals: list[Any],
     flags: Any,
-    deadline: float,
+    latest: float,
     memory: int,
 ) -> None:
     """One stage, in its process: answers go down the pipe until it ends."""
+    engine: Any = stage.engine
     _limit_memory(memory)
     numbers = [i for i in range(len(goals)) if not flags[i]]
-    budget = Budget(deadline, memory, lambda n: bool(flags[numbers[n]]))
     try:
+        if isinstance(engine, Prepared):
+            engine.prepare()
+        deadline = min(latest, time.monotonic() + stage.seconds)
+        pipe.send((_READY, deadline))
+        budget = Budget(deadline, memory, lambda n: bool(flags[numbers[n]]))
         for n, answer in engine.run(net, [goals[i] for i in numbers], budget):
             pipe.send((numbers[n], answer))
     except (MemoryError, BrokenPipeError):

@@ -39,6 +39,10 @@ class Explore:
     bounds: tuple[int | None, ...] | None = None
     name: str = "explore"
 
+    def prepare(self) -> None:
+        """Load, or compile, the kernels."""
+        from provenet.verify.plain.engines import explore_kernel  # noqa: F401
+
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
         """Answer goals as they are hit, and the others when all markings are known."""
         open_ = {g: goal for g, goal in enumerate(goals) if compilable(goal)}

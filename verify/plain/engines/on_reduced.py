@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from provenet.verify.plain.answer import Answer, Budget, Engine, Inductive, Reachable, Reduced, Unreachable
+from provenet.verify.plain.answer import (
+    Answer,
+    Budget,
+    Engine,
+    Inductive,
+    Prepared,
+    Reachable,
+    Reduced,
+    Unreachable,
+)
 from provenet.verify.plain.logic import FALSE, TRUE, Formula, holds
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.reductions import RULES, Reduction, reduced
-
-_FIRST = 0.5
-"""Seconds for each goal in the first round; three times as much in each further one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +32,27 @@ class OnReduced:
     Attributes:
         inner: The other engine.
         rules: Names of the reductions to use.
+        first: Seconds for each goal in the first round; three times as much in each further one.
     """
 
     inner: Engine
     rules: tuple[str, ...] = tuple(RULES)
+    first: float = 0.5
 
     @property
     def name(self) -> str:
         """Both techniques."""
         return f"reductions, {self.inner.name}"
 
+    def prepare(self) -> None:
+        """Get the other engine ready."""
+        if isinstance(self.inner, Prepared):
+            self.inner.prepare()
+
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
         """Answer goals one by one."""
         open_: dict[int, Reduction | None] = dict.fromkeys(range(len(goals)))
-        seconds = _FIRST
+        seconds = self.first
         while open_ and budget.left():
             for i, known in list(open_.items()):
                 if budget.answered(i):

@@ -64,6 +64,10 @@ class Walk:
     rounds: int | None = None
     name: str = "walk"
 
+    def prepare(self) -> None:
+        """Load, or compile, the kernels."""
+        from provenet.verify.plain.engines import walk_kernel  # noqa: F401
+
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
         """Answer goals as they are hit."""
         open_: dict[int, Formula] = {}
