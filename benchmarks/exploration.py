@@ -66,7 +66,7 @@ def main() -> None:
         print(
             row.format(
                 name, ours.markings, "" if ours.complete else "+", f"{ours.rate / 1e3:.0f}", ours.words,
-                f"{ours.tables:.2f}", f"{ours.resident:.2f}",
+                f"{ours.tables:.2f}", f"{ours.resident:.2f}" if ours.resident > 1 else "-",
                 f"{tuples / 1e3:.1f}", f"{ours.rate / tuples:.0f}",
                 f"{snakes / 1e3:.2f}", f"{ours.rate / snakes:.0f}",
             ),
@@ -74,7 +74,10 @@ def main() -> None:
         )  # fmt: skip
     print()
     print("tables, resident: bytes of the tables, and of memory that the process gained, per byte of packed")
-    print("markings (8 bytes a word); a fixed few megabytes count for much where the space is small.")
+    print(
+        'markings (8 bytes a word); a fixed few kilobytes count for much where the space is small, and "-" is less'
+    )
+    print("than what loading the kernels took before.")
     print("+: stopped by the time limit. x: how many times as fast.")
 
 
