@@ -74,10 +74,8 @@ def main() -> None:
         )  # fmt: skip
     print()
     print("tables, resident: bytes of the tables, and of memory that the process gained, per byte of packed")
-    print(
-        'markings (8 bytes a word); a fixed few kilobytes count for much where the space is small, and "-" is less'
-    )
-    print("than what loading the kernels took before.")
+    print("markings (8 bytes a word); a fixed few kilobytes count for much where the space is small.")
+    print("-: less than what loading the kernels took before.")
     print("+: stopped by the time limit. x: how many times as fast.")
 
 
