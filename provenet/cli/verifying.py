@@ -102,7 +102,8 @@ def verify_command(
             "--facts": facts,
             "--out": out_dir is not None,
             "--html": html is not None,
-            "--sarif, --junit and baselines": wanted.anything,
+            "--certificates": certificates is not None,
+            "a report or baseline": wanted.anything,
         }
         if given := [name for name, is_given in alone.items() if is_given]:
             raise Unusable(

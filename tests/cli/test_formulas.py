@@ -1,0 +1,84 @@
+"""`provenet verify --formula`: verdicts, runs, vacuity, and mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provenet.nets.formats.pnml import pnml_text
+from provenet.nets.net import Net, Place, Put, Take, Transition
+from tests.cli.conftest import Cli
+
+
+@pytest.fixture
+def door(folder: Path) -> str:
+    """A door that opens and closes, until it is locked."""
+    moves = (("open", "closed", "opened"), ("close", "opened", "closed"), ("lock", "closed", "locked"))
+    net = Net(
+        "door",
+        (Place("closed"), Place("opened"), Place("locked")),
+        tuple(Transition(name, takes=(Take(start),), puts=(Put(end),)) for name, start, end in moves),
+        initial=(("closed", ((),)),),
+    )
+    (folder / "door.pnml").write_text(pnml_text(net), encoding="utf-8")
+    return "door.pnml"
+
+
+@pytest.mark.parametrize(
+    ("formula", "verdict", "code"),
+    [
+        ("AG (opened -> EF closed)", "PROVED", 0),
+        ("AG (opened -> AF closed)", "PROVED", 0),
+        ("G F opened", "REFUTED", 1),
+        ("AG EF closed", "REFUTED", 1),
+        ("E G F opened", "PROVED", 0),
+        ("A (G F opened | F locked)", "PROVED", 0),
+        ("AG F AX locked", "UNKNOWN", 3),
+    ],
+)
+def test_a_verdict_and_its_exit_code(cli: Cli, door: str, formula: str, verdict: str, code: int) -> None:
+    said = cli("verify", door, "--formula", formula, "--timeout", "120" if code < 3 else "2", "--json")
+    assert said.code == code
+    (found,) = said.json["formulas"]
+    assert found["verdict"] == verdict
+    assert found["reason"]
+
+
+def test_a_run_shows_why_and_loops_where_it_goes_on(cli: Cli, door: str) -> None:
+    said = cli("verify", door, "--formula", "F locked", "--timeout", "120", "--json")
+    run = said.json["formulas"][0]["run"]
+    assert (run["end"], sorted(run["loop"])) == ("loop", ["close", "open"])
+    text = cli("verify", door, "--formula", "AG EF closed", "--timeout", "120").out
+    assert "REFUTED  AG EF closed >= 1" in text
+    assert "after this run EF closed >= 1 does not hold" in text
+    assert "1  lock" in text
+
+
+def test_what_a_formula_does_not_test_is_said(cli: Cli, door: str) -> None:
+    said = cli("verify", door, "--formula", "AG (closed >= 2 -> AF locked)", "--timeout", "120")
+    assert said.code == 0
+    assert "closed >= 2 never holds" in said.out
+    assert "constants decide it" in cli("verify", door, "--formula", "AG true").out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--formula", "AG close >= 1"), "'close' is a transition"),
+        (("--formula", "AG closd"), 'did you mean "closed"'),
+        (("--formula", "AG ("), "formula, column 5"),
+        (("--formula", "AG closed", "--facts"), "--facts cannot be combined"),
+        (("door.pnml", "--formula", "AG closed"), "another target cannot be combined"),
+    ],
+)
+def test_mistakes_are_told(cli: Cli, door: str, words: tuple[str, ...], message: str) -> None:
+    said = cli("verify", door, *words)
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_a_net_with_data_is_refused_plainly(cli: Cli) -> None:
+    said = cli("verify", "offers.py:loose", "--formula", "deadlock")
+    assert said.code == 2
+    assert "no plain place/transition net" in said.err
