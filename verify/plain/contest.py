@@ -65,7 +65,7 @@ def parse_properties(data: bytes, net: PTNet, *, source: str = "properties") -> 
     root = document.children[0]
     if root.tag != "property-set":
         raise FormatError(
-            f"the document <{shorten(root.tag)}> holds no properties",
+            f"the document element {shorten(root.tag)} holds no properties",
             where=source,
             hint="expected <property-set><property>...",
         )
@@ -137,7 +137,7 @@ class _Reader:
         }
         if node.tag not in compare:
             known = [*compare, "is-fireable", "deadlock", "conjunction", "disjunction", "negation"]
-            raise self._bad(f"<{shorten(node.tag)}> is no formula", did_you_mean(node.tag, known))
+            raise self._bad(f"element {shorten(node.tag)} is no formula", did_you_mean(node.tag, known))
         left, right = self._children(node, 2)
         terms, constant = self._sum(left)
         others, value = self._sum(right)
@@ -150,7 +150,7 @@ class _Reader:
         if node.tag == "integer-constant":
             text = node.text.strip()
             if not text.removeprefix("-").isdecimal() or len(text) > 18:
-                raise self._bad(f"{shorten(text)!r} is no whole number")
+                raise self._bad(f"{shorten(text)} is no whole number")
             return {}, int(text)
         if node.tag == "tokens-count":
             terms: dict[int, int] = {}
@@ -166,20 +166,22 @@ class _Reader:
                 constant += sign * value
                 sign = 1 if node.tag == "integer-sum" else -1
             return terms, constant
-        raise self._bad(f"<{shorten(node.tag)}> is no number", "use <tokens-count> or <integer-constant>")
+        raise self._bad(
+            f"element {shorten(node.tag)} is no number", "use <tokens-count> or <integer-constant>"
+        )
 
     def _named(self, node: Element, tag: str, table: dict[str, int]) -> list[int]:
         out = []
         for child in node.children:
             name = child.text.strip()
             if child.tag != tag or name not in table:
-                raise self._bad(f"no {tag} {shorten(name)!r} in the net", did_you_mean(name, table))
+                raise self._bad(f"no {tag} {shorten(name)} in the net", did_you_mean(name, table))
             out.append(table[name])
         return out
 
     def _children(self, node: Element, wanted: int) -> list[Element]:
         if len(node.children) != wanted:
-            raise self._bad(f"<{shorten(node.tag)}> has {len(node.children)} parts, expected {wanted}")
+            raise self._bad(f"element {shorten(node.tag)} has {len(node.children)} parts, expected {wanted}")
         return node.children
 
     def _bad(self, message: str, hint: str = "") -> FormatError:
