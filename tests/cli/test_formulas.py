@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ import pytest
 from provenet.nets.formats.pnml import pnml_text
 from provenet.nets.net import Net, Place, Put, Take, Transition
 from tests.cli.conftest import Cli
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kernels() -> None:
+    """Loaded here once, they are there in each process that an engine gets."""
+    for name in ("explore_kernel", "graph_kernel", "product_kernel", "walk_kernel"):
+        import_module(f"provenet.verify.plain.engines.{name}")
 
 
 @pytest.fixture
