@@ -107,6 +107,17 @@ class StateGraph:
         import numpy as np
 
         match formula:
+            case Le(((p, c),), bound) if abs(c) == 1:
+                # One place: its field is compared where it lies.
+                lay = self._space.layout
+                shift, top = int(lay.shift[p]), int(lay.top[p])
+                field = self._space.words()[:, lay.word[p]] & np.uint64(top << shift)
+                least = bound if c > 0 else -bound
+                if c > 0:
+                    return (
+                        field <= np.uint64(min(least, top) << shift) if least >= 0 else field < np.uint64(0)
+                    )
+                return field >= np.uint64(max(least, 0) << shift) if least <= top else field < np.uint64(0)
             case Le(terms, bound):
                 total = np.zeros(self.count, np.int64)
                 for p, c in terms:
