@@ -323,7 +323,7 @@ class Script:
             number += 1
             found = f"{base}~{number}"
         self._names.add(found)
-        return f"|{found}|"
+        return f"|${found}|"  # no symbol of a theory begins so
 
 
 def equal(a: Term, b: Term) -> str:
