@@ -413,6 +413,14 @@ def test_people_and_events_may_stay_away() -> None:
     fails(net.build(), eventually("answer"), 0)
 
 
+def test_a_case_may_end_without_what_rests_there() -> None:
+    net = NetBuilder("resting")
+    net.final("kept", INT)
+    made = replace(net.build(), resting=("kept",))
+    verdict = fails(made, eventually("kept"), 0)
+    assert "the case ends" in verdict.reason
+
+
 def test_a_gap_of_the_guards_is_where_it_stops() -> None:
     net = NetBuilder("gap")
     start, end = net.entry("start", Offer), net.final("end")

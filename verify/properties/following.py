@@ -134,8 +134,9 @@ def _decided(ctx: Context, id: str, title: str, asked: _Asked, trigger: str, res
 
 
 def _every_end(ctx: Context, asked: _Asked) -> bool:
-    """Whether every final marking marks a place that is waited for."""
-    net, places = ctx.net, asked.places or ()
+    """Whether every final marking marks a place that is waited for; what rests there may be lacking."""
+    net = ctx.net
+    places = set(asked.places or ()) - set(net.resting)
     return bool(net.finals) and all(any(p in places for p, _ in final) for final in net.finals)
 
 
