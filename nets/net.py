@@ -18,7 +18,7 @@ named, and bound at deploy.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
@@ -432,8 +432,12 @@ class Net:
     ignored: tuple[Ignored, ...] = ()
     _places: Mapping[str, Place] = field(init=False, repr=False, compare=False, hash=False)
     _transitions: Mapping[str, Transition] = field(init=False, repr=False, compare=False, hash=False)
+    _groups: dict[str, Mapping[str, list[Transition]]] = field(
+        init=False, repr=False, compare=False, hash=False
+    )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_groups", {})
         object.__setattr__(self, "_places", {p.name: p for p in self.places})
         object.__setattr__(self, "_transitions", {t.name: t for t in self.transitions})
 
@@ -459,9 +463,18 @@ class Net:
 
     def by_role(self, *roles: Role, contract: str | None = None) -> Iterator[Transition]:
         """Transitions of some roles, of one contract or of all."""
-        for t in self.transitions:
-            if t.role in roles and (contract is None or t.contract == contract):
+        among = self.transitions if contract is None else self._grouped("contract").get(contract, ())
+        for t in among:
+            if t.role in roles:
                 yield t
+
+    def taking(self, place: str) -> Sequence[Transition]:
+        """Transitions that take from a place, in the order they were written."""
+        return self._grouped("takes").get(place, ())
+
+    def putting(self, place: str) -> Sequence[Transition]:
+        """Transitions that put into a place, in the order they were written."""
+        return self._grouped("puts").get(place, ())
 
     def scope(self, transition: Transition) -> dict[str, Type]:
         """Types of the variables that a transition's expressions may read."""
@@ -473,6 +486,17 @@ class Net:
         for fresh in transition.fresh:
             scope[fresh.var] = fresh.type
         return scope
+
+    def _grouped(self, by: Literal["contract", "takes", "puts"]) -> Mapping[str, list[Transition]]:
+        """Transitions by their contract, or by the places of their arcs; made when first asked for."""
+        if by not in self._groups:
+            groups: dict[str, list[Transition]] = {}
+            for t in self.transitions:
+                arcs: tuple[Take | Put, ...] = t.takes if by == "takes" else t.puts
+                for key in [t.contract] if by == "contract" else dict.fromkeys(a.place for a in arcs):
+                    groups.setdefault(key, []).append(t)
+            self._groups[by] = groups
+        return self._groups[by]
 
 
 def _missing(name: str) -> ContractInfo:

@@ -3,12 +3,13 @@
 A transition whose abstract firing is certain, in a state that some run reaches, fires in some run; and the
 state that it leads to is reached as well. So certain steps from the initial states cover most of a net for
 nothing. For each transition left, a path of the state graph has its data solved for and is replayed; the
-states on its way are reached then, and certain steps go on from there.
+states on its way are reached then, and certain steps go on from there. Where an earlier run was seen on that
+path, its marking there is at hand, and only the rest of the path is solved for and fired.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net
@@ -66,9 +67,22 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
             if guard is not None and name not in dead.names and ctx.facts_forbid([Question(name, guard)]):
                 dead.add(name)
 
+    def gone_on(before: Marking, rest: Sequence[Edge]) -> bool:
+        """Whether the rest of a path was fired from a marking that a run was seen in."""
+        markings = ctx.realizer.onward(graph.space, before, rest, timeout_ms=ctx.remaining_ms())
+        if markings is None:
+            return False
+        reached.fired |= {e.transition for e in rest}
+        for marking in markings:
+            reached.visit(marking)
+        return True
+
     # The deepest first: a run that gets there passes many states on its way.
     for name in sorted(first, key=lambda n: (-first[n][0], n)):
         if name in reached.fired or name in dead.names:
+            continue
+        if any(gone_on(before, [*rest, first[name][1]]) for before, rest in reached.since(first[name][0])):
+            runs += 1
             continue
         path = [*graph.path(first[name][0]), first[name][1]]
         if len(path) > _LONG:
@@ -98,6 +112,9 @@ _LONG = 40
 """Steps from which on a path costs more to solve than facts cost to ask for."""
 
 _MOST_DOUBTFUL = 3
+
+_RESUMED = 3
+"""Markings on the way to a firing from which it is tried to go on."""
 
 
 class _Dead:
@@ -138,6 +155,8 @@ class _Reached:
         self._certainty = certainty
         self._index: dict[State, int] = {s: i for i, s in enumerate(certainty.graph.states)}
         self._states: set[int] = set()
+        self._seen: dict[int, Marking] = {}
+        self._asking = {t.name for t in certainty.ctx.net.transitions if t.fresh}
         self.fired: set[str] = set()
         """The transitions that some run is known to fire."""
 
@@ -145,7 +164,24 @@ class _Reached:
         """A run was seen in a marking."""
         state = self._index.get(abstract(self._certainty.graph, marking))
         if state is not None:
+            self._seen.setdefault(state, marking)
             self.add(state)
+
+    def since(self, state: int) -> Iterator[tuple[Marking, list[Edge]]]:
+        """Markings that runs were seen in on the way to a state, each with the way from there.
+
+        The last one; then the last ones from which something comes from outside that may be chosen anew. Not
+        the whole way: for that, the case's input is better left open.
+        """
+        parent = self._certainty.graph.parent
+        rest: list[Edge] = []
+        tries = 0
+        while tries < _RESUMED and (came := parent[state]) is not None:
+            if state in self._seen and (tries == 0 or (rest and rest[-1].transition in self._asking)):
+                tries += 1
+                yield self._seen[state], rest[::-1]
+            rest.append(came[1])
+            state = came[0]
 
     def add(self, state: int) -> None:
         """A run reaches some marking of a state."""

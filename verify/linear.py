@@ -50,7 +50,10 @@ class LinearInvariant:
         if any(w <= 0 for w in self.weights.values()):
             return False
         weights, plus, minus = self.weights, self.plus, self.minus
-        for t in net.transitions:
+        # All others leave the sum as it is, or lower it.
+        of_interest = {t.name: t for place in weights for t in net.putting(place)}
+        of_interest |= {n: net.transition(n) for n in (*plus, *minus) if net.has_transition(n)}
+        for t in of_interest.values():
             rise = 0
             for put in t.puts:
                 rise += weights.get(put.place, 0) * put.weight
@@ -143,16 +146,12 @@ def effects(net: Net) -> dict[str, dict[str, int]]:
 def _along_the_way(net: Net, minus: Collection[str], plus: Collection[str]) -> LinearInvariant:
     """A guess: weight 1 on the places between the ``minus`` and the ``plus`` transitions, by first arcs."""
     weights: dict[str, int] = {}
-    stack = [t.takes[0].place for t in net.transitions if t.name in minus and t.takes]
+    stack = [t.takes[0].place for name in minus if (t := net.transition(name)).takes]
     while stack:
         place = stack.pop()
         if place not in weights:
             weights[place] = 1
-            stack += [
-                t.takes[0].place
-                for t in net.transitions
-                if t.name not in plus and t.takes and any(p.place == place for p in t.puts)
-            ]
+            stack += [t.takes[0].place for t in net.putting(place) if t.name not in plus and t.takes]
     return LinearInvariant(weights, dict.fromkeys(plus, 1), dict.fromkeys(minus, 1))
 
 

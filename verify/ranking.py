@@ -78,7 +78,8 @@ def _one_lap(net: Net, contract: str, loop: list[Transition], places: set[str]) 
     begins = list(net.by_role(Role.BEGIN, contract=contract))
     if any(p in places for p, _ in net.initial) or any(e.place in places for e in net.entries):
         return False
-    if any(put(t) for t in net.transitions if t not in loop and t not in begins):
+    own = {t.name for t in (*loop, *begins)}
+    if any(t.name not in own for place in places for t in net.putting(place)):
         return False
     if any(put(t) > 1 for t in (*begins, *loop)):
         return False

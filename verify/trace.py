@@ -141,11 +141,54 @@ class Realizer:
         except Opaque as error:
             return Spurious((), str(error))
 
+    def onward(
+        self, space: Space, start: Marking, path: Sequence[Edge], *, timeout_ms: int = 5_000
+    ) -> tuple[Marking, ...] | None:
+        """The markings of a run along a path that goes on from a marking, that one first.
+
+        Args:
+            space: What the path was found in.
+            start: A marking.
+            path: Abstract firings from the state that stands for it.
+            timeout_ms: Limit for the solver.
+
+        Returns:
+            What the firing rule makes of the data found; ``None`` where none was.
+        """
+        try:
+            prefix = self._along(space, self._resumed(space, start), path)
+            if isinstance(prefix, Spurious):
+                return None
+            answer, solver = decide([c for p in prefix for c in p.constraints], timeout_ms)
+            if answer != z3.sat:
+                return None
+            held = [token for _, tokens in start.items() for token in tokens]
+            return self._fired(solver.model(), prefix[1:], start, held)[0]
+        except ProvenetError:  # what cannot be encoded, or does not replay
+            return None
+
     def _realize(
         self, space: Space, path: Sequence[Edge], extra: Extra | None, timeout_ms: int
     ) -> Trace | Spurious:
         enc = self.encoding
-        here = self._root(space)
+        prefix = self._along(space, self._root(space), path)
+        if isinstance(prefix, Spurious):
+            return prefix
+        run = SymRun(
+            [p.step for p in prefix if p.step is not None],
+            prefix[-1].tokens,
+            [(number - 1, c) for number, p in enumerate(prefix) for c in p.constraints],
+        )
+        wanted = [] if extra is None else extra(enc, run)
+        answer, solver = decide([*(c for _, c in run.constraints), *wanted], timeout_ms)
+        if answer == z3.unknown:
+            return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
+        if answer == z3.unsat:
+            return Spurious(_clash(run, wanted, timeout_ms) or (len(path) - 1,), "no data fits this path")
+        return self._concrete(solver.model(), prefix)
+
+    def _along(self, space: Space, here: _Prefix, path: Sequence[Edge]) -> list[_Prefix] | Spurious:
+        """The symbolic runs that a path goes through."""
         prefix = [here]
         for index, edge in enumerate(path):
             after = here.after.get(id(edge))
@@ -156,18 +199,7 @@ class Realizer:
                 after = here.after[id(edge)] = extended
             here = after
             prefix.append(here)
-        run = SymRun(
-            [p.step for p in prefix if p.step is not None],
-            here.tokens,
-            [(number - 1, c) for number, p in enumerate(prefix) for c in p.constraints],
-        )
-        wanted = [] if extra is None else extra(enc, run)
-        answer, solver = decide([*(c for _, c in run.constraints), *wanted], timeout_ms)
-        if answer == z3.unknown:
-            return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
-        if answer == z3.unsat:
-            return Spurious(_clash(run, wanted, timeout_ms) or (len(path) - 1,), "no data fits this path")
-        return self._concrete(solver.model(), prefix)
+        return prefix
 
     def _extend(self, space: Space, before: _Prefix, index: int, edge: Edge) -> _Prefix | Spurious:
         """A symbolic run with one more firing."""
@@ -233,17 +265,11 @@ class Realizer:
         if self._kept is not None and self._kept[0] is space:
             return self._kept[1]
         enc, net = self.encoding, self.net
-        found: dict[str, tuple[SymToken, ...]] = {}
+        root = self._resumed(space, Marking(dict(net.initial)))
+        found = dict(root.tokens)
         constraints: list[z3.BoolRef] = []
         outside: dict[str, SymValue] = {}
-        identity = 0
-        for place, tokens in net.initial:
-            of = net.place(place).type
-            for token in tokens:
-                identity += 1
-                value: SymValue = () if isinstance(of, UnitType) else enc.constant(token, of)
-                number = space.number(place, space.masks.project(place, token))
-                found[place] = (*found.get(place, ()), SymToken(number, value, identity))
+        identity = root.identity
         for e in net.entries:
             of = net.place(e.place).type
             outside[e.place] = enc.fresh(f"input.{e.place}", of)
@@ -256,6 +282,19 @@ class Realizer:
         self._kept = (space, root)
         return root
 
+    def _resumed(self, space: Space, marking: Marking) -> _Prefix:
+        """The symbolic run of no firing that starts from a marking, its tokens numbered in their order."""
+        found: dict[str, tuple[SymToken, ...]] = {}
+        identity = 0
+        for place, tokens in marking.items():
+            of = self.net.place(place).type
+            for token in tokens:
+                identity += 1
+                value: SymValue = () if isinstance(of, UnitType) else self.encoding.constant(token, of)
+                number = space.number(place, space.masks.project(place, token))
+                found[place] = (*found.get(place, ()), SymToken(number, value, identity))
+        return _Prefix(None, None, found, [], {}, [], identity)
+
     def _concrete(self, model: z3.ModelRef, prefix: Sequence[_Prefix]) -> Trace | Spurious:
         """The run with the model's data, executed by the firing rule."""
         enc, net = self.encoding, self.net
@@ -263,27 +302,44 @@ class Realizer:
         try:
             inputs = {p: enc.concretize(model, v, net.place(p).type) for p, v in root.outside.items()}
             start = initial_marking(net, inputs)
-            # Values by the tokens' identities, which count up: the tokens that there are, then those put.
-            held: list[Value] = [None]
-            held += [token for _, tokens in net.initial for token in tokens]
+            held = [token for _, tokens in net.initial for token in tokens]
             held += [inputs[e.place] for e in net.entries]
-            markings, steps = [start], []
-            for firing in firings:
-                assert firing.step is not None
-                t = firing.step.transition
-                types = {f.var: f.type for f in t.fresh}
-                binding = {var: held[k] for var, k in firing.picked if var is not None}
-                binding |= {v: enc.concretize(model, s, types[v]) for v, s in firing.outside.items()}
-                markings.append(self.rule.fire(markings[-1], t.name, binding))
-                for number, put in enumerate(t.puts):
-                    for _ in range(put.weight):
-                        held.append(() if put.expr is None else self._build(t, number, put.expr)(binding))
-                steps.append(TraceStep(t.name, binding))
+            markings, steps = self._fired(model, firings, start, held)
         except ProvenetError as error:
             return Spurious((), f"the data found does not replay: {error.message}")
-        trace = Trace(start, tuple(steps))
-        self._replayed = (trace, tuple(markings))
+        trace = Trace(start, steps)
+        self._replayed = (trace, markings)
         return trace
+
+    def _fired(
+        self, model: z3.ModelRef, firings: Sequence[_Prefix], start: Marking, tokens: Sequence[Value]
+    ) -> tuple[tuple[Marking, ...], tuple[TraceStep, ...]]:
+        """The markings and the steps of firings with the model's data, executed by the firing rule.
+
+        Args:
+            model: Values of what came from outside.
+            firings: The firings.
+            start: The marking before them.
+            tokens: Its tokens, in the order of their identities.
+
+        Raises:
+            ProvenetError: A firing does not replay.
+        """
+        # Values by the tokens' identities, which count up: the tokens that there are, then those put.
+        held: list[Value] = [None, *tokens]
+        markings, steps = [start], []
+        for firing in firings:
+            assert firing.step is not None
+            t = firing.step.transition
+            types = {f.var: f.type for f in t.fresh}
+            binding = {var: held[k] for var, k in firing.picked if var is not None}
+            binding |= {v: self.encoding.concretize(model, s, types[v]) for v, s in firing.outside.items()}
+            markings.append(self.rule.fire(markings[-1], t.name, binding))
+            for number, put in enumerate(t.puts):
+                token = () if put.expr is None else self._build(t, number, put.expr)(binding)
+                held += [token] * put.weight
+            steps.append(TraceStep(t.name, binding))
+        return tuple(markings), tuple(steps)
 
     def markings(self, trace: Trace) -> tuple[Marking, ...]:
         """The markings of a trace, by the firing rule; of the last one that was made, they are at hand."""

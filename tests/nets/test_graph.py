@@ -42,6 +42,19 @@ def test_presets_and_postsets_mirror_each_other_and_the_graph(net: Net) -> None:
     assert graph.number_of_edges() == arcs
 
 
+@given(coloured_nets() | pt_nets())
+@settings(max_examples=50)
+def test_a_net_finds_the_transitions_around_a_place_and_of_a_contract(net: Net) -> None:
+    for p in net.places:
+        taking = [t for t in net.transitions if any(a.place == p.name for a in t.takes)]
+        putting = [t for t in net.transitions if any(a.place == p.name for a in t.puts)]
+        assert (list(net.taking(p.name)), list(net.putting(p.name))) == (taking, putting)
+    for contract in {t.contract for t in net.transitions} | {"no such"}:
+        own = [t for t in net.transitions if t.contract == contract]
+        assert list(net.by_role(*Role, contract=contract)) == own
+    assert list(net.by_role(*Role)) == list(net.transitions)
+
+
 def test_attributes() -> None:
     t = Transition(
         "x",

@@ -10,7 +10,7 @@ from provenet import Contract, Effect, NetBuilder, Token, within
 from provenet.nets.net import Net, Place, Put, Take, Transition
 from provenet.verify.abstraction import Masks
 from provenet.verify.check import prove
-from provenet.verify.linear import bounding
+from provenet.verify.linear import LinearInvariant, bounding, effects
 from provenet.verify.smt_queries import Queries, decide
 from provenet.verify.verdict import Status
 
@@ -106,6 +106,33 @@ def test_a_guessed_counting_argument_is_one(data: st.DataObject) -> None:
     if found is not None:
         assert found.holds(net)
         assert all(found.weights[p] >= 1 for p in wanted)
+
+
+@given(st.data())
+def test_a_counting_argument_holds_where_every_transition_respects_it(data: st.DataObject) -> None:
+    names, steps = ["p", "q", "r"], ["t", "u", "v"]
+    arcs = st.lists(st.tuples(st.sampled_from(names), st.integers(1, 2)), max_size=2)
+    transitions = tuple(
+        Transition(
+            step,
+            takes=tuple(Take(p, weight=n) for p, n in data.draw(arcs)),
+            puts=tuple(Put(p, weight=n) for p, n in data.draw(arcs)),
+        )
+        for step in steps
+    )
+    net = Net("n", places=tuple(Place(p) for p in names), transitions=transitions)
+    numbers = st.integers(-1, 3)
+    found = LinearInvariant(
+        data.draw(st.dictionaries(st.sampled_from(names), st.integers(1, 3))),
+        data.draw(st.dictionaries(st.sampled_from(steps), numbers)),
+        data.draw(st.dictionaries(st.sampled_from(steps), numbers)),
+    )
+    rises = {
+        name: sum(found.weights.get(p, 0) * n for p, n in change.items())
+        for name, change in effects(net).items()
+    }
+    allowed = {name: found.plus.get(name, 0) - found.minus.get(name, 0) for name in steps}
+    assert found.holds(net) == all(rises[name] <= allowed[name] for name in steps)
 
 
 def test_where_values_from_outside_flow_is_what_slicing_says() -> None:

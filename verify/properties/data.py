@@ -137,11 +137,7 @@ def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str
 def _may_wait(net: Net, cluster: list[Transition]) -> bool:
     """Whether another transition takes from the first place of a choice, so that a token may wait there."""
     place, names = cluster[0].takes[0].place, {t.name for t in cluster}
-    for t in net.transitions:
-        for arc in t.takes:
-            if arc.place == place and t.name not in names:
-                return True
-    return False
+    return any(t.name not in names for t in net.taking(place))
 
 
 _Slot: TypeAlias = tuple[str, str, int]

@@ -218,9 +218,7 @@ def _rejects_handled(ctx: Context, contract: str) -> Verdict:
                 **words,
             )
         for place in dict.fromkeys(p.place for p in t.puts):
-            thieves = [
-                c for c in net.transitions if any(a.place == place for a in c.takes) and c.name not in allowed
-            ]
+            thieves = [c for c in net.taking(place) if c.name not in allowed]
             for thief in thieves:
                 answer = _after(ctx, t.name, thief.name)
                 if not isinstance(answer, Proved):
@@ -233,9 +231,7 @@ def _rejects_handled(ctx: Context, contract: str) -> Verdict:
                         mend="let only retry and give_up take it",
                         **words,
                     )
-            takers = [
-                c for c in net.transitions if any(a.place == place for a in c.takes) and c.name in allowed
-            ]
+            takers = [c for c in net.taking(place) if c.name in allowed]
             stuck = gap(ctx, place, takers)
             if not isinstance(stuck, Proved):
                 return verdict(
