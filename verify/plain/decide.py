@@ -17,15 +17,10 @@ from provenet.verify.plain.hints import at_the_end, with_constants
 from provenet.verify.plain.logic import Formula, holds, negation
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import Path
-from provenet.verify.plain.plan import reachability_stages, temporal_stages
+from provenet.verify.plain.plan import reachability_stages
+from provenet.verify.plain.plan_temporal import HELP, first_stages, last_stages
 from provenet.verify.plain.portfolio import answers, settle
 from provenet.verify.plain.settled import Settled
-
-FIRST_LOOK = 0.2
-"""Part of the time in which formulas are tried on the state graph before reachability engines help."""
-
-HELP = 0.25
-"""Part of the rest that reachability engines get where they only help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +54,29 @@ def decide(
     case = _Case(net, {i: tl.simplified(f) for i, f in enumerate(formulas)})
     yield from case.news()
     if case.hard():
+        # Those that do not need others' help come along: the graph answers them too.
         leaves = [*case.hard(), *map(_asking, case.goals())]
-        share = budget.share(FIRST_LOOK)
-        for n, settled in settle(net, leaves, share, stages=temporal_stages(), jobs=jobs):
+        plan = first_stages(budget.left())
+        for n, settled in settle(net, leaves, budget, stages=plan, jobs=jobs):
             case.settle(leaves[n], settled)
             yield from case.news()
     if not case.open:
         return
     hard = case.hard()
-    hints = {goal: leaf for leaf in hard if (goal := at_the_end(net, leaf)) is not None}
+    hints: dict[Formula, list[tl.Temporal]] = {}
+    for leaf in hard:
+        if (goal := at_the_end(net, leaf)) is not None:
+            hints.setdefault(goal, []).append(leaf)
     conditions = [f.formula for leaf in hard for f in tl.subformulas(leaf) if isinstance(f, tl.Now)]
     helpers = [*hints, *conditions, *map(negation, conditions)]
     goals = list(dict.fromkeys([*case.goals(), *helpers]))
     share = budget.share(HELP) if hard else budget
     for n, answer in answers(net, goals, share, stages=reachability_stages(), jobs=jobs):
         case.known[goals[n]] = answer
-        if isinstance(answer, Reachable) and (leaf := hints.get(goals[n])) is not None:
+        if isinstance(answer, Reachable):
             path = Path(answer.firings, end="deadlock")
-            case.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine, path=path))
+            for leaf in hints.get(goals[n], ()):
+                case.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine, path=path))
         yield from case.news()
         if not case.open:
             return
@@ -84,7 +84,8 @@ def decide(
         case.open[i] = changed
     yield from case.news()
     if hard and (leaves := case.hard()):
-        for n, settled in settle(net, leaves, budget, stages=temporal_stages(), jobs=jobs):
+        plan = last_stages(budget.left())
+        for n, settled in settle(net, leaves, budget, stages=plan, jobs=jobs):
             case.settle(leaves[n], settled)
             yield from case.news()
     if goals := case.goals():
@@ -121,7 +122,8 @@ class _Case:
     def goals(self) -> list[Formula]:
         """The reachability goals that open formulas ask for."""
         asked = (tl.as_reachability(leaf) for f in self.open.values() for leaf in _leaves(f))
-        return list(dict.fromkeys(r.goal for r in asked if r is not None and r.goal not in self.known))
+        goals = dict.fromkeys(r.goal for r in asked if r is not None)
+        return [g for g in goals if g not in self.known and _asking(g) not in self.settled]
 
     def hard(self) -> list[tl.Temporal]:
         """The other leaves of open formulas that nobody answered."""
@@ -158,10 +160,12 @@ class _Case:
                     tuple(e for one in sure for e in one.evidence),
                     tuple(s for one in sure for s in one.settled),
                 )
-        settled = self.settled.get(formula)
-        if settled is not None:
-            return Decision(settled.holds, (settled.engine,), (), ((formula, settled),))
         asked = tl.as_reachability(formula)
+        leaf = formula if asked is None else _asking(asked.goal)
+        settled = self.settled.get(leaf)
+        if settled is not None:
+            value = settled.holds if asked is None else settled.holds == asked.holds_if
+            return Decision(value, (settled.engine,), (), ((leaf, settled),))
         answer = None if asked is None else self.known.get(asked.goal)
         if asked is None or answer is None:
             return None

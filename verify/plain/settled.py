@@ -40,9 +40,51 @@ def believed(net: PTNet, formula: tl.Temporal, settled: Settled) -> bool:
         return not (isinstance(inner, tl.Now) and satisfied(inner.formula, end))
     if settled.path is None:
         return True
+    wanted = wanted_path(formula)
+    agrees = settled.holds == isinstance(formula, tl.E)
+    return wanted is not None and agrees and shows(net, wanted, settled.path)
+
+
+def wanted_path(formula: tl.Temporal) -> tl.Temporal | None:
+    """What a path satisfies that breaks ``A path``, or that ``E path`` asks for, without quantifiers.
+
+    Where all quantifiers within are the outermost one, a path that breaks the formula without them breaks it
+    with them. ``X`` is left to the logic that it is of: CTL and LTL differ on what follows a deadlock.
+
+    Returns:
+        The path formula; ``None`` where no single path tells.
+    """
     match formula:
         case tl.A(path):
-            return not settled.holds and shows(net, tl.simplified(path, negated=True), settled.path)
+            wanted = tl.simplified(path, negated=True)
         case tl.E(path):
-            return settled.holds and shows(net, path, settled.path)
-    return False
+            wanted = path
+        case _:
+            return None
+    parts = list(tl.subformulas(wanted))
+    if any(isinstance(f, tl.A) for f in parts):
+        return None
+    if any(isinstance(f, tl.X) for f in parts) and not tl.is_ltl(formula):
+        return None
+    if isinstance(wanted, tl.X) and tl.is_ctl(formula):
+        return None
+    return _linear(wanted)
+
+
+def _linear(formula: tl.Temporal) -> tl.Temporal:
+    match formula:
+        case tl.E(path):
+            return _linear(path)
+        case tl.Both(parts):
+            return tl.Both(tuple(map(_linear, parts)))
+        case tl.Either(parts):
+            return tl.Either(tuple(map(_linear, parts)))
+        case tl.F(of):
+            return tl.F(_linear(of))
+        case tl.G(of):
+            return tl.G(_linear(of))
+        case tl.U(a, b):
+            return tl.U(_linear(a), _linear(b))
+        case tl.R(a, b):
+            return tl.R(_linear(a), _linear(b))
+    return formula
