@@ -66,7 +66,7 @@ def main() -> None:
     results = list(_run(folders, options, stages))
     _totals(results, options.folder)
     report: dict[str, object] = {"results": [asdict(r) for r in results]}
-    if options.ablate:
+    if options.ablate is not None:
         report["ablation"] = _ablation(folders, options, results)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
@@ -181,7 +181,8 @@ def _ablation(
     engines = [e.inner if isinstance(e := s.engine, OnReduced) else e for s in stages]
     rows: list[dict[str, object]] = []
     print(f"\nablation, on {len(hard)} examinations")
-    for name in (None, *dict.fromkeys(e.name for e in engines), "reductions", *RULES):
+    names = options.ablate or [*dict.fromkeys(e.name for e in engines), "reductions", *RULES]
+    for name in (None, *names):
         kept = list(chosen(stages, [] if name is None else [name], []))
         again = [examined(f, e, kept, options) for f in folders for e in EXAMINATIONS if (f.name, e) in hard]
         row = {
@@ -192,7 +193,10 @@ def _ablation(
             "cpu": round(sum(r.cpu for r in again), 1),
         }
         rows.append(row)
-        print("without {without:22} {answered:4} answered {seconds:8.1f} s {cpu:8.1f} CPU-s".format(**row))
+        print(
+            "without {without:22} {answered:4} answered {seconds:8.1f} s {cpu:8.1f} CPU-s".format(**row),
+            flush=True,
+        )
     return rows
 
 
@@ -223,7 +227,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--net", action="append", help="only this net")
     parser.add_argument("--without", action="append", default=[], help="leave an engine or reduction out")
     parser.add_argument("--only", action="append", default=[], help="leave all other engines out")
-    parser.add_argument("--ablate", action="store_true")
+    parser.add_argument("--ablate", nargs="*", metavar="NAME", help="leave each out in turn; none: all")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     options.examination = options.examination or list(EXAMINATIONS)

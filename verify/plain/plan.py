@@ -1,9 +1,10 @@
 """The order in which engines are tried, learnt on the nets of the Model Checking Contest.
 
 Witnesses by walking come first, since most goals that can be reached are reached in a tenth of a second; then
-the state equation, which proves nearly all that cannot be and plans the witnesses that walking misses; then
-exploration, which settles what is finite and small enough; then the same again with more time and other
-choices. ``benchmarks/contest.py`` measures it.
+the state equation, which proves nearly all that cannot be. Both look at all goals on the whole net. For each
+goal that is left the net is reduced, explored, and planned for. Then the whole net is explored for all of
+them, and the rest of the time goes to the same with other choices, and to invariants.
+``docs/checker.md`` has what each of them is worth, ``benchmarks/contest.py`` measures it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.on_reduced import OnReduced
+from provenet.verify.plain.engines.plans import Plans
+from provenet.verify.plain.engines.spacer import Spacer
 from provenet.verify.plain.engines.state_equation import StateEquationEngine
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
@@ -22,13 +25,16 @@ def reachability_stages() -> Sequence[Stage]:
     """The plan for reachability goals."""
     return (
         Stage(Walk(), 1.5),
-        Stage(StateEquationEngine(order="proofs only"), 6),
-        Stage(OnReduced(Explore()), 8),
-        Stage(OnReduced(StateEquationEngine()), 8),
-        Stage(Explore(), 8),
-        Stage(OnReduced(Explore(order="nearest"), first=2), 12),
-        Stage(OnReduced(Walk(seed=7), first=1), 6),
-        Stage(OnReduced(StateEquationEngine(seed=2), first=4), 3_600),
+        Stage(StateEquationEngine(), 5),
+        Stage(OnReduced(Explore()), 6),
+        Stage(OnReduced(Plans(), first=1), 8),
+        Stage(Explore(), 6),
+        Stage(OnReduced(Explore(order="nearest"), growth=16, first=2), 6),
+        Stage(OnReduced(Spacer(), first=1), 5),
+        Stage(OnReduced(Walk(seed=7), first=1), 4),
+        Stage(OnReduced(Plans(), first=4), 12),
+        Stage(OnReduced(Explore(order="nearest"), first=4), 30),
+        Stage(OnReduced(Explore(), first=20), 3_600),
     )
 
 

@@ -8,7 +8,8 @@ Every rule preserves whether a marking of the goal is reachable, nothing else: n
 does not spell out nor the order of firings. Every transition of the smaller net stands for a sequence of
 firings of the net, so that ``lift`` turns a run to the smaller goal into one to the goal. The rules are
 applied until none does any more, each in time linear in the net (parallel places and dominated transitions:
-quadratic in those that look alike). Agglomeration is refused where it makes more transitions than it removes.
+quadratic in those that look alike). Agglomeration is refused where it makes more transitions than it
+removes, unless few.
 """
 
 from __future__ import annotations
@@ -54,15 +55,16 @@ class Reduction:
         return tuple(out)
 
 
-def reduced(net: PTNet, goal: Formula, *, rules: Sequence[str] | None = None) -> Reduction:
+def reduced(net: PTNet, goal: Formula, *, rules: Sequence[str] | None = None, growth: int = 0) -> Reduction:
     """Make a net smaller for a goal.
 
     Args:
         net: The net.
         goal: What is to be reached.
         rules: Names of the rules to use; all of ``RULES`` by default.
+        growth: An agglomeration may make so many transitions even if it removes fewer.
     """
-    work = _Work(net, goal)
+    work = _Work(net, goal, growth)
     chosen = [RULES[name] for name in (RULES if rules is None else rules)]
     changed = True
     while changed:
@@ -74,8 +76,9 @@ def reduced(net: PTNet, goal: Formula, *, rules: Sequence[str] | None = None) ->
 class _Work:
     """A net and a goal while they get smaller; places and transitions keep their numbers."""
 
-    def __init__(self, net: PTNet, goal: Formula) -> None:
+    def __init__(self, net: PTNet, goal: Formula, growth: int) -> None:
         self._net = net
+        self.growth = growth
         self.tokens = dict(enumerate(net.initial))
         self.pre = {t: dict(arcs) for t, arcs in enumerate(net.pre)}
         self.post = {t: dict(arcs) for t, arcs in enumerate(net.post)}
@@ -339,7 +342,7 @@ def _pre_agglomeration(work: _Work) -> bool:
 
 def _agglomerate(work: _Work, p: int) -> bool:
     givers, takers = sorted(work.givers[p]), sorted(work.takers[p])
-    if len(givers) * len(takers) > len(givers) + len(takers):
+    if len(givers) * len(takers) > max(work.growth, len(givers) + len(takers)):
         return False
     for first in givers:
         for then in takers:

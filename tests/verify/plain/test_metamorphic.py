@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from provenet.verify.plain.answer import Budget, Engine, Reachable, confirmed
 from provenet.verify.plain.engines.explore import Explore
+from provenet.verify.plain.engines.plans import Plans
 from provenet.verify.plain.engines.state_equation import StateEquationEngine
 from provenet.verify.plain.logic import Formula, Le, at_most, mapped, negation
 from provenet.verify.plain.net import Arcs, PTNet
@@ -17,7 +18,7 @@ from tests.verify.plain.nets import goals, nets, truth
 
 ENGINES: tuple[Engine, ...] = (
     StateEquationEngine(),
-    StateEquationEngine(order="plans"),
+    Plans(),
     Explore(),
     Explore(stubborn="off"),
 )

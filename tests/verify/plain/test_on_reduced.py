@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from provenet.verify.plain.answer import Budget, Reachable, Reduced, Unreachable, confirmed
 from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.on_reduced import OnReduced
+from provenet.verify.plain.engines.plans import Plans
 from provenet.verify.plain.engines.state_equation import StateEquationEngine
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.logic import at_least, deadlock
@@ -20,7 +21,7 @@ from tests.verify.plain.nets import goals, nets, truth
 def test_no_answer_is_wrong(data: st.DataObject) -> None:
     net = data.draw(nets())
     asked = [data.draw(goals(net)) for _ in range(2)] + [deadlock(net)]
-    for inner in (Explore(), StateEquationEngine(), Walk(rounds=3)):
+    for inner in (Explore(), StateEquationEngine(), Plans(), Walk(rounds=3)):
         for i, answer in OnReduced(inner).run(net, asked, Budget.seconds(0.2)):
             known = truth(net, asked[i])
             if isinstance(answer, Reachable):

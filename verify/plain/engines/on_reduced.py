@@ -32,11 +32,13 @@ class OnReduced:
     Attributes:
         inner: The other engine.
         rules: Names of the reductions to use.
+        growth: How many transitions an agglomeration may make in any case.
         first: Seconds for each goal in the first round; three times as much in each further one.
     """
 
     inner: Engine
     rules: tuple[str, ...] = tuple(RULES)
+    growth: int = 0
     first: float = 0.5
 
     @property
@@ -60,7 +62,7 @@ class OnReduced:
                     continue
                 if not budget.left():
                     return
-                smaller = known or reduced(net, goals[i], rules=self.rules)
+                smaller = known or reduced(net, goals[i], rules=self.rules, growth=self.growth)
                 open_[i] = smaller
                 found = self._answer(smaller, _slice(budget, seconds, i))
                 if found is not None:

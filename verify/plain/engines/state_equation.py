@@ -1,4 +1,4 @@
-"""The state equation, refined: proofs by counting, and plans for the witnesses that counting finds.
+"""The state equation, refined: proofs by counting.
 
 Every run with firing counts ``x`` ends in ``m0 + C x >= 0`` (Murata, 1989), so a goal that no real ``x >= 0``
 reaches is unreachable. Four kinds of facts sharpen this relaxation where a solution is spurious:
@@ -12,27 +12,22 @@ reaches is unreachable. Four kinds of facts sharpen this relaxation where a solu
   see: that some marking enables it is a goal of its own, and where it has no solution the transition is dead;
 * firing counts are whole numbers.
 
-A whole solution is a *plan*. It is carried out transition by transition; where it gets stuck, the marking
-reached is the start of a new plan (after Wimmel & Wolf, "Applying CEGAR to the Petri net state equation",
-2011, with restarts in place of their increments).
-
-Assumes nothing of the net. Proves with ``StateEquation`` evidence, over the rationals, in exact arithmetic.
+A solution that is left is a plan for a witness: see ``plans``. Assumes nothing of the net. Proves with
+``StateEquation`` evidence, in exact arithmetic, over the rationals where they suffice.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
 from typing import Literal
 
 import z3
 
-from provenet.verify.plain.answer import Answer, Budget, Reachable, StateEquation, Unreachable
-from provenet.verify.plain.logic import And, Formula, Le, fireable, holds
+from provenet.verify.plain.answer import Answer, Budget, StateEquation, Unreachable
+from provenet.verify.plain.logic import And, Formula, Le, fireable
 from provenet.verify.plain.net import Counts, PTNet
 
 _ROUNDS = 60
@@ -41,67 +36,21 @@ _ROUNDS = 60
 
 @dataclass(frozen=True, slots=True)
 class StateEquationEngine:
-    """Proofs by the refined state equation, witnesses by plans.
+    """Proofs by the refined state equation."""
 
-    Attributes:
-        order: ``proofs`` tries every goal for a proof before any is planned for; ``plans`` plans for each at
-            once; ``proofs only`` never plans.
-        seed: Of the choices made while a plan is carried out.
-    """
-
-    order: Literal["proofs", "plans", "proofs only"] = "proofs"
-    seed: int = 1
     name: str = "state equation"
 
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
-        """Proofs and plans, in the order asked for."""
-        if self.order == "plans":
-            yield from self._planned(net, goals, [*range(len(goals))], budget)
-            return
+        """One goal after the other; what is learnt for one holds for all."""
         relaxed = Relaxation(net, net.initial, numbers="real")
-        possible: list[int] = []
         for i, goal in enumerate(goals):
             if budget.left() <= 0:
                 return
             if budget.answered(i):
                 continue
             time = Budget.seconds(max(0.5, budget.left() / max(1, len(goals) - i)))
-            found = relaxed.solve(goal, min(time.left(), budget.left()))
-            if found == "none":
+            if relaxed.solve(goal, min(time.left(), budget.left())) == "none":
                 yield i, Unreachable(relaxed.evidence(), self.name)
-            else:
-                possible.append(i)
-        if self.order == "proofs":
-            yield from self._planned(net, goals, possible, budget)
-
-    def _planned(
-        self, net: PTNet, goals: Sequence[Formula], open_goals: list[int], budget: Budget
-    ) -> Iterator[tuple[int, Answer]]:
-        chance = random.Random(self.seed)  # noqa: S311  (it orders firings, it keeps no secret)
-        # Real plans, rounded up, come quickly and mostly work; whole ones are better and dearer.
-        planners = (
-            Relaxation(net, net.initial, numbers="real"),
-            Relaxation(net, net.initial, numbers="whole"),
-        )
-        slice_ = 0.25
-        while open_goals and budget.left() > 0:
-            for planner in planners:
-                left: list[int] = []
-                for i in open_goals:
-                    if budget.left() <= 0:
-                        return
-                    if budget.answered(i):
-                        continue
-                    time = Budget.seconds(min(slice_, budget.left()))
-                    found = _carry_out(net, goals[i], planner, time, chance)
-                    if isinstance(found, tuple):
-                        yield i, Reachable(found, self.name)
-                    elif found == "none":
-                        yield i, Unreachable(planner.evidence(), self.name)
-                    else:
-                        left.append(i)
-                open_goals = left
-            slice_ *= 2
 
 
 @dataclass(slots=True)
@@ -140,22 +89,33 @@ class Relaxation:
         self._solver.add([x >= 0 for x in self._x])
         self._solver.add([self._linear({p: 1}) >= 0 for p in range(len(self.net.places))])
 
-    def solve(self, goal: Formula, seconds: float) -> Solution | str:
-        """A solution that no refinement rules out; ``none`` where there is none, else ``unknown``."""
+    def solve(
+        self, goal: Formula, seconds: float, *, beyond: Sequence[frozenset[int]] = ()
+    ) -> Solution | str:
+        """A solution that no refinement rules out; ``none`` where there is none, else ``unknown``.
+
+        Args:
+            goal: What is to be reached.
+            seconds: Time for it.
+            beyond: The solution fires, for each of these, something that is not in it.
+        """
         end = Budget.seconds(seconds)
         for _ in range(_ROUNDS):
-            found = self._solve(goal, end)
+            found = self._solve(goal, end, beyond)
             if isinstance(found, str) or not self._bury(found, end):
                 return found
         return "unknown"
 
-    def _solve(self, goal: Formula, end: Budget) -> Solution | str:
+    def _solve(self, goal: Formula, end: Budget, beyond: Sequence[frozenset[int]] = ()) -> Solution | str:
         for _ in range(_ROUNDS):
             if end.left() <= 0:
                 break
             self._solver.set("timeout", max(1, int(1000 * end.left())))
             self._solver.push()
             self._solver.add(self._encoded(goal))
+            for known in beyond:
+                others = [x for t, x in enumerate(self._x) if t not in known]
+                self._solver.add(z3.Sum(others) >= 1 if others else z3.BoolVal(False, self._solver.ctx))
             answer = self._solver.check()
             found = self._solution() if answer == z3.sat else None
             self._solver.pop()
@@ -309,54 +269,3 @@ def _starved(net: PTNet, places: set[int], fired: AbstractSet[int]) -> set[int]:
             kept.discard(p)
             work.extend(q for t, _ in net.consumers[p] for q, _ in net.post[t] if q in kept)
     return kept
-
-
-def _carry_out(
-    net: PTNet, goal: Formula, planner: Relaxation, budget: Budget, chance: random.Random
-) -> tuple[int, ...] | str:
-    """A run to the goal by plans; ``none`` where even the first has no solution, else ``unknown``."""
-    if holds(goal, net.initial):
-        return ()
-    done: list[int] = []
-    relaxation = planner
-    while budget.left() > 0:
-        found = relaxation.solve(goal, budget.left())
-        if found == "none" and relaxation is planner:
-            return "none"
-        if isinstance(found, str):
-            return "unknown"
-        plan = {t: ceil(n) for t, n in found.counts.items()}
-        best: list[int] = []
-        for _ in range(12):
-            steps = _fire_planned(net, relaxation.start, goal, dict(plan), chance)
-            if holds(goal, net.replay((*done, *steps))):
-                return (*done, *steps)
-            if len(steps) > len(best):
-                best = steps
-            if budget.left() <= 0:
-                return "unknown"
-        if not best:
-            return "unknown"
-        done += best
-        relaxation = Relaxation(net, net.replay(done), numbers=planner.numbers)
-    return "unknown"
-
-
-def _fire_planned(
-    net: PTNet, start: Counts, goal: Formula, plan: dict[int, int], chance: random.Random
-) -> list[int]:
-    """Fire what the plan still holds, in a random order that the net allows, until the goal or a dead end."""
-    marking = list(start)
-    steps: list[int] = []
-    while not holds(goal, marking):
-        able = [t for t in plan if all(marking[p] >= w for p, w in net.pre[t])]
-        if not able:
-            break
-        t = chance.choice(able)
-        plan[t] -= 1
-        if not plan[t]:
-            del plan[t]
-        for p, d in net.effect[t]:
-            marking[p] += d
-        steps.append(t)
-    return steps
