@@ -28,6 +28,7 @@ from provenet.verify.independent.solvers import Solver, refute
 FORMAT = "provenet-certificate/1"
 MAX_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 64
+_MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 Outcome: TypeAlias = Literal["re-checked", "refused", "not re-checked"]
 
@@ -173,6 +174,9 @@ def check(
             outcome, says, count = "refused", error.message, 0
         except NotHere as error:
             outcome, says, count = "not re-checked", error.message, 0
+        except _MALFORMED as error:
+            # A part that is of another kind than it should be shows nothing, wherever it is met first.
+            outcome, says, count = "refused", f"the evidence is not well-formed: {type(error).__name__}", 0
         yield Result(entry, outcome, says, count, time.monotonic() - began)
 
 
@@ -180,7 +184,7 @@ def obligations_of(net: Net, entry: Entry, *, timeout: float = 60.0) -> tuple[tu
     """The obligations that an entry leaves for a solver; none where this checker cannot tell."""
     try:
         found = _claim(net, entry, time.monotonic() + timeout)
-    except ProvenetError:
+    except (ProvenetError, *_MALFORMED):
         return ()
     return tuple((o.name, o.text) for o in found.obligations)
 

@@ -48,6 +48,11 @@ class Stated:
     title: str
     evidence: tuple[tuple[str, Mapping[str, Any]], ...]
 
+    def of_all(self) -> None:
+        """Refuse a subject where a property is about the whole net."""
+        if self.subject:
+            raise Refused(f"{self.property} is about the whole net, not about {self.subject[:60]!r}")
+
     def only(self, *kinds: str) -> tuple[str, Mapping[str, Any]]:
         """The one piece of evidence, of one of these kinds.
 
@@ -129,8 +134,7 @@ def _vacuous(net: Net, stated: Stated) -> Claim:
 
 
 def _is_event(t: Transition) -> bool:
-    kill = t.role is Role.KILL or (isinstance(t.trigger, Signal) and t.trigger.event == "provenet.kill")
-    return isinstance(t.trigger, Signal) and not kill
+    return isinstance(t.trigger, Signal) and t.trigger.event != "provenet.kill"
 
 
 _ABOUT: dict[str, Callable[[Transition], bool]] = {
@@ -324,9 +328,11 @@ def _approvals(net: Net, of: Type, task: str = "") -> dict[str, Expr]:
     """What a person who approves was shown, of a type: all of it, or a part."""
     sets: dict[str, Expr] = {}
     for t in net.by_role(Role.APPROVE):
+        if not isinstance(t.trigger, Choice):
+            continue  # a role alone makes nobody a person
         if task and task not in (t.contract, t.name):
             continue
-        if isinstance(t.trigger, Choice) and t.trigger.about is not None:
+        if t.trigger.about is not None:
             shown: Expr | None = t.trigger.about
             kind: Type | None = _type_of(net, t, t.trigger.about)
         else:
@@ -412,6 +418,8 @@ def _choices(net: Net, stated: Stated, deadline: float) -> Claim:
     """DATA-1."""
     del deadline
     stated.only("structure")
+    if stated.subject != f"{len(structure.clusters(net))} choices":
+        raise Refused("the certificate is not about all choices of the net")
     return Claim("guards exclude each other and leave no gap", tuple(structure.choices(net)), "open")
 
 
@@ -440,9 +448,7 @@ def _seldom(net: Net, stated: Stated, deadline: float) -> Claim:
     del deadline
     _, data = stated.only("linear")
     names = [
-        t.name
-        for t in net.transitions
-        if isinstance(t.trigger, Signal) and t.trigger.event == stated.subject and t.role is not Role.KILL
+        t.name for t in net.transitions if isinstance(t.trigger, Signal) and t.trigger.event == stated.subject
     ]
     minus = data.get("minus")
     counted = sorted(minus) if isinstance(minus, Mapping) else []
@@ -513,6 +519,7 @@ def _together(net: Net, stated: Stated, deadline: float) -> Claim:
 
 def _bounded(net: Net, stated: Stated, deadline: float) -> Claim:
     """STATE-2."""
+    stated.of_all()
     k = bound_in(stated)
     kind, data = stated.only("linear", *_UNREACHABLE)
     if kind == "linear" and k is None:
@@ -547,6 +554,7 @@ def bound_in(stated: Stated) -> int | None:
 
 def _live(net: Net, stated: Stated, deadline: float) -> Claim:
     """STATE-3."""
+    stated.of_all()
     kind, data = stated.only(*_UNREACHABLE)
     numbers = counting.plain(net)
     goal = counting.deadlock(numbers)
@@ -578,6 +586,7 @@ def _unreachable(
 
 def _sound(net: Net, stated: Stated, deadline: float) -> Claim:
     """STATE-1 of a plain net."""
+    stated.of_all()
     kind, data = stated.only("explored", "rank theorem")
     if any(True for _ in net.by_role(*SPECIAL)):
         raise NotHere("the net has roles that soundness treats in a way of its own")
@@ -593,6 +602,7 @@ def _sound(net: Net, stated: Stated, deadline: float) -> Claim:
 
 def _relaxed(net: Net, stated: Stated, deadline: float) -> Claim:
     """Relaxed soundness: runs that complete and fire everything."""
+    stated.of_all()
     del deadline
     _, data = stated.only("runs")
     numbers = counting.plain(net)
@@ -602,7 +612,7 @@ def _relaxed(net: Net, stated: Stated, deadline: float) -> Claim:
     for run in runs if isinstance(runs, list | tuple) else ():
         marking: counting.Marking | None = numbers.initial
         for name in run if isinstance(run, list | tuple) else (None,):
-            if marking is None or name not in number:
+            if marking is None or not isinstance(name, str) or name not in number:
                 raise Refused(f"a run of the certificate does not fire {str(name)[:60]!r}")
             marking = numbers.after(marking, number[name])
             fired.add(number[name])

@@ -188,6 +188,7 @@ def _outnumbered(run: Run, stated: Stated, deadline: float) -> str:
 
 
 def _crowded(run: Run, stated: Stated, deadline: float) -> str:
+    stated.of_all()
     del deadline
     k = claims.bound_in(stated)
     if k is not None:
@@ -202,7 +203,8 @@ def _crowded(run: Run, stated: Stated, deadline: float) -> str:
 
 
 def _stuck(run: Run, stated: Stated, deadline: float) -> str:
-    del stated, deadline
+    stated.of_all()
+    del deadline
     for t in run.net.transitions:
         for binding in run.rule.bindings(run.end, t.name):
             _does_not_fire(run, t, binding)
@@ -226,7 +228,7 @@ def _does_not_fire(run: Run, t: Transition, binding: Binding) -> None:
 
 
 def _unsound(run: Run, stated: Stated, deadline: float) -> str:
-    del stated
+    stated.of_all()
     if any(True for _ in run.net.by_role(*claims.SPECIAL)):
         raise NotHere("the run fires again; the net has roles that soundness treats in a way of its own")
     net = counting.plain(run.net)
@@ -277,8 +279,8 @@ def _without_run(net: Net, stated: Stated, deadline: float) -> Claim:
         raise NotHere("there is no run to fire again")
     numbers = counting.plain(net)
     named = [t for t, name in enumerate(numbers.transitions) if name in stated.subject.split(", ")]
-    if not named:
-        raise Refused(f"{stated.subject[:60]!r} names no transition of the net")
+    if not named or ", ".join(numbers.transitions[t] for t in named) != stated.subject:
+        raise Refused(f"{stated.subject[:60]!r} names no transitions of the net")
     if stated.property == "STATE-1":
         _, data = stated.only("explored")
         if any(True for _ in net.by_role(*claims.SPECIAL)):

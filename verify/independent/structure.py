@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from provenet.nets.expr.ast import Compare, Const, Expr, Get, Not, Or, Var
+from provenet.nets.expr.ast import Compare, Const, Expr, Get, Not, Or, Var, free_variables
 from provenet.nets.net import Auto, Explain, Net, Role, Transition
 from provenet.nets.schema import INT, IntType, RecordType, UnitType
 from provenet.verify.independent.errors import NotHere, Refused
@@ -53,8 +53,23 @@ def deterministic(net: Net, contract: str) -> Iterator[Obligation]:
         raise NotHere(f"the verdict of {contract!r} comes from outside the net")
     for a in accepts:
         for b in rejects:
-            if {x.place for x in a.takes} & {x.place for x in b.takes}:
+            if _needed(a) & _needed(b):
+                _one_token_decides(a, b)
                 yield _excluded(net, (a, b), "overlap", f"{a.name!r} and {b.name!r} exclude each other")
+
+
+def _needed(t: Transition) -> set[str]:
+    return {x.place for x in t.takes} | {x.place for x in t.reads}
+
+
+def _one_token_decides(*verdicts: Transition) -> None:
+    """That the guards read one token only: of others, accept and reject might choose different ones."""
+    for t in verdicts:
+        beside = {x.var for x in t.takes[1:]} | {x.var for x in t.reads[0 if t.takes else 1 :]}
+        if t.guard is not None and beside & free_variables(t.guard):
+            raise NotHere(
+                f"the guard of {t.name!r} reads more tokens than one: which ones, only engines tell"
+            )
 
 
 def fresh(net: Net, contract: str) -> str:
@@ -99,19 +114,22 @@ def attempts(net: Net, contract: str, field: str) -> Iterator[Obligation]:
 
 def choices(net: Net) -> Iterator[Obligation]:
     """DATA-1: guards of immediate transitions with the same inputs exclude each other and leave no gap."""
-    groups: dict[object, list[Transition]] = {}
-    for t in net.transitions:
-        if isinstance(t.trigger, Auto | Explain) and t.takes:
-            groups.setdefault(_arcs(t), []).append(t)
-    for group in groups.values():
-        if len(group) < 2 or all(t.guard is None for t in group):
-            continue
+    for group in clusters(net):
         for a, b in combinations(group, 2):
             yield _excluded(net, (a, b), "overlap", f"{a.name!r} and {b.name!r} exclude each other")
         first = group[0].takes[0].place
         waits = any(a.place == first for t in net.transitions if t not in group for a in t.takes)
         if all(t.guard is not None for t in group) and not waits:
             yield _excluded(net, group, "gap", f"one of {_names(group)} is always open")
+
+
+def clusters(net: Net) -> list[list[Transition]]:
+    """The choices: immediate transitions with the same inputs, two or more, not all of them unguarded."""
+    groups: dict[object, list[Transition]] = {}
+    for t in net.transitions:
+        if isinstance(t.trigger, Auto | Explain) and t.takes:
+            groups.setdefault(_arcs(t), []).append(t)
+    return [g for g in groups.values() if len(g) > 1 and any(t.guard is not None for t in g)]
 
 
 # obligations

@@ -35,14 +35,14 @@ def none_refused(results: list[Result]) -> None:
         assert r.outcome != "refused", f"{r.entry.stated}: {r.says}"
 
 
-@settings(SLOW, max_examples=6)
+@settings(SLOW, max_examples=3)
 @given(contract_nets())
 def test_contract_nets(net: Net) -> None:
     assume(not check_net(net))
     none_refused(checked(net, certified(net, timeout=5)))
 
 
-@settings(SLOW, max_examples=40)
+@settings(SLOW, max_examples=25)
 @given(st.data())
 def test_nets_with_data(data: st.DataObject) -> None:
     net = data.draw(small_nets())
@@ -51,7 +51,7 @@ def test_nets_with_data(data: st.DataObject) -> None:
     none_refused(checked(net, certified(net, timeout=5)))
 
 
-@settings(SLOW, max_examples=25)
+@settings(SLOW, max_examples=15)
 @given(st.data())
 def test_plain_nets(data: st.DataObject) -> None:
     pt = data.draw(nets(most_places=4, most_transitions=4))
