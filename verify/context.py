@@ -27,7 +27,7 @@ from provenet.nets.expr.typing import type_of
 from provenet.nets.firing import NetRule
 from provenet.nets.net import Net, Role, Transition
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import BOOL, Type, plainest
+from provenet.nets.schema import BOOL, ListType, OptionalType, RecordType, Type, plainest
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
 from provenet.verify.backward import Lemmas, PlaceFacts, holds, infer
 from provenet.verify.facts import Facts, HornSystem, broken_clause, parse_facts, solve
@@ -240,7 +240,7 @@ class Context:
         if self.hints is None:
             facts = infer(net, questions, ghost, self.lemmas, timeout_ms=self.remaining_ms())
         else:
-            facts = _parsed(hint, net, ghost)
+            facts = _parsed(hint, net, ghost, self._records())
         if facts is not None and holds(
             net, questions, ghost, facts, self.lemmas, timeout_ms=self.remaining_ms()
         ):
@@ -251,6 +251,25 @@ class Context:
             readable = readable_text(texts, done="accepted" if accepted else "approved")
             return Proved(Certificate("facts", {**asked, "facts": texts}), "per-place facts", readable)
         return self._by_horn(questions, ghost, net, asked, hint)
+
+    def _records(self) -> Mapping[str, RecordType]:
+        """The records that the net's tokens are made of, by name; a fact may build one."""
+        if "records" not in self.memo:
+            found: dict[str, set[RecordType]] = {}
+            seen: set[Type] = set()
+            work = [p.type for p in self.net.places]
+            while work:
+                of = work.pop()
+                if of not in seen:
+                    seen.add(of)
+                    if isinstance(of, RecordType):
+                        found.setdefault(of.name, set()).add(of)
+                        work += [f.type for f in of.fields]
+                    elif isinstance(of, OptionalType | ListType):
+                        work.append(of.item)
+            self.memo["records"] = {name: of for name, (of, *more) in found.items() if not more}
+        records: Mapping[str, RecordType] = self.memo["records"]
+        return records
 
     def facts_forbid(self, questions: Sequence[Question]) -> bool:
         """Whether per-place facts, found here and now and checked, show that no question can happen."""
@@ -431,7 +450,9 @@ def _about(questions: Sequence[Question], ghost: Ghost | None) -> dict[str, Any]
     }
 
 
-def _parsed(hint: Certificate | None, net: Net, ghost: Ghost | None) -> PlaceFacts | None:
+def _parsed(
+    hint: Certificate | None, net: Net, ghost: Ghost | None, records: Mapping[str, RecordType]
+) -> PlaceFacts | None:
     """The facts of a certificate; ``None`` where it holds none that can be read."""
     if hint is None or hint.kind != "facts":
         return None
@@ -443,7 +464,7 @@ def _parsed(hint: Certificate | None, net: Net, ghost: Ghost | None) -> PlaceFac
         if ghost is not None:
             scope |= {GHOST_SET: BOOL, GHOST_VALUE: ghost.type}
         try:
-            places[place] = [parse(text, scope, like=BOOL) for text in texts]
+            places[place] = [parse(text, scope, records, like=BOOL) for text in texts]
             if any(type_of(fact, scope) != BOOL for fact in places[place]):
                 return None
         except ProvenetError:

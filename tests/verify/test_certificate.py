@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from provenet.nets.build import NetBuilder
+from provenet.nets.expr.build import make
+from provenet.nets.models import Token
 from provenet.nets.net import Net
 from provenet.nets.schema import INT
 from provenet.verify.certificate import recheck
@@ -173,3 +175,22 @@ def test_the_same_condition_about_two_places_has_two_proofs() -> None:
     net.require(*(always(place, of=INT, where=lambda it: it == 0) for place in ("end", "start")))
     made = net.build()
     assert recheck(made, prove(made)) == ()
+
+
+class Pair(Token):
+    n: int
+    b: bool
+
+
+def test_a_fact_may_build_a_record_that_its_place_does_not_hold() -> None:
+    net = NetBuilder("building")
+    start, end = net.entry("start", INT), net.final("end", Pair)
+    middle = net.place("middle", INT)
+    net.route("go", takes={"n": start}, when=lambda n: n == 0, puts={middle: lambda n: n})
+    net.route("build", takes={"n": middle}, puts={end: lambda n: make(Pair, n=n, b=False)})
+    net.require(always("end", of=Pair, where=lambda it: it == make(Pair, n=0, b=False)))
+    made = net.build()
+    found = prove(made)
+    facts = found.verdicts[0].certificates[0].data["facts"]
+    assert any("Pair{" in text for text in facts["middle"])
+    assert recheck(made, found) == ()
