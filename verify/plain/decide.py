@@ -14,13 +14,16 @@ from dataclasses import dataclass, field
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Answer, Budget, Reachable, Unreachable
 from provenet.verify.plain.hints import at_the_end, with_constants
-from provenet.verify.plain.logic import Formula, holds, negation
+from provenet.verify.plain.logic import Formula, conj, deadlock, holds, negation
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import Path
 from provenet.verify.plain.plan import reachability_stages
 from provenet.verify.plain.plan_temporal import HELP, first_stages, last_stages
 from provenet.verify.plain.portfolio import answers, settle
 from provenet.verify.plain.settled import Settled
+
+FEW = 40
+"""Formulas; where more are open, as many transitions are asked about, only what helps each most is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,11 @@ def decide(
     if not case.open:
         return
     hard = case.hard()
-    hints: dict[Formula, list[tl.Temporal]] = {}
-    for leaf in hard:
-        if (goal := at_the_end(net, leaf)) is not None:
-            hints.setdefault(goal, []).append(leaf)
+    hints = _hints(net, hard)
     conditions = [f.formula for leaf in hard for f in tl.subformulas(leaf) if isinstance(f, tl.Now)]
-    helpers = [*hints, *conditions, *map(negation, conditions)]
+    helpers = [*hints, *conditions]
+    if len(hard) <= FEW:
+        helpers.extend(map(negation, conditions))
     goals = list(dict.fromkeys([*case.goals(), *helpers]))
     share = budget.share(HELP) if hard else budget
     for n, answer in answers(net, goals, share, stages=reachability_stages(), jobs=jobs):
@@ -92,6 +94,17 @@ def decide(
         for n, answer in answers(net, goals, budget, stages=reachability_stages(), jobs=jobs):
             case.known[goals[n]] = answer
             yield from case.news()
+
+
+def _hints(net: PTNet, hard: Sequence[tl.Temporal]) -> dict[Formula, list[tl.Temporal]]:
+    """Deadlocks to reach, with the formulas that they decide."""
+    dead = deadlock(net)
+    out: dict[Formula, list[tl.Temporal]] = {}
+    for leaf in hard[:FEW]:
+        condition = at_the_end(leaf)
+        if condition is not None:
+            out.setdefault(conj((dead, condition)), []).append(leaf)
+    return out
 
 
 @dataclass(slots=True)

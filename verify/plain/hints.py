@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from provenet.verify.plain import logic
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.logic import Formula
-from provenet.verify.plain.net import PTNet
 
 
 def with_constants(formula: tl.Temporal, never: Mapping[Formula, str]) -> tuple[tl.Temporal, tuple[str, ...]]:
@@ -41,12 +40,14 @@ def with_constants(formula: tl.Temporal, never: Mapping[Formula, str]) -> tuple[
     return made, tuple(used)
 
 
-def at_the_end(net: PTNet, leaf: tl.Temporal) -> Formula | None:
-    """The deadlocks that refute ``A path``, or satisfy ``E path``, if one of them is reachable.
+def at_the_end(leaf: tl.Temporal) -> Formula | None:
+    """What a reachable deadlock has to satisfy to refute ``A path``, or to show ``E path``.
 
     Args:
-        net: The net.
         leaf: A simplified formula with its quantifier outermost.
+
+    Returns:
+        The condition; ``None`` where no deadlock tells.
     """
     match leaf:
         case tl.A(path):
@@ -57,7 +58,7 @@ def at_the_end(net: PTNet, leaf: tl.Temporal) -> Formula | None:
             return None
     if not (_of_ends(wanted) and (tl.is_ctl(leaf) or tl.is_ltl(leaf))):
         return None
-    return logic.conj((logic.deadlock(net), _in_a_deadlock(wanted)))
+    return _in_a_deadlock(wanted)
 
 
 def _of_ends(path: tl.Temporal) -> bool:

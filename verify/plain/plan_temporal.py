@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from provenet.verify.plain.engines.free_choice_live import FreeChoiceLive
 from provenet.verify.plain.engines.lassos import Lassos
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.portfolio import Stage
@@ -36,7 +37,8 @@ def last_stages(seconds: float) -> Sequence[Stage]:
         seconds: How long there still is.
     """
     return (
-        Stage(TemporalGraph(), 0.8 * seconds),
+        Stage(FreeChoiceLive(), 0.1 * seconds),
+        Stage(TemporalGraph(), 0.7 * seconds),
         Stage(Lassos(seed=2), 0.15 * seconds),
         Stage(TemporalGraph(), 3_600),
     )

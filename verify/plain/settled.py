@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from provenet.verify.plain import temporal as tl
+from provenet.verify.plain.hints import at_the_end
+from provenet.verify.plain.logic import Formula
 from provenet.verify.plain.logic import holds as satisfied
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import Path, shows
@@ -40,9 +42,18 @@ def believed(net: PTNet, formula: tl.Temporal, settled: Settled) -> bool:
         return not (isinstance(inner, tl.Now) and satisfied(inner.formula, end))
     if settled.path is None:
         return True
+    if settled.holds != isinstance(formula, tl.E):
+        return False
     wanted = wanted_path(formula)
-    agrees = settled.holds == isinstance(formula, tl.E)
-    return wanted is not None and agrees and shows(net, wanted, settled.path)
+    if wanted is not None:
+        return shows(net, wanted, settled.path)
+    condition = at_the_end(formula)
+    return condition is not None and settled.path.end == "deadlock" and _ends_in(net, settled.path, condition)
+
+
+def _ends_in(net: PTNet, path: Path, condition: Formula) -> bool:
+    """Whether a run ends in a deadlock that satisfies a condition."""
+    return shows(net, tl.F(tl.G(tl.Now(condition))), path)
 
 
 def wanted_path(formula: tl.Temporal) -> tl.Temporal | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Budget
 from provenet.verify.plain.decide import decide
 from provenet.verify.plain.engines.ctl import Labelling
+from provenet.verify.plain.engines.free_choice_live import FreeChoiceLive
 from provenet.verify.plain.engines.space import Space, Stop
 from provenet.verify.plain.engines.state_graph import so_far, state_graph
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
@@ -99,8 +100,8 @@ def test_a_deadlock_decides_what_it_is_said_to_decide(net: PTNet, data: st.DataO
         return
     formula = data.draw(branching(net))
     quantified = tl.simplified(tl.A(tl.G(formula)))
-    goal = at_the_end(net, quantified)
-    if goal is None or not any(holds(goal, m) for m in expected):
+    goal = at_the_end(quantified)
+    if goal is None or not any(holds(goal, m) for m, after in expected.items() if not after):
         return
     assert net.initial not in satisfying(expected, quantified)
 
@@ -165,6 +166,17 @@ def test_a_broken_always_comes_with_a_shortest_run() -> None:
     assert found[0].breaks[0] == (0, 1, 2)
 
 
+@settings(max_examples=15)
+@given(nets(most_places=4, most_transitions=4), st.data())
+def test_formulas_are_decided_with_all_that_helps(net: PTNet, data: st.DataObject) -> None:
+    expected = graph_of(net, limit=LIMIT)
+    if expected is None:
+        return
+    formulas = [data.draw(branching(net)) for _ in range(4)]
+    found = {i: d.holds for i, d in decide(net, formulas, Budget.seconds(60))}
+    assert found == {i: net.initial in satisfying(expected, f) for i, f in enumerate(formulas)}
+
+
 @given(nets(most_places=4, most_transitions=5))
 def test_liveness_is_that_every_transition_stays_possible(net: PTNet) -> None:
     expected = graph_of(net, limit=LIMIT)
@@ -193,3 +205,14 @@ def test_a_small_memory_ends_the_search_not_the_truth(net: PTNet, data: st.DataO
         net.initial in satisfying(expected, formula),
         None,
     )
+
+
+def test_a_live_free_choice_net_needs_no_markings() -> None:
+    ring = PTNet(("a", "b"), ("go", "back"), (((0, 1),), ((1, 1),)), (((1, 1),), ((0, 1),)), (1, 0))
+    parts = global_property(ring, "Liveness")
+    assert isinstance(parts, tl.Both)
+    found = dict(FreeChoiceLive().run(ring, parts.parts, Budget.seconds(60)))
+    assert {i: s.holds for i, s in found.items()} == {0: True, 1: True}
+    empty = replace(ring, initial=(0, 0))
+    assert not dict(FreeChoiceLive().run(empty, parts.parts, Budget.seconds(60)))
+    assert not dict(FreeChoiceLive().run(ring, [tl.A(tl.G(tl.E(tl.F(tl.Now(FALSE)))))], Budget.seconds(60)))

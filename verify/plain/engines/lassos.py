@@ -18,6 +18,8 @@ from typing import Literal
 
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Budget
+from provenet.verify.plain.hints import at_the_end
+from provenet.verify.plain.logic import holds
 from provenet.verify.plain.net import Counts, PTNet
 from provenet.verify.plain.packed import Fields
 from provenet.verify.plain.paths import Path, evaluated
@@ -51,22 +53,30 @@ class Lassos:
     ) -> Iterator[tuple[int, Settled]]:
         """Answer formulas that one run answers."""
         wanted = {i: path for i, f in enumerate(formulas) if (path := wanted_path(f)) is not None}
+        ends = {i: goal for i, f in enumerate(formulas) if (goal := at_the_end(f)) is not None}
         random = Random(self.seed)  # noqa: S311
         walker = _Walker(net, random)
         for n in count():
             wanted = {i: path for i, path in wanted.items() if not budget.answered(i)}
-            if not wanted or not budget.left() or n == self.samples or not net.transitions:
+            ends = {i: goal for i, goal in ends.items() if not budget.answered(i)}
+            if not (wanted or ends) or not budget.left() or n == self.samples or not net.transitions:
                 return
             scheduler: Scheduler = "priorities" if n % 3 else "turns"
             path = walker.sample(PREFIXES[n % len(PREFIXES)], scheduler, budget)
             if path is None:
                 continue
             markings, back = _word(net, path)
+            if path.end == "deadlock":
+                for i in [i for i, goal in ends.items() if holds(goal, markings[-1])]:
+                    wanted.pop(i, None)
+                    del ends[i]
+                    yield i, Settled(isinstance(formulas[i], tl.E), self.name, path=path)
             for i, formula in list(wanted.items()):
                 if not budget.left():
                     return
                 if evaluated(formula, markings, back):
                     del wanted[i]
+                    ends.pop(i, None)
                     yield i, Settled(isinstance(formulas[i], tl.E), self.name, path=path)
 
 
