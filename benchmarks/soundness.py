@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from provenet.nets.formats.pnml import read_pnml
-from provenet.verify.check import prove
+from provenet.verify.asked import decide
 from provenet.verify.verdict import Status
 
 QUESTIONS = (
-    ("ibm", "STATE-1", "sound"),
+    ("ibm", "soundness", "sound"),
     ("sap", "relaxed-soundness", "sara_relaxed_sound"),
     ("sap", "safeness", "lola_safe"),
 )
@@ -73,7 +73,7 @@ def asked(folder: Path, kind: str, property_: str, column: str, seconds: float, 
             continue
         began = _cpu()
         net = read_pnml(path)
-        (verdict,) = prove(net, only=[property_], timeout=seconds).verdicts
+        (verdict,) = decide(net, [property_], timeout=seconds).verdicts
         took = 1000 * (_cpu() - began)
         answer = None if verdict.status is Status.UNKNOWN else verdict.status is Status.PROVED
         replayed = verdict.trace is not None and verdict.trace.replays(net)

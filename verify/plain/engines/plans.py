@@ -19,7 +19,7 @@ from provenet.verify.plain.engines.state_equation import Relaxation
 from provenet.verify.plain.logic import Formula, holds
 from provenet.verify.plain.net import PTNet
 
-_FIRST_SLICE = 0.3
+_FIRST_SLICE = 0.5
 """Seconds for the markings of one solution; more in each further round."""
 
 _MEMORY = 1 << 29
