@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil, floor, log10
 from pathlib import Path
 
 from provenet.examples.contract_renewal.net import agent
@@ -114,38 +116,59 @@ def timed(label: str, net: Net, smallest: float | None = None) -> float:
     return best
 
 
-def plotted(series: dict[str, list[tuple[int, float]]], path: Path) -> None:
-    """Seconds against nodes."""
-    from reportlab.graphics import renderSVG
-    from reportlab.graphics.charts.legends import Legend
-    from reportlab.graphics.charts.lineplots import LinePlot
-    from reportlab.graphics.shapes import Drawing, String
-    from reportlab.graphics.widgets.markers import makeMarker
-    from reportlab.lib.colors import HexColor
+COLOURS = ("#004b7c", "#ab4400")
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 400, 64, 64, 48, 48
 
-    colours = [HexColor(0x1F4E79), HexColor(0xC55A11)]
-    drawing = Drawing(560, 320)
-    plot = LinePlot()
-    plot.x, plot.y, plot.width, plot.height = 60, 50, 470, 220
-    plot.data = list(series.values())
-    plot.xValueAxis.valueMin = plot.yValueAxis.valueMin = 0
-    for i in range(len(series)):
-        plot.lines[i].strokeColor = colours[i]
-        plot.lines[i].strokeWidth = 1.8
-        plot.lines[i].symbol = makeMarker(("FilledCircle", "FilledSquare")[i], size=6)
-    drawing.add(plot)
-    legend = Legend()
-    legend.x, legend.y, legend.alignment, legend.fontSize = 80, 265, "right", 10
-    legend.columnMaximum = len(series)
-    legend.colorNamePairs = list(zip(colours, series, strict=False))
-    drawing.add(legend)
-    drawing.add(
-        String(
-            60, 295, "Proving every property: processor seconds against places and transitions", fontSize=12
-        )
-    )
-    drawing.add(String(230, 14, "places and transitions", fontSize=10))
-    path.write_text(renderSVG.drawToString(drawing), encoding="utf-8")
+
+def plotted(series: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Seconds against nodes as an SVG, both axes logarithmic: linear growth has the dashed line's slope."""
+    points = [p for found in series.values() for p in found]
+    least_x, most_x = (10 ** f(log10(n)) for f, n in ((floor, min(points)[0]), (ceil, max(points)[0])))
+    seconds = [s for _, s in points]
+    least_y, most_y = 10 ** floor(log10(min(seconds))), 10 ** ceil(log10(max(seconds)))
+
+    def at(nodes: float, took: float) -> tuple[float, float]:
+        x = log10(nodes / least_x) / log10(most_x / least_x)
+        y = log10(took / least_y) / log10(most_y / least_y)
+        return LEFT + x * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
+
+    def text(x: float, y: float, words: str, *, anchor: str = "start", colour: str = "#1f2328") -> None:
+        parts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{words}</text>')
+
+    def line(places: Sequence[tuple[float, float]], colour: str, more: str) -> None:
+        found = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline points="{found}" fill="none" stroke="{colour}" {more}/>')
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}">',
+        '<g font-family="Arimo, \'Liberation Sans\', Arial, Helvetica, sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="#ffffff"/>',
+    ]
+    parts.append('<g font-size="15" font-weight="bold">')
+    text(LEFT, 28, "Proving everything a net asks for: processor seconds")
+    parts.append("</g>")
+    for x in _decades(least_x, most_x):
+        line([at(x, least_y), at(x, most_y)], "#d8dbdf", "")
+        text(at(x, least_y)[0], HEIGHT - BOTTOM + 18, f"{x:,.0f}", anchor="middle", colour="#5b636d")
+    for y in _decades(least_y, most_y):
+        line([at(least_x, y), at(most_x, y)], "#d8dbdf", "")
+        text(LEFT - 8, at(least_x, y)[1] + 4, f"{y:g} s", anchor="end", colour="#5b636d")
+    text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 10, "places and transitions", anchor="middle", colour="#5b636d")
+    across = min(most_x / least_x, most_y / least_y)
+    line([at(least_x, least_y), at(least_x * across, least_y * across)], "#5b636d", 'stroke-dasharray="4 4"')
+    x, y = at(least_x * across, least_y * across)
+    text(x + 6 if across == most_x / least_x else x, y + 4, "linear", colour="#5b636d")
+    for (label, found), colour in zip(series.items(), COLOURS, strict=False):
+        line([at(*p) for p in found], colour, 'stroke-width="2"')
+        for x, y in (at(*p) for p in found):
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        x, y = at(*found[-1])
+        text(x + 9, y + 4, label, colour=colour)
+    return "\n".join([*parts, "</g>", "</svg>", ""])
+
+
+def _decades(least: float, most: float) -> list[float]:
+    return [least * 10**k for k in range(round(log10(most / least)) + 1)]
 
 
 def main() -> None:
@@ -168,7 +191,7 @@ def main() -> None:
         series[label] = points
     timed("contract renewal", agent().net)
     if picture is not None:
-        plotted(series, picture)
+        picture.write_text(plotted(series), encoding="utf-8")
 
 
 def graph(count: int) -> Net:
