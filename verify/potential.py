@@ -281,7 +281,7 @@ def _pays(ctx: Context, spending: Spending, budget: Budget, t: Transition) -> bo
         before, after = Get(Var(counter), budget.field), Get(puts_it, budget.field)
         gained = Arith("-", after, before) if budget.counts == "up" else Arith("-", before, after)
     owed = Arith("-", _sum(needed), _sum(freed))
-    return _valid(ctx, t, Compare(">=", simplify(gained, scope), simplify(owed, scope)))
+    return follows(ctx, t, Compare(">=", simplify(gained, scope), simplify(owed, scope)))
 
 
 def _opens(
@@ -292,11 +292,11 @@ def _opens(
         return False
     after = simplify(Get(built, budget.field), ctx.net.scope(t))
     if budget.counts == "up":
-        return _valid(ctx, t, Compare(">=", after, Const(0, INT)))
-    return _valid(ctx, t, Compare("<=", after, Const(spending.most, INT)))
+        return follows(ctx, t, Compare(">=", after, Const(0, INT)))
+    return follows(ctx, t, Compare("<=", after, Const(spending.most, INT)))
 
 
-def _valid(ctx: Context, t: Transition, claim: Expr) -> bool:
+def follows(ctx: Context, t: Transition, claim: Expr) -> bool:
     """Whether a claim over a transition's variables follows from its guard and promises."""
     enc, net = ctx.encoding, ctx.net
     scope = net.scope(t)

@@ -6,10 +6,10 @@ is *steered* when untrusted content may have decided that it is there at all. A 
 
 * A put token's field has the content of what it is built from (explicit flow).
 * A firing is steered by a steered token; by untrusted content in its guard, its ``ensures`` or an opaque
-  verifier's verdict; or by such a guard of another transition that competes for one of its tokens (implicit
-  flow). What a steered firing puts is untrusted throughout, and steered. Where all the competing transitions
-  put into the same places, the way goes on the same for all of them: then what is put is untrusted, and no
-  longer steered.
+  verifier's verdict; or by the guard of another transition that competes for one of its tokens and looks at
+  untrusted content of that token (implicit flow). What a steered firing puts is untrusted throughout, and
+  steered. Where all the competing transitions put into the same places, and one of them can always fire, the
+  way goes on the same for all of them: then what is put is untrusted, and no longer steered.
 * What a model, an effect or a verifier answers is as untrusted as what it was given.
 * A person's approval vouches for what the person was shown and for going on; a transition or a place labelled
   ``sanitizer`` vouches for what it puts. That a policy lets something pass vouches for nothing by itself.
@@ -24,9 +24,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from provenet.nets.expr.ast import Build, Const, Each, Expr, Get, If, OrElse, Var, children
+import z3
+
+from provenet.nets.expr.ast import Build, Const, Each, Expr, Get, If, OrElse, Var, children, substitute
 from provenet.nets.net import (
     Ask,
+    Choice,
     Explain,
     Judge,
     Label,
@@ -34,16 +37,22 @@ from provenet.nets.net import (
     OnFailure,
     Perform,
     Place,
-    Role,
+    Read,
+    Signal,
+    Take,
     Transition,
 )
 from provenet.nets.quick import dataclass
+from provenet.nets.schema import Type
 from provenet.verify.abstraction import Path, sources
-from provenet.verify.properties.control import shown_to
+from provenet.verify.properties.control import approves, shown_to
 from provenet.verify.questions import inputs_of
+from provenet.verify.smt import Encoding, Opaque
 
 Paths: TypeAlias = frozenset[Path]
 """The parts of a token that untrusted content may have decided; the empty path is the whole of it."""
+
+_SOLVER_MS = 2_000
 
 _NONE: Paths = frozenset()
 _WHOLE: Paths = frozenset({()})
@@ -140,7 +149,7 @@ class Taint:
         slots = self.slots(t)
         env = {var: flow.paths for (_, var), flow in zip(slots, inputs, strict=True) if var is not None}
         steered_in = any(flow.steered for flow in inputs)
-        if t.role is Role.APPROVE:
+        if approves(t):
             env, steered_in = self._approved(t, env), False
         given = self._given(t, env)
         answers = isinstance(t.trigger, Ask | Perform | Judge | Explain | OnFailure)
@@ -152,7 +161,7 @@ class Taint:
         decided = decided or any(
             any(_meets(flow.paths, path) for path in self._rivals_read(t, place))
             for (place, _), flow in zip(taken, inputs, strict=False)
-            if flow.paths and t.role is not Role.APPROVE
+            if flow.paths and not approves(t)
         )
         steered = steered_in or decided
         after = steered_in or (decided and not self._goes_on(t))
@@ -239,7 +248,34 @@ class Taint:
             )
             for r in rivals
         ]
-        return all(way == ways[0] for way in ways) and not any(r.name in self.sinks for r in rivals)
+        if any(way != ways[0] for way in ways) or any(r.name in self.sinks for r in rivals):
+            return False
+        return self._exhaustive([r for r in rivals if _places(r.reads) == _places(t.reads)])
+
+    def _exhaustive(self, rivals: Sequence[Transition]) -> bool:
+        """Whether some of the transitions can fire whatever the tokens say; else they may stay."""
+        outside = [r for r in rivals if isinstance(r.trigger, Choice | Signal)]
+        able = rivals if len(outside) == len(rivals) else [r for r in rivals if r not in outside]
+        free = {r.name: r for r in able if r.ensures is None}
+        if any(r.guard is None for r in free.values()):
+            return True
+        guards: list[tuple[Expr, dict[str, Type]]] = []
+        for r in free.values():
+            assert r.guard is not None
+            arcs = sorted(inputs_of(r), key=lambda a: (isinstance(a, Read), a.place))
+            names: dict[str, Expr] = {
+                a.var: Var(f"token{i}") for i, a in enumerate(arcs) if a.var is not None
+            }
+            scope = {f"token{i}": self.net.place(a.place).type for i, a in enumerate(arcs)}
+            guards.append((substitute(r.guard, names), scope))
+        enc = Encoding.for_exprs(guards)
+        try:
+            env = {v: enc.fresh(v, of) for v, of in (guards[0][1] if guards else {}).items()}
+            none = [z3.Not(enc.encode_bool(g, env, scope)) for g, scope in guards]
+            inhabited = [enc.inhabits(env[v], of) for v, of in guards[0][1].items()] if guards else []
+        except Opaque:
+            return False
+        return bool(enc.check([*inhabited, *none], _SOLVER_MS) == z3.unsat)
 
 
 def fixpoint(taint: Taint) -> tuple[dict[str, Flow], dict[str, str]]:
@@ -306,6 +342,10 @@ def _shortest(paths: Paths) -> Paths:
 def _meets(paths: Iterable[Path], path: Path) -> bool:
     """Whether a part of a token overlaps one of the untrusted parts."""
     return any(p[: len(path)] == path or path[: len(p)] == p for p in paths)
+
+
+def _places(arcs: Iterable[Take | Read]) -> list[str]:
+    return sorted(_repeated((a.place, a.weight) for a in arcs))
 
 
 def _repeated(counts: Iterable[tuple[str, int]]) -> Iterator[str]:

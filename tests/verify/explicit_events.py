@@ -6,18 +6,14 @@ from collections.abc import Collection
 from typing import Any
 
 from provenet.nets.errors import Breach
-from provenet.nets.net import Choice, Role, Signal, Transition
+from provenet.nets.net import Choice, Signal, Transition
 from provenet.nets.schema import UNIT, RecordType
 from tests.verify.explicit import Explicit, all_values
 
 
 def takers(seen: Explicit, event: str) -> list[Transition]:
     """The transitions that wait for an event."""
-    return [
-        t
-        for t in seen.net.transitions
-        if isinstance(t.trigger, Signal) and t.trigger.event == event and t.role is not Role.KILL
-    ]
+    return [t for t in seen.net.transitions if isinstance(t.trigger, Signal) and t.trigger.event == event]
 
 
 def evt_1(seen: Explicit, event: str) -> bool | None:

@@ -140,9 +140,8 @@ def _fields(amount: Expr) -> Iterator[str]:
 
 def _transitions(net: Net, name: str) -> list[str]:
     """The transitions that a name means: itself, an effect's, or the commits of a contract."""
-    if net.has_transition(name):
-        return [name]
-    found = [t.name for t in net.transitions if isinstance(t.trigger, Perform) and t.trigger.handler == name]
+    found = [name] if net.has_transition(name) else []
+    found += [t.name for t in net.transitions if isinstance(t.trigger, Perform) and t.trigger.handler == name]
     found += [t.name for t in net.by_role(Role.COMMIT, contract=name)]
     if not found:
         known = [t.name for t in net.transitions] + [c.id for c in net.contracts]

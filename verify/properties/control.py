@@ -16,6 +16,7 @@ from provenet.verify.graph import Graph
 from provenet.verify.hope import certainty_of, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import (
     Property,
+    by_engine,
     carried,
     first_token,
     proved,
@@ -74,7 +75,7 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     net = ctx.net
     waits = list(
         dict.fromkeys(
-            a.place for t in net.transitions if from_outside(t) and t.role is not Role.KILL for a in t.takes
+            a.place for t in net.transitions if from_outside(t) and not by_engine(t) for a in t.takes
         )
     )
     if not waits:
@@ -145,7 +146,7 @@ def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
         *tasks: Ids of the tasks that count; all where none is given.
     """
     sets: dict[str, Expr] = {}
-    for t in net.by_role(Role.APPROVE):
+    for t in filter(approves, net.transitions):
         if tasks and t.contract not in tasks and t.name not in tasks:
             continue
         shown = shown_to(net, t)
@@ -159,6 +160,11 @@ def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
             if part is not None:
                 sets[t.name] = Get(value, part.name)
     return Ghost(of, sets)
+
+
+def approves(t: Transition) -> bool:
+    """Whether a person says yes by firing a transition; a role alone makes nobody a person."""
+    return t.role is Role.APPROVE and isinstance(t.trigger, Choice)
 
 
 def committed(net: Net, t: Transition) -> tuple[Expr, Type] | None:

@@ -20,7 +20,7 @@ from provenet.nets.errors import FiringError
 from provenet.nets.firing import Binding
 from provenet.nets.formats.typetable import canonical
 from provenet.nets.marking import Marking
-from provenet.nets.net import Net, Requirement, Role, Signal, Transition
+from provenet.nets.net import Net, Requirement, Signal, Transition
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT, Type, UnitType, Value, to_json
 from provenet.sdb.saga import KILL_SIGNAL
@@ -53,7 +53,7 @@ def consumers(net: Net) -> dict[str, list[Transition]]:
     """The transitions that wait for each event, the kill switch aside."""
     found: dict[str, list[Transition]] = {}
     for t in net.transitions:
-        if isinstance(t.trigger, Signal) and t.trigger.event != KILL_SIGNAL and t.role is not Role.KILL:
+        if isinstance(t.trigger, Signal) and t.trigger.event != KILL_SIGNAL:
             found.setdefault(t.trigger.event, []).append(t)
     return found
 

@@ -9,16 +9,20 @@ has no path on which somebody writes while an accepted proposal waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import z3
 
-from provenet.nets.expr.ast import And, Compare, Not, Var
+from provenet.nets.expr.ast import And, Compare, Not, Var, free_variables
 from provenet.nets.net import Net, Requirement, Role, Transition
+from provenet.nets.schema import UNIT
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved
 from provenet.verify.graph import Edge, Graph
+from provenet.verify.potential import follows
 from provenet.verify.properties.common import Property, contracts, proved, roles, vacuous, verdict
+from provenet.verify.properties.control import committed
 from provenet.verify.properties.watching import follow
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question, carrier, inputs_of
 from provenet.verify.smt import Encoding
@@ -30,7 +34,7 @@ _FRESH = "fresh evidence: nothing the verifier read can change between accept an
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Something that an accept reads and leaves where it is.
+    """Something that an accept reads and leaves where it is, or puts back as it was.
 
     Attributes:
         accept: Name of the accept.
@@ -58,37 +62,50 @@ def fresh(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 CATALOGUE = (Property("SDB-6", _FRESH, fresh),)
 
 
-def evidence_of(accept: Transition) -> Iterator[Evidence]:
-    """What an accept reads and leaves in its place."""
+def evidence_of(ctx: Context, accept: Transition) -> Iterator[Evidence]:
+    """What an accept reads and leaves in its place, or puts back as it was."""
+    net = ctx.net
+    counts: Counter[str] = Counter()
     for read in accept.reads:
-        yield Evidence(accept.name, read.place, read.var, read.weight)
-    for take in accept.takes:
-        if take.var is not None and any(
-            p.place == take.place and p.expr == Var(take.var) for p in accept.puts
-        ):
-            yield Evidence(accept.name, take.place, take.var, take.weight)
+        if read.var is None:
+            counts[read.place] += read.weight
+        else:
+            yield Evidence(accept.name, read.place, read.var, read.weight)
+    for place in dict.fromkeys(a.place for a in accept.takes):
+        if net.place(place).type == UNIT:
+            counts[place] += min(taken_and_put(accept, place))
+        for take in accept.takes:
+            if take.place == place and take.var is not None and net.place(place).type != UNIT:
+                back = [p.expr for p in accept.puts if p.place == place and p.expr is not None]
+                if any(follows(ctx, accept, Compare("==", e, Var(take.var))) for e in back):
+                    yield Evidence(accept.name, place, take.var, take.weight)
+    for place, count in counts.items():
+        if count:
+            yield Evidence(accept.name, place, None, count)
+
+
+def taken_and_put(t: Transition, place: str) -> tuple[int, int]:
+    """How many tokens a firing takes from a place, and how many it puts there."""
+    taken = sum(a.weight for a in t.takes if a.place == place)
+    return taken, sum(p.weight for p in t.puts if p.place == place)
 
 
 def writers(net: Net, place: str) -> list[str]:
     """The transitions that may remove a token from a place without putting the same one back."""
-    return [t.name for t in net.transitions if place in t.resets or _removes(t, place)]
+    return [t.name for t in net.transitions if place in t.resets or _removes(net, t, place)]
 
 
-def _removes(t: Transition, place: str) -> bool:
-    back = [p for p in t.puts if p.place == place]
-    for take in t.takes:
-        if take.place != place:
-            continue
-        if take.var is not None and not any(p.expr == Var(take.var) for p in back):
-            return True
-        if take.var is None and sum(p.weight for p in back if p.expr is None) < take.weight:
-            return True
-    return False
+def _removes(net: Net, t: Transition, place: str) -> bool:
+    taken, put = taken_and_put(t, place)
+    if net.place(place).type == UNIT:
+        return put < taken
+    left = [p.expr for p in t.puts if p.place == place]
+    return any(a.place == place and (a.var is None or Var(a.var) not in left) for a in t.takes)
 
 
 def _of(ctx: Context, contract: str) -> Verdict:
     net = ctx.net
-    read = [e for t in roles(net, contract, Role.ACCEPT) for e in evidence_of(t)]
+    read = [e for t in roles(net, contract, Role.ACCEPT) for e in evidence_of(ctx, t)]
     at_risk = [e for e in read if writers(net, e.place)]
     certificates: list[Certificate] = []
     methods = []
@@ -140,7 +157,7 @@ def _stays(ctx: Context, contract: str, commit: Transition, e: Evidence) -> Answ
     waiting = _waiting(net, commit, accepts)
     if waiting is None:
         return Open(f"no token of an accept of {contract!r} is followed to {commit.name!r}")
-    return ctx.search(_finder(net, commit.name, e, waiting, _gone(commit, e, accepts)))
+    return ctx.search(_finder(net, commit.name, e, waiting, accepts, _gone(commit, e, accepts)))
 
 
 def _waiting(net: Net, commit: Transition, accepts: set[str]) -> frozenset[str] | None:
@@ -149,7 +166,9 @@ def _waiting(net: Net, commit: Transition, accepts: set[str]) -> frozenset[str] 
     It is followed as a ghost is: from a token to the first one that it is built from.
     """
     found: set[str] = set()
-    work = _places(commit, carrier(commit, None))
+    said = committed(net, commit)
+    owners: list[str | None] = [] if said is None else [*free_variables(said[0])]
+    work = [p for v in owners or [carrier(commit, None)] for p in _places(commit, v)]
     accepted = False
     while work:
         place = work.pop()
@@ -173,10 +192,14 @@ def _places(t: Transition, var: str | None) -> list[str]:
 
 
 def _finder(
-    net: Net, commit: str, e: Evidence, waiting: frozenset[str], gone: Extra
+    net: Net, commit: str, e: Evidence, waiting: frozenset[str], accepts: Collection[str], gone: Extra
 ) -> Callable[[Graph], Iterator[Candidate]]:
-    """Paths on which somebody writes while a proposal waits, and a commit fires before none waits again."""
+    """Paths on which somebody writes after an accept, and a commit fires.
+
+    What was written before an accept is of no matter to it; but it may be to a proposal that waits already.
+    """
     changing = frozenset(writers(net, e.place))
+    own = e.place in net.transition(e.accept).resets
 
     def find(graph: Graph) -> Iterator[Candidate]:
         place_of = graph.space.place_of
@@ -185,8 +208,9 @@ def _finder(
         def step(changed: str, at: int, edge: Edge, target: int) -> str:
             if changed and edge.transition == commit:
                 return "bad"
-            changed = "changed" if changed or (waits[at] and edge.transition in changing) else ""
-            return changed if waits[target] else ""
+            if edge.transition in accepts and not waits[at]:
+                return "changed" if own and edge.transition == e.accept else ""
+            return "changed" if changed or edge.transition in changing else ""
 
         return follow(graph, "", step, lambda s: s == "bad", gone)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from provenet.nets.net import Choice, Net, OnFailure, Perform, Requirement, Role, SagaInfo, Transition
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import Certainty, certainty_of, promise
-from provenet.verify.properties.common import Property, info_of, proved, vacuous, verdict
-from provenet.verify.properties.mending import tried, with_transition
+from provenet.verify.properties.common import Property, info_of, kills, proved, vacuous, verdict
 from provenet.verify.verdict import Certificate, Trace, Verdict
 
 _FAILING = "a failing compensation is retried, then reaches a person; abort is reachable from a failure"
@@ -37,9 +37,8 @@ CATALOGUE = (Property("SAGA-4", _FAILING, failing),)
 
 def _scope(ctx: Context, saga: SagaInfo) -> Verdict:
     net = ctx.net
-    steps = [t for t in net.transitions if _belongs(net, t, saga)]
-    undoing = [t for t in steps if t.role is Role.COMPENSATE and isinstance(t.trigger, Perform)]
-    failures = [t for t in steps if t.role in (Role.FAIL, Role.GIVE_UP)]
+    undoing = [t for t in net.transitions if _undoes(net, t, saga)]
+    failures = [t for t in net.transitions if _fails(net, t, saga)]
     if not undoing and not failures:
         return vacuous("SAGA-4", _FAILING, f"no step of scope {saga.id!r} can fail, and none is undone")
     certificates: list[Certificate] = []
@@ -68,7 +67,7 @@ def _scope(ctx: Context, saga: SagaInfo) -> Verdict:
             )
         certificates.append(answer.certificate)
     made = proved("SAGA-4", _FAILING, "state graph, certain steps", *certificates, subject=saga.id)
-    parked = [t.name for t in undoing if _on_failure(net, t) is None]
+    parked = [t.name for t in undoing if not _on_failure(net, t)]
     if parked:
         made = replace(made, reason=f"when {', '.join(parked)} keeps failing, the engine parks the case")
     return made
@@ -79,10 +78,26 @@ def _belongs(net: Net, t: Transition, saga: SagaInfo) -> bool:
     return info is not None and info.saga == saga.id
 
 
-def _on_failure(net: Net, t: Transition) -> Transition | None:
-    return next(
-        (f for f in net.transitions if isinstance(f.trigger, OnFailure) and f.trigger.of == t.name), None
-    )
+def _undoes(net: Net, t: Transition, saga: SagaInfo) -> bool:
+    """Whether a transition performs the undoing of a step of a scope, whatever it says of itself."""
+    if not isinstance(t.trigger, Perform):
+        return False
+    if t.trigger.handler in {c.undo for c in net.contracts if c.saga == saga.id}:
+        return True
+    return t.role is Role.COMPENSATE and (info_of(net, t.contract) is None or _belongs(net, t, saga))
+
+
+def _fails(net: Net, t: Transition, saga: SagaInfo) -> bool:
+    """Whether with a transition a step of a scope has failed for good, or was given up."""
+    if isinstance(t.trigger, OnFailure):
+        of = net.transition(t.trigger.of)
+        if of.role is Role.COMMIT and _belongs(net, of, saga):
+            return True
+    return t.role in (Role.FAIL, Role.GIVE_UP) and _belongs(net, t, saga)
+
+
+def _on_failure(net: Net, t: Transition) -> list[Transition]:
+    return [f for f in net.transitions if isinstance(f.trigger, OnFailure) and f.trigger.of == t.name]
 
 
 def _compensation(ctx: Context, saga: SagaInfo, t: Transition) -> Verdict | None:
@@ -94,33 +109,51 @@ def _compensation(ctx: Context, saga: SagaInfo, t: Transition) -> Verdict | None
     if trigger.tries is None:
         said = f"{t.name!r}, should it keep failing, is tried for ever, and no person hears of it"
         mend = "give the undo effect a number of tries: Effect(..., tries=5)"
-    elif trigger.tries < 2 and (after is None or not _leads_back(net, after, t)):
+    elif trigger.tries < 2 and not any(_leads_back(net, f, t) for f in after):
         said = f"{t.name!r} is given up after its first failure"
         mend = "give the undo effect more tries: Effect(..., tries=5)"
     if said:
         answer = _just_before(ctx.fires(t.name))
-    elif after is not None:
-        name = after.name
-        people = _people_after(net, after)
-        answer = _always_reaches(
-            ctx,
-            lambda g: _firings(g, {name}),
-            lambda g: [any(e.transition in people and e.certain for e, _ in edges) for edges in g.edges],
-            possible=lambda g: [any(e.transition in people for e, _ in edges) for edges in g.edges],
-        )
-        said = f"{t.name!r} fails for good, and what {name!r} leaves never reaches a person"
-        mend = f"let {name!r} put its token where a person decides"
     else:
-        return None
+        answer = Proved(Certificate("structure", {}), "structure")
+        for name in (f.name for f in after):
+            answer = _told(ctx, net.transition(name))
+            said = f"{t.name!r} fails for good, and what {name!r} leaves never reaches a person"
+            mend = f"let {name!r} put its token where a person decides"
+            if not isinstance(answer, Proved):
+                break
     if isinstance(answer, Proved):
         return None
-    if "tries=5" in mend and isinstance(answer, Refuted):
-        mended = net
-        for u in (u for u in net.transitions if _belongs(net, u, saga) and u.role is Role.COMPENSATE):
-            if isinstance(u.trigger, Perform):
-                mended = with_transition(mended, u.name, trigger=replace(u.trigger, tries=5))
-        mend += tried(ctx, mended, failing, Requirement("SAGA-4"), subject=saga.id)
     return verdict("SAGA-4", _FAILING, answer, net=net, subject=saga.id, broken=said, mend=mend)
+
+
+def _told(ctx: Context, after: Transition) -> Answer:
+    """Whether a person can decide on what a failure leaves, from wherever it leaves it."""
+    net, graph = ctx.net, ctx.graph()
+    people, downstream = _people_after(net, after)
+    desks = {a.place for name in people for a in net.transition(name).takes} & downstream
+
+    def there(g: Graph, state: int) -> int:
+        return sum(g.count(state, p) for p in desks)
+
+    def told(others: int) -> Answer:
+        """The same, where so many other tokens lay there before: then there must be more than these."""
+        return _always_reaches(
+            ctx,
+            lambda g: [f for f in _firings(g, {after.name}) if there(g, f[0]) == others],
+            lambda g: [
+                any(e.transition in people and e.certain for e, _ in edges) and there(g, s) > others
+                for s, edges in enumerate(g.edges)
+            ],
+            possible=lambda g: [any(e.transition in people for e, _ in edges) for edges in g.edges],
+        )
+
+    answer: Answer = Proved(Certificate("structure", {}), "structure")
+    for others in sorted({there(graph, state) for state, _, _ in _firings(graph, {after.name})}):
+        answer = told(others)
+        if not isinstance(answer, Proved):
+            break
+    return answer
 
 
 def _just_before(answer: Answer) -> Answer:
@@ -134,8 +167,8 @@ def _leads_back(net: Net, after: Transition, t: Transition) -> bool:
     return bool({p.place for p in after.puts} & {a.place for a in t.takes})
 
 
-def _people_after(net: Net, t: Transition) -> set[str]:
-    """The choices of people that what a transition puts may come to."""
+def _people_after(net: Net, t: Transition) -> tuple[set[str], set[str]]:
+    """The choices of people that what a transition puts may come to, and the places on the way."""
     places: set[str] = set()
     work = [p.place for p in t.puts]
     found: set[str] = set()
@@ -149,17 +182,17 @@ def _people_after(net: Net, t: Transition) -> set[str]:
                 if isinstance(u.trigger, Choice):
                     found.add(u.name)
                 work += [p.place for p in u.puts]
-    return found
+    return found, places
 
 
 def _firings(graph: Graph, names: Collection[str]) -> list[tuple[int, Edge, int]]:
-    """The firings of some transitions: state before, firing, state after; one for each state after."""
-    found: dict[int, tuple[int, Edge, int]] = {}
-    for state, edges in enumerate(graph.edges):
-        for edge, target in edges:
-            if edge.transition in names and target not in found:
-                found[target] = (state, edge, target)
-    return list(found.values())
+    """The firings of some transitions: state before, firing, state after."""
+    return [
+        (state, edge, target)
+        for state, edges in enumerate(graph.edges)
+        for edge, target in edges
+        if edge.transition in names
+    ]
 
 
 def _always_reaches(
@@ -180,20 +213,20 @@ def _always_reaches(
     if not graph.complete:
         return Open(graph.reason)
     net = ctx.net
-    switches = {t.name for t in net.by_role(Role.KILL)}
+    switches = {t.name for t in net.transitions if kills(t)}
     certainty = certainty_of(ctx, graph)
     failed = failures(graph)
     good = kept(graph)
-    targets = [target for _, _, target in failed]
+    targets = list(dict.fromkeys(target for _, _, target in failed))
     if _walks(certainty, targets, good, switches) or all(
-        promise(certainty, good, lambda t: t.role is not Role.KILL).promising[s] for s in targets
+        promise(certainty, good, lambda t: not kills(t)).promising[s] for s in targets
     ):
         return Proved(graph_certificate(graph), "state graph, certain steps")
 
     def find(g: Graph) -> Iterator[Candidate]:
         reach = _reaching(g, (possible or kept)(g), switches)
-        lost = [(s, e) for s, e, target in failures(g) if target not in reach]
-        for state, edge in lost[:_MOST_TOLD]:
+        lost = {target: (s, e) for s, e, target in failures(g) if target not in reach}
+        for state, edge in islice(lost.values(), _MOST_TOLD):
             yield Candidate([*g.path(state), edge])
 
     answer = ctx.search(find)

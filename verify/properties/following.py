@@ -137,7 +137,8 @@ def _every_end(ctx: Context, asked: _Asked) -> bool:
     """Whether every final marking marks a place that is waited for; what rests there may be lacking."""
     net = ctx.net
     places = set(asked.places or ()) - set(net.resting)
-    return bool(net.finals) and all(any(p in places for p, _ in final) for final in net.finals)
+    counted = set(places) - set(net.resting)  # what rests in a final marking need not be there
+    return bool(net.finals) and all(any(p in counted for p, _ in final) for final in net.finals)
 
 
 def _surely(ctx: Context, view: _View) -> bool:

@@ -13,11 +13,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from provenet.nets.net import Net, Perform, Requirement, Role, Transition
-from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, monitor
+from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import at_most
-from provenet.verify.properties.common import Property, contracts, roles, vacuous, verdict
-from provenet.verify.properties.mending import tried, with_transition
+from provenet.verify.properties.common import (
+    Property,
+    contracts,
+    kills,
+    roles,
+    undoes,
+    vacuous,
+    verdict,
+)
 from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
 _STOPPED = "after the kill switch no commit fires, compensations aside"
@@ -28,9 +35,9 @@ _MOST_TOLD = 8
 def stopped(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """CTL-2: the switch stops every commit that had not begun."""
     net = ctx.net
-    switches = {t.name for t in net.by_role(Role.KILL)}
+    switches = {t.name for t in net.transitions if kills(t)}
     begun = [c for c in contracts(net) if roles(net, c, Role.INTENT)]
-    never = {t.name for t in net.transitions if _begins(t, begun)}
+    never = {t.name for t in net.transitions if _begins(net, t, begun)}
     if not switches:
         yield vacuous(
             "CTL-2", _STOPPED, "the net has no kill switch of its own: the engine stops it where it stands"
@@ -58,33 +65,20 @@ def stopped(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         net=net,
         subject=", ".join(sorted(switches)),
         broken=said,
-        mend="let the kill switch empty the places from which it begins"
-        + _tried(ctx, answer)
-        + ", or let each commit take its number from the scope, whose token the switch takes",
+        mend="let the kill switch empty the places from which it begins, or let each commit take its number "
+        "from the scope, whose token the switch takes",
     )
     if found.status is Status.PROVED:
         found = replace(found, method="state graph, linear invariants", certificates=tuple(kept))
+        if not any(ctx.graph().firings(name) for name in switches):
+            found = replace(found, vacuous="the kill switch never fires")
     yield found
 
 
 CATALOGUE = (Property("CTL-2", _STOPPED, stopped),)
 
 
-def _tried(ctx: Context, answer: Answer) -> str:
-    """Whether it is enough that the switch empties where the last firing of a run took its tokens."""
-    if not isinstance(answer, Refuted):
-        return ""
-    net = ctx.net
-    scopes = {p for s in net.sagas for p in (s.open, s.aborting, s.completing)}
-    last = net.transition(answer.trace.steps[-1].transition)
-    begins = [a.place for a in last.takes if a.place not in scopes]
-    mended = net
-    for t in net.by_role(Role.KILL):
-        mended = with_transition(mended, t.name, resets=tuple(dict.fromkeys((*t.resets, *begins))))
-    return tried(ctx, mended, stopped, Requirement("CTL-2"))
-
-
-def _begins(t: Transition, begun: list[str]) -> bool:
+def _begins(net: Net, t: Transition, begun: list[str]) -> bool:
     """Whether a transition begins a commit, or performs an effect that is none's.
 
     A commit of a contract with intents has begun with its intent.
@@ -93,7 +87,7 @@ def _begins(t: Transition, begun: list[str]) -> bool:
         return True
     if t.role is Role.COMMIT:
         return t.contract not in begun
-    return isinstance(t.trigger, Perform) and t.role is not Role.COMPENSATE
+    return isinstance(t.trigger, Perform) and not undoes(net, t)
 
 
 def _after(graph: Graph, switches: set[str], never: set[str]) -> Iterator[Candidate]:
@@ -170,7 +164,7 @@ def _surplus(trace: Trace, contract: str, net: Net) -> bool:
     killed, flying = "", 0
     for s in trace.steps:
         t = net.transition(s.transition)
-        if t.role is Role.KILL:
+        if kills(t):
             killed = "yes"
         elif t.contract == contract and t.role is Role.INTENT:
             flying += 0 if killed else 1

@@ -26,6 +26,7 @@ from provenet.verify.plain.answer import (
 from provenet.verify.plain.logic import Formula, at_least, conj, deadlock, disj, exactly, negation, shown
 from provenet.verify.plain.net import Counts, PTNet, is_plain, plain_net
 from provenet.verify.plain.packed import Space, crowded, grown, searched, stuck
+from provenet.verify.properties.common import by_engine
 from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdict
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ RELAXED = "relaxed soundness: every transition fires in some run that ends prope
 
 def counted(net: Net) -> PTNet | None:
     """The integers of a net in which nothing looks at data and no role has a meaning of its own."""
-    if not is_plain(net) or any(True for _ in net.by_role(*_WITH_MEANING)):
+    if not is_plain(net) or any(t.role in _WITH_MEANING or by_engine(t) for t in net.transitions):
         return None
     return plain_net(net)
 

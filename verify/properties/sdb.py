@@ -41,23 +41,24 @@ _ONCE = "at most one commit per accepted proposal"
 def verified(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """SDB-1: each commit comes after an accept of its proposal, and what is committed meets the policy."""
     net = ctx.net
-    effects = [
+    unverified = [
         t
         for t in net.transitions
-        if isinstance(t.trigger, Perform) and t.trigger.external and not _accounted(net, t)
+        if (isinstance(t.trigger, Perform) and t.trigger.external and not _accounted(net, t))
+        or (t.role is Role.COMMIT and not t.contract)
     ]
-    for t in effects:
+    for t in unverified:
         yield verdict(
             "SDB-1",
             _VERIFIED,
             ctx.fires(t.name),
             net=net,
             subject=t.name,
-            broken=f"{t.name!r} performs {_effect(t)} and no verifier stands before it",
+            broken=f"{t.name!r} {_does(t)} and no verifier stands before it",
             mend="make it the commit of a contract",
         )
     ids = contracts(net)
-    if not ids and not effects:
+    if not ids and not unverified:
         yield vacuous("SDB-1", _VERIFIED, "the net has no contract")
     for contract in ids:
         for commit in roles(net, contract, Role.COMMIT):
@@ -358,5 +359,5 @@ def _outnumbers(trace: Trace, minus: Sequence[str], plus: Sequence[str]) -> bool
     return sum(name in minus for name in fired) > sum(name in plus and name not in minus for name in fired)
 
 
-def _effect(t: Transition) -> str:
-    return repr(t.trigger.handler) if isinstance(t.trigger, Perform) else "an effect"
+def _does(t: Transition) -> str:
+    return f"performs {t.trigger.handler!r}" if isinstance(t.trigger, Perform) else "commits"

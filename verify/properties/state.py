@@ -35,7 +35,7 @@ from provenet.verify.hope import (
 )
 from provenet.verify.linear import bounding
 from provenet.verify.properties import plain
-from provenet.verify.properties.common import Property, proved, searched, verdict
+from provenet.verify.properties.common import Property, kills, proved, searched, verdict
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, choices_of_tokens
@@ -80,7 +80,7 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not all(unaided(ctx, graph).promising):
         finals = [is_final_state(graph, s) for s in range(len(graph.states))]
         # The kill switch ends every case: what can end by it alone is stuck all the same.
-        hope = promise(certainty_of(ctx, graph), finals, lambda t: t.role is not Role.KILL)
+        hope = promise(certainty_of(ctx, graph), finals, lambda t: not kills(t))
         if not all(hope.promising):
             yield _incomplete(ctx, graph, hope, finals)
             return
@@ -232,7 +232,7 @@ def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> V
     """What to say of states that do not surely reach a final one."""
     net = ctx.net
     unsure = [s for s in range(len(graph.states)) if not hope.promising[s]]
-    reach = _can_reach(graph, finals, {t.name for t in net.by_role(Role.KILL)})
+    reach = _can_reach(graph, finals, {t.name for t in net.transitions if kills(t)})
     lost = [s for s in unsure if s not in reach]
     if lost:
         found = searched(

@@ -8,21 +8,31 @@ never both for one proposal. A function is opaque: nothing is proved of it. ``pr
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice, product
+
+import z3
 
 from provenet.nets.errors import did_you_mean
-from provenet.nets.expr.ast import Not
+from provenet.nets.expr.ast import Not, free_variables
 from provenet.nets.net import Auto, Explain, Judge, Net, Requirement, Role, Transition
-from provenet.verify.context import Answer, Context, Open, Proved, Refuted
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
 from provenet.verify.errors import PropertyError
-from provenet.verify.properties.common import Property, contracts, info_of, proved, roles, vacuous, verdict
+from provenet.verify.graph import Graph
+from provenet.verify.linear import bounding
+from provenet.verify.properties.common import Property, info_of, proved, roles, vacuous, verdict
 from provenet.verify.properties.data import ready_together
 from provenet.verify.properties.mending import tried, with_transition
+from provenet.verify.questions import inputs_of
+from provenet.verify.smt import Encoding, SymValue
+from provenet.verify.trace import SymRun, choices_of_tokens
 from provenet.verify.verdict import Certificate, Verdict
 
 _DETERMINISTIC = "verifiers are deterministic"
 _ACCEPTED = "verifiers are deterministic, or accepted by name as opaque"
+_MOST_WAYS = 256
 
 
 def deterministic(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
@@ -34,7 +44,7 @@ def deterministic(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         PropertyError: A name is no contract's, or that of a contract whose verifier is no function.
     """
     net = ctx.net
-    judged = [c for c in contracts(net) if roles(net, c, Role.ACCEPT, Role.REJECT)]
+    judged = list(dict.fromkeys(t.contract for t in net.by_role(Role.ACCEPT, Role.REJECT)))
     accepted = _accepted(net, requirement, judged)
     if not judged:
         yield vacuous("SDB-3", _DETERMINISTIC, "the net has no verifier")
@@ -136,14 +146,71 @@ def _opaque(net: Net, contract: str, accepted: frozenset[str], because: str) -> 
 
 def _undecided(ctx: Context, accept: Transition, reject: Transition) -> Answer:
     """Whether both can be possible for the same tokens."""
-    shared = {a.place for a in accept.takes} & {a.place for a in reject.takes}
-    given = accept.guard is not None and reject.guard in (Not(accept.guard), _plain(Not(accept.guard)))
-    if not shared or (given and accept.takes == reject.takes and accept.reads == reject.reads):
+    if not {a.place for a in inputs_of(accept)} & {a.place for a in inputs_of(reject)}:
         return Proved(Certificate("structure", {}), "structure")
-    guards = {t.name: t.guard for t in (accept, reject) if t.guard is not None}
     if _arcs(accept) != _arcs(reject):
         return Open(f"{accept.name!r} and {reject.name!r} compete for a proposal by different arcs")
-    return ready_together(ctx, [accept, reject], guards)
+    given = accept.guard is not None and reject.guard in (Not(accept.guard), _plain(Not(accept.guard)))
+    if not (given and accept.takes == reject.takes and accept.reads == reject.reads):
+        guards = {t.name: t.guard for t in (accept, reject) if t.guard is not None}
+        answer = ready_together(ctx, [accept, reject], guards)
+        if not isinstance(answer, Proved):
+            return answer
+    return _whichever(ctx, accept, reject)
+
+
+def _whichever(ctx: Context, accept: Transition, reject: Transition) -> Answer:
+    """Whether both can be possible for one proposal, each with other tokens beside it."""
+    net = ctx.net
+    chosen = {
+        a.place
+        for t in (accept, reject)
+        for a in inputs_of(t)
+        if t.guard is not None and a.var in free_variables(t.guard)
+    }
+    first = inputs_of(accept)[0].place
+    if sum(a.place == first for a in inputs_of(accept)) == 1:
+        chosen.discard(first)  # the proposal itself
+    several = [p for p in sorted(chosen) if not _at_most_one(net, p)]
+    if not several:
+        return Proved(Certificate("structure", {}), "structure")
+
+    def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
+        ways: list[z3.BoolRef] = []
+        tried = product(*(_ways(run, t, first) for t in (accept, reject)))
+        for (one, passes), (other, fails) in islice(tried, _MOST_WAYS):
+            if one == other:
+                ways.append(z3.And(_holds(net, enc, accept, passes), _holds(net, enc, reject, fails)))
+        return [z3.Or(*ways)]
+
+    def find(graph: Graph) -> Iterator[Candidate]:
+        needed = Counter(a.place for a in inputs_of(accept) for _ in range(a.weight))
+        for state in range(len(graph.states)):
+            held = {p: graph.count(state, p) for p in needed}
+            if all(held[p] >= n for p, n in needed.items()) and any(held[p] > 1 for p in several):
+                yield Candidate(graph.path(state), extra)
+
+    return ctx.search(find)
+
+
+def _at_most_one(net: Net, place: str) -> bool:
+    found = bounding(net, [place], most=1)
+    return found is not None and found.allows(net, [place]) <= 1
+
+
+def _ways(run: SymRun, t: Transition, first: str) -> Iterator[tuple[int, dict[str, SymValue]]]:
+    """The ways to choose a transition's tokens at the end of a run: the proposal's token, and the values."""
+    slots = [(a.place, a.var) for a in inputs_of(t) for _ in range(a.weight)]
+    at = next(i for i, (place, _) in enumerate(slots) if place == first)
+    for chosen in choices_of_tokens(run, slots):
+        named = zip(slots, chosen, strict=True)
+        yield chosen[at].identity, {var: token.value for (_, var), token in named if var is not None}
+
+
+def _holds(net: Net, enc: Encoding, t: Transition, env: dict[str, SymValue]) -> z3.BoolRef:
+    if t.guard is None:
+        return z3.BoolVal(True)
+    return enc.encode_bool(t.guard, env, {v: o for v, o in net.scope(t).items() if v in env})
 
 
 def _plain(expr: Not) -> object:
