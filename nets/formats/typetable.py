@@ -289,8 +289,8 @@ class TypeReader:
         bounds: list[Any] = []
         for name in ("min", "max"):
             value = part.get(name)
-            if value is not None:
-                value = _bound(kind, value)
+            if name in part:
+                value = None if value is None else _bound(kind, value)
                 if value is None:
                     wanted = (
                         "a decimal in quotes"
@@ -316,7 +316,7 @@ class TypeReader:
 
     def _number(self, part: dict[str, Any], key: str, path: str, least: int) -> tuple[int | None, bool]:
         value = part.get(key)
-        if value is None or (
+        if key not in part or (
             isinstance(value, int) and not isinstance(value, bool) and least <= value <= 10**9
         ):
             return value, True

@@ -130,7 +130,7 @@ def test_the_shape_of_a_scope() -> None:
     assert not net.has_place("s1.undo")
     undo = net.transition("p0.compensate").trigger
     assert isinstance(undo, Perform)
-    assert (undo.handler, undo.tries) == ("undo p0", None)
+    assert (undo.handler, undo.tries) == ("undo p0", 5)
 
 
 def test_cancelling_spares_what_must_be_finished_or_undone() -> None:
