@@ -191,13 +191,13 @@ def _show(out: Out, certificates: Certificates, done: Sequence[_Done], used: Map
     out.line()
     solvers = " and ".join(f"{name} {version}" for name, version in used.items())
     count = sum(d.result.obligations for d in done if d.how == "re-checked")
-    said = [
+    sums = [
         f"{sum(d.how == how for d in done)} {words}"
         for how, words in _WORDS.items()
         if any(d.how == how for d in done)
     ]
     end = f" {counted(count, 'obligation')} unsatisfiable by {solvers}." if count else ""
-    out.line(f"{', '.join(said) or 'nothing to check'}.{end}", "bold")
+    out.line(f"{', '.join(sums) or 'nothing to check'}.{end}", "bold")
 
 
 def _document(

@@ -110,8 +110,8 @@ def claim(net: Net, stated: Stated, *, deadline: float) -> Claim:
     return by(net, stated, deadline)
 
 
-def asked(net: Net, stated: Stated) -> Asked:
-    """A property as a question about data.
+def asked(net: Net, stated: Stated) -> tuple[Asked, ...]:
+    """A property as questions about data: what a statement may be about, one at least.
 
     Raises:
         Refused: The net does not ask it.
@@ -120,7 +120,8 @@ def asked(net: Net, stated: Stated) -> Asked:
     by = _QUESTIONS.get(stated.property)
     if by is None:
         raise NotHere(f"{stated.property} is no question about data")
-    return by(net, stated)
+    found = by(net, stated)
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _vacuous(net: Net, stated: Stated) -> Claim:
@@ -154,8 +155,8 @@ _ABOUT: dict[str, Callable[[Transition], bool]] = {
 def _by_facts(net: Net, stated: Stated, deadline: float) -> Claim:
     del deadline
     _, data = stated.only("facts")
-    found = asked(net, stated)
-    if not _tells(data, found):
+    found = next((question for question in asked(net, stated) if _tells(data, question)), None)
+    if found is None:
         raise Refused(f"the certificate answers another question than {stated.property} asks of this net")
     facts = _facts(net, data.get("facts"), found.ghost)
     return Claim(found.says, tuple(Proof(net, found.never, facts, found.ghost).obligations()))
@@ -239,8 +240,9 @@ def _implied(net: Net, stated: Stated) -> Asked:
     return Asked(says, (Never(t.name, Not(t.requires), requires=False),))
 
 
-def _never(net: Net, stated: Stated) -> Asked:
-    """``never``: as some requirement of the net says it."""
+def _never(net: Net, stated: Stated) -> tuple[Asked, ...]:
+    """``never``: as requirements of the net say it."""
+    out = []
     for requirement in net.requirements:
         if requirement.kind != "never" or not _named_so(requirement.name, stated):
             continue
@@ -262,19 +264,24 @@ def _never(net: Net, stated: Stated) -> Asked:
                 ghost = Ghost(of, _approvals(net, of, unless)) if unless else None
                 what = "" if where is None else f" where {show(where)}"
                 but = f" unless {listed(ghost.sets)} approved it" if ghost is not None else ""
-                return Asked(f"{stated.subject} never{what}{but}", tuple(never), ghost)
-    raise NotHere("the net requires no such `never`")
+                out.append(Asked(f"{stated.subject} never{what}{but}", tuple(never), ghost))
+    if not out:
+        raise NotHere("the net requires no such `never`")
+    return tuple(out)
 
 
-def _always(net: Net, stated: Stated) -> Asked:
-    """``always``: as some requirement of the net says it."""
+def _always(net: Net, stated: Stated) -> tuple[Asked, ...]:
+    """``always``: as requirements of the net say it."""
+    out = []
     for requirement in net.requirements:
         if requirement.kind == "always" and requirement.arg("place") == stated.subject:
             where = requirement.arg("where")
             if _named_so(requirement.name, stated) and net.has_place(stated.subject):
                 never = Never("", Not(where), place=stated.subject)
-                return Asked(f"every token in {stated.subject!r} meets {show(where)}", (never,))
-    raise NotHere("the net requires no such `always`")
+                out.append(Asked(f"every token in {stated.subject!r} meets {show(where)}", (never,)))
+    if not out:
+        raise NotHere("the net requires no such `always`")
+    return tuple(out)
 
 
 def _named_so(name: str, stated: Stated) -> bool:
@@ -370,7 +377,7 @@ def listed(names: Iterable[str]) -> str:
     return " or ".join(map(repr, names)) or "nobody"
 
 
-_QUESTIONS: dict[str, Callable[[Net, Stated], Asked]] = {
+_QUESTIONS: dict[str, Callable[[Net, Stated], Asked | tuple[Asked, ...]]] = {
     "SDB-1": _verified,
     "CTL-1": _approved,
     "DATA-3": _implied,
@@ -463,16 +470,26 @@ def _capped(net: Net, stated: Stated, deadline: float) -> Claim:
     """CTL-4: a cap on how often."""
     del deadline
     _, data = stated.only("linear")
+    bounds: dict[tuple[str, ...], int] = {}
     for requirement in net.requirements:
         what = requirement.arg("what", ())
-        if requirement.kind != "CTL-4" or ", ".join(what) != stated.subject:
-            continue
-        if requirement.arg("amount") is not None or requirement.arg("per"):
-            continue
-        names = [t.name for t in net.transitions if any(_counts(t, name, net) for name in what)]
-        _fires_at_most(net, data, names, requirement.arg("most"))
-        return Claim(f"{listed(names)} fires at most {requirement.arg('most')} times")
-    raise NotHere("the net requires no such cap on how often")
+        counts = (
+            requirement.kind == "CTL-4" and requirement.arg("amount") is None and not requirement.arg("per")
+        )
+        if counts and ", ".join(what) == stated.subject and _named_so(requirement.name, stated):
+            bounds[what] = min(requirement.arg("most"), bounds.get(what, requirement.arg("most")))
+    if len(bounds) != 1:
+        raise NotHere("the net requires no such cap on how often")
+    # Of several caps on the same, the least one is shown, and so all of them.
+    ((what, most),) = bounds.items()
+    names = [t.name for t in net.transitions if any(_counts(t, name, net) for name in what)]
+    try:
+        _fires_at_most(net, data, names, most)
+    except Refused:
+        if sum(r.kind == "CTL-4" for r in net.requirements) > 1:
+            raise NotHere("which of the net's caps is meant is only told by the engines") from None
+        raise
+    return Claim(f"{listed(names)} fires at most {most} times")
 
 
 def _counts(t: Transition, name: str, net: Net) -> bool:
@@ -609,7 +626,9 @@ def _relaxed(net: Net, stated: Stated, deadline: float) -> Claim:
     number = {name: i for i, name in enumerate(numbers.transitions)}
     fired: set[int] = set()
     runs = data.get("runs")
-    for run in runs if isinstance(runs, list | tuple) else ():
+    if not isinstance(runs, list | tuple):
+        raise Refused("the certificate has no runs")
+    for run in runs:
         marking: counting.Marking | None = numbers.initial
         for name in run if isinstance(run, list | tuple) else (None,):
             if marking is None or not isinstance(name, str) or name not in number:

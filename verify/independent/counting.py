@@ -19,7 +19,7 @@ from provenet.verify.independent.errors import NotHere, Refused
 from provenet.verify.independent.smtlib import Obligation
 
 Marking: TypeAlias = tuple[int, ...]
-Goal: TypeAlias = "tuple[str, tuple[Any, ...]] | tuple[str, tuple[tuple[int, int], ...], int]"
+Goal: TypeAlias = tuple[Any, ...]
 """``("<=", ((place, factor), ...), bound)``, ``("and", parts)`` or ``("or", parts)``."""
 
 MOST_MARKINGS = 300_000
@@ -113,10 +113,13 @@ def plain(net: Net) -> Plain:
             raise NotHere(f"{t.name!r} has a condition or resets places: no plain transition")
         needs: Counter[int] = Counter()
         leaves: Counter[int] = Counter()
-        for arc in (*t.takes, *t.reads):
-            needs[number[arc.place]] += arc.weight
-        for arc in (*t.puts, *t.reads):
-            leaves[number[arc.place]] += arc.weight
+        for a in t.takes:
+            needs[number[a.place]] += a.weight
+        for p in t.puts:
+            leaves[number[p.place]] += p.weight
+        for r in t.reads:
+            needs[number[r.place]] += r.weight
+            leaves[number[r.place]] += r.weight
         pre.append(dict(needs))
         post.append(dict(leaves))
     initial = Counter({place: len(tokens) for place, tokens in net.initial})
@@ -140,7 +143,7 @@ def plain(net: Net) -> Plain:
 def holds(goal: Goal, marking: Sequence[int]) -> bool:
     """Whether a marking meets a goal."""
     if goal[0] == "<=":
-        return sum(c * marking[p] for p, c in goal[1]) <= goal[2]  # type: ignore[misc]
+        return bool(sum(c * marking[p] for p, c in goal[1]) <= goal[2])
     return (all if goal[0] == "and" else any)(holds(part, marking) for part in goal[1])
 
 
@@ -241,7 +244,7 @@ def _system(net: Plain, sort: str, constraints: Sequence[str], dead: Sequence[in
 def _written(goal: Goal) -> str:
     if goal[0] == "<=":
         terms = [_product(c, f"m{p}") for p, c in goal[1]]
-        bound = goal[2]  # type: ignore[misc]
+        bound = goal[2]
         total = "0" if not terms else terms[0] if len(terms) == 1 else f"(+ {' '.join(terms)})"
         return f"(<= {total} {bound if bound >= 0 else f'(- {-bound})'})"
     neutral = "true" if goal[0] == "and" else "false"
@@ -405,11 +408,11 @@ def rank_theorem(net: Plain, data: Mapping[str, Any]) -> None:
         raise Refused("an invariant of the certificate is not positive everywhere")
     if any(sum(n * y[p] for p, n in row.items()) for row in rows):
         raise Refused("the certificate's place invariant is none")
-    change: Counter[int] = Counter()
-    for row, n in zip(rows, x, strict=True):
-        for p, d in row.items():
-            change[p] += n * d
-    if any(change.values()):
+    total: Counter[int] = Counter()
+    for effect, n in zip(rows, x, strict=True):
+        for p, d in effect.items():
+            total[p] += n * d
+    if any(total.values()):
         raise Refused("the certificate's transition invariant is none")
     rank = _rank(rows)
     if rank != count - 1:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from provenet.nets.expr.ast import Expr, free_variables
-from provenet.nets.net import Net, Put, Transition
+from provenet.nets.net import Net, Put, Read, Take, Transition
 from provenet.nets.schema import BOOL, Type, UnitType
 from provenet.verify.independent.errors import NotHere
 from provenet.verify.independent.smtlib import Obligation, Script, Term, conjoined, conjuncts
@@ -142,7 +142,7 @@ class Proof:
         env: dict[str, Term] = {}
         ghosts: dict[str | None, dict[str, Term]] = {}
         claims: list[str] = []
-        for arc in (*t.takes, *t.reads):
+        for arc in _inputs(t):
             of = self.net.place(arc.place).type
             token, ghost = s.value(arc.var or arc.place, of), self._ghost(s)
             if arc.var is not None:
@@ -180,6 +180,10 @@ class Proof:
 
 def _carrier(t: Transition, put: Put | None) -> str | None:
     """Whose ghost a token inherits: the first input token's that it is built from, else the first one's."""
-    inputs = [arc.var for arc in (*t.takes, *t.reads) if arc.var is not None]
+    inputs = [arc.var for arc in _inputs(t) if arc.var is not None]
     used = free_variables(put.expr) if put is not None and put.expr is not None else frozenset()
     return next((v for v in inputs if v in used), inputs[0] if inputs else None)
+
+
+def _inputs(t: Transition) -> tuple[Take | Read, ...]:
+    return (*t.takes, *t.reads)

@@ -117,20 +117,26 @@ def _starts(net: Net, start: Marking) -> None:
 def _question(run: Run, stated: Stated, deadline: float) -> str:
     """The last firing does what must never happen."""
     del deadline
-    asked = claims.asked(run.net, stated)
-    for never in asked.never:
-        if never.place:
-            of = run.net.place(never.place).type
-            if any(evaluate(never.condition, {IT: token}, {IT: of}) for token in run.end[never.place]):
-                return f"a token in {never.place!r} breaks it"
-        elif not never.requires:
-            if _comes_to(run, never):
-                return f"{never.transition!r} could fire with what it requires broken"
-        elif (
-            run.firings and run.firings[-1][0] == never.transition and _whatever_past(run, never, asked.ghost)
-        ):
-            return f"{never.transition!r} does what must never happen"
+    for asked in claims.asked(run.net, stated):
+        for never in asked.never:
+            said = _broken(run, never, asked.ghost)
+            if said:
+                return said
     raise Refused("the run fires, but does not break the property")
+
+
+def _broken(run: Run, never: Never, ghost: Ghost | None) -> str:
+    """How a run does what must never happen; empty where it does not."""
+    if never.place:
+        of = run.net.place(never.place).type
+        if any(evaluate(never.condition, {IT: token}, {IT: of}) for token in run.end[never.place]):
+            return f"a token in {never.place!r} breaks it"
+    elif not never.requires:
+        if _comes_to(run, never):
+            return f"{never.transition!r} could fire with what it requires broken"
+    elif run.firings and run.firings[-1][0] == never.transition and _whatever_past(run, never, ghost):
+        return f"{never.transition!r} does what must never happen"
+    return ""
 
 
 def _comes_to(run: Run, never: Never) -> bool:

@@ -235,11 +235,11 @@ class Script:
                 return f"({op} {a} {b})", BOOL
             case ast.Arith(op, left, right):
                 of = type_of(expr, scope)
-                a, b = (self.encoded(e, env, scope) for e in (left, right))
+                first, second = self.encoded(left, env, scope), self.encoded(right, env, scope)
                 if isinstance(of, DecimalType):
-                    return f"({op} {self._fit(*a, of)} {self._fit(*b, of)})", of
+                    return f"({op} {self._fit(*first, of)} {self._fit(*second, of)})", of
                 # Divisors are positive constants, where SMT-LIB rounds down as Python does.
-                return f"({ {'//': 'div', '%': 'mod'}.get(op, op) } {a[0]} {b[0]})", of
+                return f"({ {'//': 'div', '%': 'mod'}.get(op, op) } {first[0]} {second[0]})", of
             case ast.If(test, then, otherwise):
                 flag = self._flag(test, env, scope)
                 a, b, of = self._met(self.encoded(then, env, scope), self.encoded(otherwise, env, scope))

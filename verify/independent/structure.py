@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from provenet.nets.expr.ast import Compare, Const, Expr, Get, Not, Or, Var, free_variables
-from provenet.nets.net import Auto, Explain, Net, Role, Transition
+from provenet.nets.net import Auto, Explain, Net, Read, Role, Take, Transition
 from provenet.nets.schema import INT, IntType, RecordType, UnitType
 from provenet.verify.independent.errors import NotHere, Refused
 from provenet.verify.independent.smtlib import Obligation, Script, Term, conjuncts, equal
@@ -246,7 +246,8 @@ def _arcs(t: Transition) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, 
 
 def _slots(t: Transition) -> Iterator[tuple[tuple[str, str, int], str | None]]:
     """The tokens that a transition needs, numbered within a place, with their variables."""
-    for kind, arcs in (("take", t.takes), ("read", t.reads)):
+    both: tuple[tuple[str, tuple[Take | Read, ...]], ...] = (("take", t.takes), ("read", t.reads))
+    for kind, arcs in both:
         counts: dict[str, int] = {}
         for arc in sorted(arcs, key=lambda a: (a.place, a.weight)):
             for _ in range(arc.weight):

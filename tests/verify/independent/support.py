@@ -12,7 +12,7 @@ from provenet.verify.certify import certificate_of
 from provenet.verify.check import prove
 from provenet.verify.independent.check import Result, check, digest, parsed
 from provenet.verify.independent.solvers import Solver
-from tests.verify.plain.nets import PTNet
+from provenet.verify.plain.net import PTNet
 
 Data = dict[str, Any]
 

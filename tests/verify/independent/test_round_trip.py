@@ -120,7 +120,7 @@ def test_the_obligations_of_a_small_net_are_pinned() -> None:
         "offer.verified": ["ghost_set and ghost_value == it.proposal and it.proposal.discount <= 30"],
     }
     net = selling()
-    asked = claims.asked(net, Stated("SDB-1", "offer", "", ()))
+    (asked,) = claims.asked(net, Stated("SDB-1", "offer", "", ()))
     assert asked.ghost is not None
     condition = "not (ghost_set and ghost_value == v.proposal and v.proposal.discount <= 30)"
     assert [show(never.condition) for never in asked.never] == [condition]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pytest
@@ -22,9 +22,9 @@ from provenet.verify.independent import counting
 from provenet.verify.independent.check import check, digest, parsed
 from provenet.verify.independent.claims import Stated, bound_in
 from provenet.verify.independent.errors import NotHere, Refused
+from provenet.verify.plain.net import PTNet
 from tests.verify.independent.support import Data, certified, changed, checked, outcomes, plain_net, sealed
 from tests.verify.nets import cap, selling, trip
-from tests.verify.plain.nets import PTNet
 from tests.verify.small_nets import requirements, small_nets
 
 SAFE = Requirement("STATE-2", (("k", 1),))
@@ -208,9 +208,14 @@ def line() -> Net:
 def test_other_numbers_of_markings_are_refused() -> None:
     data = certified(line(), "STATE-1")
     assert outcomes(checked(line(), data)) == [("STATE-1", "re-checked")]
-    for change in ({"markings": 4}, {"firings": 0}, {"markings": None}):
-        out = changed(data, lambda out, change=change: evidence_of(out, "STATE-1").update(change))
+    wrong: list[Data] = [{"markings": 4}, {"firings": 0}, {"markings": None}]
+    for change in wrong:
+        out = changed(data, partial(_tell_otherwise, change))
         assert outcomes(checked(line(), out)) == [("STATE-1", "refused")]
+
+
+def _tell_otherwise(change: Data, out: Data) -> None:
+    evidence_of(out, "STATE-1").update(change)
 
 
 def test_the_rank_theorem_is_gone_through() -> None:
@@ -274,11 +279,15 @@ def test_another_run_is_refused(change: Callable[[Any], object]) -> None:
 def test_a_refutation_is_no_proof_and_the_other_way_round() -> None:
     net, data = shop()
     for i in range(len(data["verdicts"])):
-        out = changed(data, lambda out, i=i: out["verdicts"][i].update(verdict="REFUTED"))
+        out = changed(data, partial(_refute, i))
         assert checked(net, out)[i].outcome != "re-checked"
     net, data = loose()
     out = changed(data, lambda out: out["verdicts"][0].update(verdict="PROVED"))
     assert outcomes(checked(net, out)) == [("never", "not re-checked")]
+
+
+def _refute(i: int, out: Data) -> None:
+    out["verdicts"][i].update(verdict="REFUTED")
 
 
 # anything at all
