@@ -163,12 +163,13 @@ class _Reader:
             if word in _PAIRS:
                 quantifier, path = _PAIRS[word]
                 return _QUANTIFIERS[quantifier](_PATH[path](of))
-            return (_PATH | _QUANTIFIERS)[word](of)
+            return _PATH[word](of) if word in _PATH else _QUANTIFIERS[word](of)
         if token.kind == "word" and not self._compared():
             if word in ("true", "false", "deadlock"):
                 self._next()
-                constants = {"true": logic.TRUE, "false": logic.FALSE}
-                return tl.Now(constants[word] if word in constants else logic.deadlock(self._net))
+                if word == "deadlock":
+                    return tl.Now(logic.deadlock(self._net))
+                return tl.TRULY if word == "true" else tl.FALSELY
             if word == "fireable":
                 self._next()
                 return tl.Now(self._fireable())

@@ -100,8 +100,10 @@ def prove_formula(
     simple = tl.simplified(asked)
     if simple in (tl.TRULY, tl.FALSELY):
         status = Status.PROVED if simple == tl.TRULY else Status.REFUTED
-        notes = (f"it is {str(simple == tl.TRULY).lower()} of every net: its constants decide it",)
-        return FormulaVerdict(text, status, "logic alone", ("logic",), time.monotonic() - began, notes=notes)
+        constant = (f"it is {str(simple == tl.TRULY).lower()} of every net: its constants decide it",)
+        return FormulaVerdict(
+            text, status, "logic alone", ("logic",), time.monotonic() - began, notes=constant
+        )
     decision = next((d for _, d in decide(net, [asked], budget, jobs=jobs)), None)
     seconds = time.monotonic() - began
     if decision is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import product
 
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from provenet.verify.plain.net import Counts, PTNet
 from tests.verify.plain.nets import goals
 
 Graph = dict[Counts, list[Counts]]
+Unary = Callable[[tl.Temporal], tl.Temporal]
+UNARY: Mapping[str, Unary] = {"not": tl.Not, "X": tl.X, "F": tl.F, "G": tl.G}
 
 
 @st.composite
@@ -28,8 +31,7 @@ def paths(draw: st.DrawFn, net: PTNet, *, depth: int = 3) -> tl.Temporal:
         case "U" | "R":
             pair = (draw(part), draw(part))
             return tl.U(*pair) if kind == "U" else tl.R(*pair)
-    of = draw(part)
-    return {"not": tl.Not, "X": tl.X, "F": tl.F, "G": tl.G}[kind](of)
+    return UNARY[kind](draw(part))
 
 
 @st.composite
@@ -45,11 +47,11 @@ def branching(draw: st.DrawFn, net: PTNet, *, depth: int = 3) -> tl.Temporal:
         case "and" | "or":
             parts = (draw(part), draw(part))
             return tl.Both(parts) if kind == "and" else tl.Either(parts)
-    quantifier = draw(st.sampled_from([tl.A, tl.E]))
+    quantifier: Unary = draw(st.sampled_from([tl.A, tl.E]))
     if kind in ("U", "R"):
         pair = (draw(part), draw(part))
         return quantifier(tl.U(*pair) if kind == "U" else tl.R(*pair))
-    return quantifier({"X": tl.X, "F": tl.F, "G": tl.G}[kind](draw(part)))
+    return quantifier(UNARY[kind](draw(part)))
 
 
 def graph_of(net: PTNet, *, limit: int) -> Graph | None:

@@ -148,7 +148,7 @@ def test_in_a_deadlock(formula: tl.Temporal, expected: bool) -> None:
 
 def test_a_formula_on_an_endless_net_is_decided_by_a_part_of_it() -> None:
     endless = PTNet(("p",), ("more",), ((),), (((0, 1),),), (0,))
-    formulas = [
+    formulas: list[tl.Temporal] = [
         tl.A(tl.F(tl.Now(at_least({0: 1}, 50)))),
         tl.E(tl.G(tl.Now(at_most({0: 1}, 50)))),
         tl.A(tl.X(tl.A(tl.X(tl.Now(at_least({0: 1}, 2)))))),

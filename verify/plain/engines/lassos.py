@@ -52,12 +52,12 @@ class Lassos:
         self, net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget
     ) -> Iterator[tuple[int, Settled]]:
         """Answer formulas that one run answers."""
-        wanted = {i: path for i, f in enumerate(formulas) if (path := wanted_path(f)) is not None}
+        wanted = {i: asked for i, f in enumerate(formulas) if (asked := wanted_path(f)) is not None}
         ends = {i: goal for i, f in enumerate(formulas) if (goal := at_the_end(f)) is not None}
         random = Random(self.seed)  # noqa: S311
         walker = _Walker(net, random)
         for n in count():
-            wanted = {i: path for i, path in wanted.items() if not budget.answered(i)}
+            wanted = {i: asked for i, asked in wanted.items() if not budget.answered(i)}
             ends = {i: goal for i, goal in ends.items() if not budget.answered(i)}
             if not (wanted or ends) or not budget.left() or n == self.samples or not net.transitions:
                 return
@@ -97,7 +97,8 @@ class _Walker:
     def sample(self, prefix: int, scheduler: Scheduler, budget: Budget) -> Path | None:
         """A run with a loop or a deadlock at its end; ``None`` where none came in time."""
         guard = self._fields.guard
-        at, fired = self._initial, []
+        at = self._initial
+        fired: list[int] = []
         moves = list(self._moves)
         self._random.shuffle(moves)
         seen: dict[tuple[int, int], int] = {}
