@@ -47,7 +47,7 @@ def branching(draw: st.DrawFn, net: PTNet, *, depth: int = 3) -> tl.Temporal:
         case "and" | "or":
             parts = (draw(part), draw(part))
             return tl.Both(parts) if kind == "and" else tl.Either(parts)
-    quantifier: Unary = draw(st.sampled_from([tl.A, tl.E]))
+    quantifier: Unary = tl.A if draw(st.booleans()) else tl.E
     if kind in ("U", "R"):
         pair = (draw(part), draw(part))
         return quantifier(tl.U(*pair) if kind == "U" else tl.R(*pair))
