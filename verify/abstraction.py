@@ -29,6 +29,7 @@ from provenet.nets.expr.ast import (
     OrElse,
     Var,
     children,
+    direct,
     walk,
 )
 from provenet.nets.expr.evaluate import compile_expr
@@ -323,7 +324,8 @@ def _connective(parts: list[Partial], *, decided_by: bool) -> Partial:
 
 def _strict(expr: Expr, scope: Mapping[str, Type], parts: tuple[Expr, ...]) -> Partial:
     """Exact where all that the expression reads is known, else ``ANY``."""
-    exact = compile_expr(expr, scope)
+    # A record built on the spot may hold parts that are not known beside the one that is read.
+    exact = compile_expr(direct(expr), scope)
     if isinstance(expr, OneOf):
         parts = (expr.of,)
     needed = [compile_partial(p, scope) for p in parts]

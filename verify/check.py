@@ -6,8 +6,9 @@ The function is ``prove``, since ``provenet.verify`` is the package.
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -102,20 +103,45 @@ def _prove(
     hints: Sequence[Certificate] | None,
 ) -> Report:
     began = time.perf_counter()
-    ctx = Context(net, deadline=time.monotonic() + timeout, hints=hints)
     verdicts: list[Verdict] = []
-    for number, (prop, requirement) in enumerate(asked):
-        if progress is not None:
-            progress(prop.id, number, len(asked))
-        ctx.deadline = time.monotonic() + timeout
-        found = timed(partial(prop.check, ctx, requirement))
-        verdicts += [_evidenced(v, net) for v in found or [_silent(prop)]]
+    for found in each(net, asked, timeout=timeout, progress=progress, hints=hints):
+        verdicts += found
     if progress is not None:
         progress("", len(asked), len(asked))
-    # What is shared points back at the context: without this, only the cycle collector frees the graph
-    ctx.memo.clear()
     versions = {"provenet": __version__, "z3-solver": z3.get_version_string()}
     return Report(net.name, content_hash(net), tuple(verdicts), time.perf_counter() - began, versions)
+
+
+def each(
+    net: Net,
+    asked: Sequence[tuple[Property, Requirement]],
+    *,
+    timeout: float,
+    until: float = math.inf,
+    progress: Progress | None = None,
+    hints: Sequence[Certificate] | None = None,
+) -> Generator[list[Verdict], None, None]:
+    """The verdicts on one property after the other, for who may stop before the last.
+
+    Args:
+        net: A net without mistakes.
+        asked: The properties; see ``requirements_of``.
+        timeout: Seconds for each property.
+        until: When to stop all the same, by ``time.monotonic``.
+        progress: Told before each property.
+        hints: See ``prove``.
+    """
+    ctx = Context(net, deadline=min(time.monotonic() + timeout, until), hints=hints)
+    try:
+        for number, (prop, requirement) in enumerate(asked):
+            if progress is not None:
+                progress(prop.id, number, len(asked))
+            ctx.deadline = min(time.monotonic() + timeout, until)
+            found = timed(partial(prop.check, ctx, requirement))
+            yield [_evidenced(v, net) for v in found or [_silent(prop)]]
+    finally:
+        # What is shared points back at the context: without this, only the cycle collector frees the graph
+        ctx.memo.clear()
 
 
 @contextmanager

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from provenet.nets.errors import FiringError
+from provenet.nets.errors import FiringError, FormatError
 from provenet.nets.firing import NetRule
-from provenet.nets.formats.canonical import content_hash
+from provenet.nets.formats.canonical import content_hash, net_from_json, net_to_json
+from provenet.nets.formats.patch import difference, patched
 from provenet.nets.marking import Marking, marking_from_json, marking_to_json
 from provenet.nets.net import Net
 from provenet.nets.quick import dataclass
@@ -122,6 +123,46 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True)
+class Mend:
+    """A change of the net under which the property was proved; see ``provenet.verify.mending``.
+
+    Attributes:
+        text: What to change, in words.
+        net: The net with the change.
+        checked: Properties that were proved of the mended net, by id or, for the user's own, by title.
+        unchecked: Those that were proved before and, in the time there was, not again.
+    """
+
+    text: str
+    net: Net
+    checked: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    def to_json(self, net: Net) -> dict[str, Any]:
+        """The mend as JSON data: what changes in the net's canonical JSON, as a JSON Patch (RFC 6902)."""
+        return {
+            "text": self.text,
+            "patch": difference(net_to_json(net), net_to_json(self.net)),
+            "net_hash": content_hash(self.net),
+            "checked": list(self.checked),
+            "unchecked": list(self.unchecked),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], net: Net) -> Mend:
+        """A mend from JSON data.
+
+        Raises:
+            FormatError: The patch does not fit the net, or does not make the net that was checked.
+            NetError: The mended net has mistakes.
+        """
+        mended = net_from_json(patched(net_to_json(net), data["patch"]), source="mended net")
+        if content_hash(mended) != data["net_hash"]:
+            raise FormatError("the patch makes another net than the one that was checked", where="mend")
+        return cls(data["text"], mended, tuple(data["checked"]), tuple(data["unchecked"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the checker says of one property.
 
@@ -137,7 +178,8 @@ class Verdict:
         witness: Named values that show the point, such as the discount that slips through.
         facts: Place name to what is known of every token there, in the expression language, where the proof
             found it.
-        mend: How to mend the net, where the cause is recognized.
+        mend: How to mend the net, where the cause is recognized; in words.
+        mends: Mends that were verified, each with the net that it makes (``provenet.verify.mending``).
         vacuous: Why the property holds for want of anything to check; empty where it says something.
         seconds: How long it took.
     """
@@ -155,6 +197,11 @@ class Verdict:
     mend: str = ""
     vacuous: str = ""
     seconds: float = 0.0
+    mends: tuple[Mend, ...] = ()
+
+    def told_mend(self) -> str:
+        """The mend for people: words that no mended net stands behind are called advice."""
+        return f"{self.mend} (advice, not re-verified)" if self.mend and not self.mends else self.mend
 
     def to_json(self, net: Net) -> dict[str, Any]:
         """The verdict as JSON data."""
@@ -172,6 +219,7 @@ class Verdict:
             },
             "facts": dict(self.facts),
             "mend": self.mend,
+            "mends": [m.to_json(net) for m in self.mends],
             "vacuous": self.vacuous,
             "seconds": round(self.seconds, 4),
         }
@@ -192,6 +240,7 @@ class Verdict:
             witness=data["witness"],
             facts=data["facts"],
             mend=data["mend"],
+            mends=tuple(Mend.from_json(m, net) for m in data.get("mends", ())),
             vacuous=data["vacuous"],
             seconds=data["seconds"],
         )

@@ -72,7 +72,7 @@ def trace_graph(
         rows.append(html.tr(*cells))
     if verdict is not None and verdict.mend:
         words_of = html.font("Mend: ", size=10, weight="bold") + html.font(
-            html.text(verdict.mend, width=130, limit=600), size=10
+            html.text(verdict.told_mend(), width=130, limit=600), size=10
         )
         rows.append(html.tr(html.td(words_of, colspan=2 * columns, align="left", balign="left")))
     graph = graphviz.Digraph(

@@ -273,6 +273,16 @@ def substitute(expr: Expr, by: dict[str, Expr]) -> Expr:
             return with_children(expr, tuple(substitute(p, by) for p in parts)) if parts else expr
 
 
+def direct(expr: Expr) -> Expr:
+    """The expression in which a field of a record that is built on the spot is the part itself."""
+    parts = children(expr)
+    made = with_children(expr, tuple(map(direct, parts))) if parts else expr
+    if isinstance(made, Get) and isinstance(made.of, Build):
+        index = made.of.type.index(made.field)
+        return made if index is None else made.of.parts[index]
+    return made
+
+
 MAX_NODES = 5_000
 MAX_DEPTH = 60
 

@@ -213,13 +213,14 @@ def _faults(found: DemoReport) -> str:
 def _break(out: Out, folder: Path | None) -> dict[str, Any]:
     """Verify a mutant and show the counterexample."""
     from provenet.cli.loading import load
-    from provenet.cli.proving import checked, save, show_refuted
+    from provenet.cli.proving import checked, mended, save, show_refuted
     from provenet.examples.contract_renewal.mutants import mutant
 
     name = "policy loosened to 40"
     out.line(f"The mutant {name!r}: {mutant(name).broken}.")
     loaded = load(BROKEN)
     report = checked(loaded, only=["never"], quiet=out.as_json)
+    report = mended(loaded, report, only=["never"], quiet=out.as_json)
     written = save(loaded, report, folder / "broken") if folder is not None else {}
     show_refuted(out, loaded, report, written)
     out.line()

@@ -92,6 +92,26 @@ def checked(
         return decide(loaded.net, only or None, timeout=timeout, progress=tell)
 
 
+def mended(
+    loaded: Loaded, report: Report, *, only: Sequence[str] | None = None, quiet: bool = False
+) -> Report:
+    """The report with mends for what is refuted, each verified before it is proposed."""
+    if str(report.status()) != "REFUTED":
+        return report
+    from provenet.verify.asked import WORDS
+    from provenet.verify.mending import mends
+
+    asked = [WORDS.get(word.lower(), word) for word in only] if only else None
+    # Trying a mend is proving the net once more, so it takes about as long as that did.
+    limit = min(max(_LEAST_MENDING, 2 * report.seconds), _MOST_MENDING)
+    with progress("trying mends", quiet=quiet):
+        return mends(loaded.net, report, only=asked, timeout=limit)
+
+
+_LEAST_MENDING, _MOST_MENDING = 5.0, 20.0
+"""Seconds for all mends of a net together, at least and at most."""
+
+
 def show_report(
     out: Out, loaded: Loaded, report: Report, written: dict[str, Path] | None = None, *, facts: bool = False
 ) -> None:
@@ -120,6 +140,9 @@ def show_refuted(out: Out, loaded: Loaded, report: Report, written: dict[str, Pa
         if str(v.status) != "PROVED":
             out.line()
             _explain(out, loaded, v, names.get(id(v), ""), written or {})
+            for name, made in mended_nets(report).items():
+                if written and name in written and any(m.net == made for m in v.mends):
+                    out.line(f"    The mended net is in {written[name]}", "dim")
 
 
 def head_line(net: Net, report: Report) -> str:
@@ -140,6 +163,7 @@ def footer(report: Report) -> str:
 
 def save(loaded: Loaded, report: Report, folder: Path) -> dict[str, Path]:
     """Write report, traces and pictures to a folder; the files by what they are."""
+    from provenet.nets.formats.canonical import pretty
     from provenet.visualize import RenderError, draw_trace, render_net
 
     net = loaded.net
@@ -151,6 +175,9 @@ def save(loaded: Loaded, report: Report, folder: Path) -> dict[str, Path]:
     except RenderError as error:
         del written["picture"]
         write(folder / "picture-error.txt", str(error).encode())
+    for name, mended_net in mended_nets(report).items():
+        written[name] = folder / name
+        write(written[name], pretty(mended_net).encode())
     for name, verdict in traced(net, report):
         assert verdict.trace is not None
         written[f"{name}.json"] = folder / f"{name}.json"
@@ -184,6 +211,14 @@ def traced(net: Net, report: Report) -> list[tuple[str, Verdict]]:
             counts[v.property] = counts.get(v.property, 0) + 1
             found.append((f"{slug(net.name)}.{slug(v.property)}-{counts[v.property]}", v))
     return found
+
+
+def mended_nets(report: Report) -> dict[str, Net]:
+    """The nets that mends make, with a name for the file of each: ``renewal.mended-1.json``."""
+    different: list[Net] = []
+    for v in report.verdicts:
+        different += [m.net for m in v.mends if m.net not in different]
+    return {f"{slug(report.net)}.mended-{n}.json": made for n, made in enumerate(different, start=1)}
 
 
 def slug(name: str) -> str:
@@ -275,7 +310,7 @@ def _explain(out: Out, loaded: Loaded, v: Verdict, name: str, written: dict[str,
             out.line(f"      0  starts with {line}", "dim")
         show_steps(out, list(steps_of(net, v.trace, witness=v.witness)))
     if v.mend:
-        out.line(f"    Mend: {v.mend}", "green")
+        out.line(f"    Mend: {v.told_mend()}", "green")
     if v.trace is not None:
         files = [written[f] for f in (f"{name}.svg", f"{name}.json") if f in written]
         if files:

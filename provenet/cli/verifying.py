@@ -10,7 +10,7 @@ import typer
 
 from provenet.cli.loading import load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, progress, stop
-from provenet.cli.proving import checked, save, save_certificate, show_report, write
+from provenet.cli.proving import checked, mended, save, save_certificate, show_report, write
 
 if TYPE_CHECKING:
     from provenet.cli.reports.outcome import Steps
@@ -126,6 +126,7 @@ def verify_command(
         _many(out, targets, asked, wanted, jobs=jobs, timeout=timeout)
     loaded = load(targets[0])
     report = checked(loaded, only=asked, timeout=timeout, quiet=as_json)
+    report = mended(loaded, report, only=asked, quiet=as_json)
     written: dict[str, Path] = {}
     if out_dir is not None:
         written = save(loaded, report, out_dir)

@@ -180,7 +180,7 @@ def _outcome(loaded: Loaded, v: Verdict, places: _Places, told: Steps) -> Outcom
         engine=v.method,
         reason=v.reason,
         subject=v.subject,
-        mend=v.mend,
+        mend=v.told_mend(),
         vacuous=v.vacuous,
         seconds=round(v.seconds, 4),
         spot=next((s for s in spots if s.line), places.whole),
