@@ -91,7 +91,6 @@ def test_sdb_3_accept_and_reject_at_once() -> None:
 
     verdict = fails(edited(selling(), "offer.reject", loose), "SDB-3", 2)
     assert verdict.witness["proposal.discount"] == 30
-    assert "tried: PROVED" in verdict.mend
 
 
 @pytest.mark.parametrize("trigger", [Ask("judge"), Choice("look", "fine"), Signal("passed")], ids=str)
@@ -224,7 +223,6 @@ def test_ctl_2_a_switch_that_forgets_a_place() -> None:
     verdict = fails(killable(resets=left), "CTL-2", 5)
     assert verdict.trace is not None
     assert [s.transition for s in verdict.trace.steps][-2:] == ["stop", "offer.intent"]
-    assert "tried: PROVED" in verdict.mend
 
 
 def test_ctl_2_more_commits_than_were_in_flight() -> None:
@@ -254,7 +252,6 @@ def test_saga_4_a_compensation_that_nobody_hears_of(tries: int | None, said: str
 
     verdict = fails(edited(trip(), "flight.compensate", tried), "SAGA-4", 7)
     assert said in verdict.reason
-    assert "tried: PROVED" in verdict.mend
 
 
 def failing_undo(*, then: str) -> Net:

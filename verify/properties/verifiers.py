@@ -18,13 +18,12 @@ import z3
 from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import Not, free_variables
 from provenet.nets.net import Auto, Explain, Judge, Net, Requirement, Role, Transition
-from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, info_of, proved, roles, vacuous, verdict
 from provenet.verify.properties.data import ready_together
-from provenet.verify.properties.mending import tried, with_transition
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding, SymValue
 from provenet.verify.trace import SymRun, choices_of_tokens
@@ -107,10 +106,6 @@ def _of(ctx: Context, contract: str, accepted: frozenset[str], because: str) -> 
         for reject in roles(net, contract, Role.REJECT):
             answer = _undecided(ctx, accept, reject)
             if not isinstance(answer, Proved):
-                tried_it = ""
-                if accept.guard is not None and isinstance(answer, Refuted):
-                    mended = with_transition(net, reject.name, guard=Not(accept.guard))
-                    tried_it = tried(ctx, mended, deterministic, Requirement("SDB-3"), subject=contract)
                 return verdict(
                     "SDB-3",
                     _DETERMINISTIC,
@@ -119,8 +114,7 @@ def _of(ctx: Context, contract: str, accepted: frozenset[str], because: str) -> 
                     subject=contract,
                     broken=f"{accept.name!r} and {reject.name!r} are both possible for one proposal: "
                     "the same proposal passes in one run and not in another",
-                    mend=f"let the guard of {reject.name!r} be the negation of that of {accept.name!r}"
-                    + tried_it,
+                    mend=f"let the guard of {reject.name!r} be the negation of that of {accept.name!r}",
                 )
     certificate = Certificate("structure", {"deterministic": contract})
     return proved("SDB-3", _DETERMINISTIC, "by construction", certificate, subject=contract)
