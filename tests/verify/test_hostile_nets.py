@@ -23,7 +23,7 @@ from provenet.nets.net import (
     Take,
     Transition,
 )
-from provenet.nets.schema import BOOL, INT, Field, RecordType
+from provenet.nets.schema import BOOL, INT, EnumType, Field, RecordType
 from provenet.sdb.saga import KILL_SIGNAL
 from provenet.verify.check import prove
 from provenet.verify.properties.control import approvals
@@ -314,3 +314,52 @@ def test_only_a_person_approves() -> None:
     asked = replace(gate, trigger=Choice("task", "yes"))
     assert set(approvals(mailing(asked), MESSAGE).sets) == {"gate"}
     assert only(mailing(asked), "FLOW-1").status is Status.PROVED
+
+
+def machine_net(*more: Transition) -> Net:
+    """A machine in ``open`` or ``closed``, which may only be closed."""
+    close = Transition("close", takes=(Take("open"),), puts=(Put("closed"),))
+    places = tuple(Place(p) for p in ("open", "closed", "key"))
+    return Net("machine", places, (close, *more), initial=(("open", ((),)), ("key", ((),))))
+
+
+def test_what_a_reset_moves_is_told_by_where_the_token_was() -> None:
+    asked = Requirement("STATE-4", (("states", ("o", "open", "c", "closed")), ("moves", ("o", "c"))))
+    anew = Transition("anew", takes=(Take("key"),), resets=("open", "closed"), puts=(Put("open"),))
+    (found,) = prove(machine_net(anew), only=[asked]).verdicts
+    assert found.trace is not None
+    assert [s.transition for s in found.trace.steps] == ["close", "anew"]
+    early = replace(anew, reads=(Read("open"),))
+    assert prove(machine_net(early), only=[asked]).status() is Status.PROVED
+
+
+STATE = EnumType("state", ("open", "closed"))
+DOOR = RecordType("door", (Field("state", STATE),))
+
+
+@pytest.mark.parametrize(
+    ("reads", "guarded", "expected"),
+    [("no", "no", Status.UNKNOWN), ("yes", "no", Status.REFUTED), ("yes", "yes", Status.PROVED)],
+)
+def test_what_a_reset_moves_is_told_by_what_the_token_said(
+    reads: str, guarded: str, expected: Status
+) -> None:
+    closing = Build(DOOR, (Const("closed", STATE),))
+    anew = Transition(
+        "anew",
+        takes=(Take("spare", "s"),),
+        reads=(Read("door", "d"),) if reads == "yes" else (),
+        resets=("door",),
+        puts=(Put("door", Var("s")),),
+        guard=Compare("==", Get(Var("d"), "state"), Const("open", STATE)) if guarded == "yes" else None,
+    )
+    net = Net(
+        "door",
+        (Place("door", DOOR), Place("spare", DOOR)),
+        (Transition("close", takes=(Take("door", "d"),), puts=(Put("door", closing),)), anew),
+        initial=(("door", (("open",),)), ("spare", (("open",),))),
+    )
+    asked = Requirement(
+        "STATE-4", (("states", ("", "door")), ("field", "state"), ("moves", ("open", "closed")))
+    )
+    assert prove(net, only=[asked]).status() is expected

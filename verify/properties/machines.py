@@ -17,13 +17,13 @@ from provenet.nets.expr.ast import And, Compare, Const, Expr, Get, Not, Or, Var
 from provenet.nets.net import Net, Requirement, Transition
 from provenet.nets.schema import BOOL, EnumType, RecordType
 from provenet.verify.backward import simplify
-from provenet.verify.context import Answer, Candidate, Context, Open, Proved
+from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.properties.common import Property, vacuous, verdict
 from provenet.verify.properties.watching import searched_near_first
 from provenet.verify.questions import Question
-from provenet.verify.verdict import Certificate, Status, Verdict
+from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
 _NEVER = Const(False, BOOL)
 _MACHINE = "a shared state machine holds exactly one state and moves only along allowed transitions"
@@ -209,9 +209,16 @@ def _moves(ctx: Context, machine: Machine) -> Iterator[tuple[Transition, Answer,
             after = machine.state_of[targets[0].place]
             wrongly = [b for b in sorted(before) if b != after and (b, after) not in machine.moves]
             if wrongly:
-                yield t, ctx.fires(t.name), f"moves the machine from {wrongly[0]!r} to {after!r}"
+                said = f"moves the machine from {' or '.join(map(repr, wrongly))} to {after!r}"
+                yield (
+                    t,
+                    _fires_from(ctx, t.name, {p for p, s in machine.state_of.items() if s in wrongly}),
+                    said,
+                )
             continue
-        wrong = _wrong(net, machine, t, sources[0].var if sources else None, targets[0].expr)
+        # Exactly one token is there: one that is read is the one that is emptied.
+        seen = sources or [r for r in t.reads if r.place in places]
+        wrong = _wrong(net, machine, t, seen[0].var if seen else None, targets[0].expr)
         if wrong is None:
             yield t, Open(f"{t.name!r} moves the machine without looking at its token"), ""
             return
@@ -219,7 +226,38 @@ def _moves(ctx: Context, machine: Machine) -> Iterator[tuple[Transition, Answer,
             questions.append(Question(t.name, wrong))
             asked.append(t)
     for t, question in zip(asked, questions, strict=True):
-        yield t, ctx.never_fires([question]), f"makes {machine.field!r} of the machine what it must not be"
+        answer = ctx.never_fires([question])
+        if isinstance(answer, Refuted) and not _moves_wrongly(net, machine, answer.trace):
+            answer = Open(f"{t.name!r} empties the machine's place and puts a state that not all may move to")
+        yield t, answer, f"makes {machine.field!r} of the machine what it must not be"
+
+
+def _fires_from(ctx: Context, transition: str, wrong: set[str]) -> Answer:
+    """Whether a transition fires while the machine's token is in one of some places."""
+
+    def find(graph: Graph) -> Iterator[Candidate]:
+        place_of = graph.space.place_of
+        for state, edges in enumerate(graph.edges):
+            if any(place_of[k] in wrong for k in graph.states[state]):
+                for edge, _ in edges:
+                    if edge.transition == transition:
+                        yield Candidate([*graph.path(state), edge])
+
+    return searched_near_first(ctx, find)
+
+
+def _moves_wrongly(net: Net, machine: Machine, trace: Trace) -> bool:
+    """Whether the last firing of a run makes a move that is not allowed."""
+    states = []
+    for marking in trace.replay(net)[-2:]:
+        ((place, token),) = [(p, v) for p in machine.places for v in marking[p]]
+        of = net.place(place).type
+        assert isinstance(of, RecordType)
+        index = of.index(machine.field)
+        assert index is not None
+        states.append(str(token[index]))
+    before, after = states
+    return before != after and (before, after) not in machine.moves
 
 
 def _wrong(net: Net, machine: Machine, t: Transition, var: str | None, built: Expr | None) -> Expr | None:
