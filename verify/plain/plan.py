@@ -16,7 +16,6 @@ from provenet.verify.plain.engines.on_reduced import OnReduced
 from provenet.verify.plain.engines.plans import Plans
 from provenet.verify.plain.engines.spacer import Spacer
 from provenet.verify.plain.engines.state_equation import StateEquationEngine
-from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
@@ -36,8 +35,3 @@ def reachability_stages() -> Sequence[Stage]:
         Stage(OnReduced(Explore(order="nearest"), first=4), 30),
         Stage(OnReduced(Explore(), first=20), 3_600),
     )
-
-
-def temporal_stages() -> Sequence[Stage]:
-    """The plan for other temporal formulas."""
-    return (Stage(TemporalGraph(), 3_600),)
