@@ -303,7 +303,7 @@ def choosing(first: Any, second: Any) -> Net:
 
 def test_data_1_a_gap_is_closed_by_an_else() -> None:
     found = mended(choosing(50, 50), "DATA-1", "STATE-2")
-    assert found.mend == "let 'go high' take what is left, by the guard m >= 50 (re-verified: PROVED)"
+    assert found.mend == "let 'go high' take what the other guards leave: m >= 50 (re-verified: PROVED)"
 
 
 def test_data_1_an_overlap_gives_way() -> None:

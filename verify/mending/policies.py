@@ -180,7 +180,7 @@ def gap(case: Case) -> Iterator[Candidate]:
             if case.verdict.reason.startswith("no guard") and guards and len(guards) == len(cluster) - 1:
                 rest = negated(any_of(guards))
                 net = with_transition(case.net, last.name, guard=rest)
-                yield Candidate(f"let {last.name!r} take what is left, by the guard {show(rest)}", net)
+                yield Candidate(f"let {last.name!r} take what the other guards leave{_shown(rest)}", net)
 
 
 def overlap(case: Case) -> Iterator[Candidate]:
@@ -194,8 +194,13 @@ def overlap(case: Case) -> Iterator[Candidate]:
         for one, other in [(a, b) for a in possible for b in possible if a is not b]:
             if one.guard is not None and (away := renamed(one.guard, one, other)) is not None:
                 guard = both(other.guard, negated(away))
-                text = f"let {other.name!r} give way to {one.name!r}, by the guard {show(guard)}"
+                text = f"let {other.name!r} give way to {one.name!r}, whose guard it negates{_shown(guard)}"
                 yield Candidate(text, with_transition(case.net, other.name, guard=guard))
+
+
+def _shown(guard: Expr) -> str:
+    text = show(guard)
+    return f": {text}" if len(text) <= _LONG else ""
 
 
 def _clusters(case: Case) -> Iterator[list[Transition]]:
