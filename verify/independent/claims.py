@@ -25,7 +25,10 @@ from provenet.verify.independent.errors import NotHere, Refused
 from provenet.verify.independent.facts import IT, SET, VALUE, Ghost, Never, Proof
 from provenet.verify.independent.smtlib import Obligation
 
-SPECIAL = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
+_KILL = "provenet.kill"
+"""The event by which the engine pulls the kill switch."""
+
+_SPECIAL = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
 """Roles that soundness treats in a way of its own."""
 
 _UNREACHABLE = ("explored", "state equation", "inductive", "reduced")
@@ -135,7 +138,7 @@ def _vacuous(net: Net, stated: Stated) -> Claim:
 
 
 def _is_event(t: Transition) -> bool:
-    return isinstance(t.trigger, Signal) and t.trigger.event != "provenet.kill"
+    return isinstance(t.trigger, Signal) and t.trigger.event != _KILL
 
 
 _ABOUT: dict[str, Callable[[Transition], bool]] = {
@@ -482,7 +485,7 @@ def _capped(net: Net, stated: Stated, deadline: float) -> Claim:
         raise NotHere("the net requires no such cap on how often")
     # Of several caps on the same, the least one is shown, and so all of them.
     ((what, most),) = bounds.items()
-    names = [t.name for t in net.transitions if any(_counts(t, name, net) for name in what)]
+    names = [t.name for t in net.transitions if any(_counts(t, name) for name in what)]
     try:
         _fires_at_most(net, data, names, most)
     except Refused:
@@ -492,11 +495,9 @@ def _capped(net: Net, stated: Stated, deadline: float) -> Claim:
     return Claim(f"{listed(names)} fires at most {most} times")
 
 
-def _counts(t: Transition, name: str, net: Net) -> bool:
-    if net.has_transition(name):
-        return t.name == name
+def _counts(t: Transition, name: str) -> bool:
     performs = isinstance(t.trigger, Perform) and t.trigger.handler == name
-    return performs or (t.role is Role.COMMIT and t.contract == name)
+    return t.name == name or performs or (t.role is Role.COMMIT and t.contract == name)
 
 
 def _fires_at_most(net: Net, data: Mapping[str, Any], names: Sequence[str], most: int) -> None:
@@ -605,8 +606,7 @@ def _sound(net: Net, stated: Stated, deadline: float) -> Claim:
     """STATE-1 of a plain net."""
     stated.of_all()
     kind, data = stated.only("explored", "rank theorem")
-    if any(True for _ in net.by_role(*SPECIAL)):
-        raise NotHere("the net has roles that soundness treats in a way of its own")
+    plainly_sound(net)
     numbers = counting.plain(net)
     if kind == "rank theorem":
         counting.rank_theorem(numbers, data)
@@ -615,6 +615,17 @@ def _sound(net: Net, stated: Stated, deadline: float) -> Claim:
     counting.judged_sound(numbers, space)
     counting.same_numbers(space, data)
     return Claim(f"sound: {len(space.markings):,} markings gone through")
+
+
+def plainly_sound(net: Net) -> None:
+    """Refuse to speak of the soundness of a net in which it means something else.
+
+    Raises:
+        NotHere: The net has transitions that may be dead, or that are no way to complete.
+    """
+    kill = any(isinstance(t.trigger, Signal) and t.trigger.event == _KILL for t in net.transitions)
+    if kill or any(True for _ in net.by_role(*_SPECIAL)):
+        raise NotHere("the net has roles that soundness treats in a way of its own")
 
 
 def _relaxed(net: Net, stated: Stated, deadline: float) -> Claim:

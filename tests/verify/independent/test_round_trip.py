@@ -42,7 +42,7 @@ def test_contract_nets(net: Net) -> None:
     none_refused(checked(net, certified(net, timeout=5)))
 
 
-@settings(SLOW, max_examples=25)
+@settings(SLOW, max_examples=12)
 @given(st.data())
 def test_nets_with_data(data: st.DataObject) -> None:
     net = data.draw(small_nets())
