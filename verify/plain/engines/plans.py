@@ -18,9 +18,10 @@ from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.state_equation import Relaxation
 from provenet.verify.plain.logic import Formula, holds
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.reductions import reduced
 
-_FIRST_SLICE = 0.5
-"""Seconds for the markings of one solution; more in each further round."""
+_FIRST_ROUND = 0.5
+"""Least seconds for each goal in the first round; three times as much in each further one."""
 
 _MEMORY = 1 << 29
 
@@ -36,57 +37,68 @@ class Plans:
         Explore().prepare()
 
     def run(self, net: PTNet, goals: Sequence[Formula], budget: Budget) -> Iterator[tuple[int, Answer]]:
-        """One goal after the other."""
-        for i, goal in enumerate(goals):
-            if budget.answered(i):
-                continue
-            if holds(goal, net.initial):
-                yield i, Reachable((), self.name)
-                continue
-            found = self._planned(net, goal, i, budget, budget.share(1 / (len(goals) - i)))
-            if found is not None:
-                yield i, found
-
-    def _planned(
-        self, net: PTNet, goal: Formula, number: int, budget: Budget, share: Budget
-    ) -> Answer | None:
+        """One goal after the other, in rounds; what solutions are refined by holds for all goals."""
         planners = (
             Relaxation(net, net.initial, numbers="real"),
             Relaxation(net, net.initial, numbers="whole"),
         )
-        tried: list[frozenset[int]] = []
-        seconds = _FIRST_SLICE
-        while share.left() and not budget.answered(number):
+        open_: dict[int, list[frozenset[int]]] = {i: [] for i in range(len(goals))}
+        seconds = max(_FIRST_ROUND, 0.5 * budget.left() / max(1, len(goals)))
+        while open_ and budget.left():
+            for i, tried in list(open_.items()):
+                if budget.answered(i):
+                    del open_[i]
+                    continue
+                slice_ = Budget.seconds(min(seconds, budget.left()), memory=min(_MEMORY, budget.memory))
+                found = self._planned(net, goals[i], planners, tried, slice_)
+                if found is not None:
+                    del open_[i]
+                    yield i, found
+            seconds *= 3
+
+    def _planned(
+        self,
+        net: PTNet,
+        goal: Formula,
+        planners: Sequence[Relaxation],
+        tried: list[frozenset[int]],
+        budget: Budget,
+    ) -> Answer | None:
+        if holds(goal, net.initial):
+            return Reachable((), self.name)
+        while budget.left():
             stuck = 0
             for planner in planners:
-                found = planner.solve(goal, share.left(), beyond=tried)
+                found = planner.solve(goal, budget.left(), beyond=tried)
                 if found == "none" and not tried:
                     return Unreachable(planner.evidence(), self.name)
                 if isinstance(found, str):
                     stuck += 1
                     continue
                 support = frozenset(found.counts)
-                firings = self._explored(net, goal, sorted(support), share, seconds)
+                firings = _explored(net, goal, sorted(support), budget.share(0.5))
                 if firings is not None:
                     return Reachable(firings, self.name)
                 tried.append(support)
             if stuck == len(planners):
                 # What was tried may not have been looked at to its end.
                 tried.clear()
-                seconds *= 4
+                return None
         return None
 
-    def _explored(
-        self, net: PTNet, goal: Formula, support: Sequence[int], share: Budget, seconds: float
-    ) -> tuple[int, ...] | None:
-        smaller = replace(
-            net,
-            transitions=tuple(net.transitions[t] for t in support),
-            pre=tuple(net.pre[t] for t in support),
-            post=tuple(net.post[t] for t in support),
-        )
-        slice_ = Budget.seconds(min(seconds, share.left()), memory=min(_MEMORY, share.memory))
-        for _, answer in Explore(order="nearest").run(smaller, [goal], slice_):
-            if isinstance(answer, Reachable):
-                return tuple(support[t] for t in answer.firings)
-        return None
+
+def _explored(net: PTNet, goal: Formula, support: Sequence[int], budget: Budget) -> tuple[int, ...] | None:
+    """Firings to the goal of some transitions alone, as far as time allows to look."""
+    alone = replace(
+        net,
+        transitions=tuple(net.transitions[t] for t in support),
+        pre=tuple(net.pre[t] for t in support),
+        post=tuple(net.post[t] for t in support),
+    )
+    smaller = reduced(alone, goal)
+    if holds(smaller.goal, smaller.net.initial):
+        return tuple(support[t] for t in smaller.lift(()))
+    for _, answer in Explore(order="nearest").run(smaller.net, [smaller.goal], budget):
+        if isinstance(answer, Reachable):
+            return tuple(support[t] for t in smaller.lift(answer.firings))
+    return None
