@@ -49,8 +49,8 @@ def check_certificate_command(
     independent: Annotated[
         bool, typer.Option("--independent", help="Run nothing again: what is not re-checked stays open.")
     ] = False,
-    smt2: Annotated[
-        Path | None, typer.Option("--smt2", help="Folder for the obligations, one SMT-LIB file each.")
+    obligations: Annotated[
+        Path | None, typer.Option("--obligations", help="Folder for the obligations, one SMT-LIB file each.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each verdict.")] = 60.0,
     as_json: JsonFlag = False,
@@ -78,8 +78,8 @@ def check_certificate_command(
     done = _independently(loaded.net, certificates, solver, timeout, quiet=as_json)
     if not independent:
         done = _again(loaded.net, done, timeout, quiet=as_json)
-    if smt2 is not None:
-        _written(loaded.net, certificates, made_folder(smt2))
+    if obligations is not None:
+        _written(loaded.net, certificates, made_folder(obligations))
     _show(out, certificates, done, used)
     how = {d.how for d in done}
     code = ExitCode.FAILED if "refused" in how else ExitCode.UNKNOWN if "open" in how else ExitCode.DONE

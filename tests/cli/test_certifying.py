@@ -74,7 +74,7 @@ def test_a_tampered_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[
 def test_json_and_obligations(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     path = str(certificate(folder, "good"))
-    assert main(["check-certificate", path, "good.json", "--json", "--smt2", "smt2"]) == 0
+    assert main(["check-certificate", path, "good.json", "--json", "--obligations", "smt2"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["exit_code"] == 0
     assert set(data["solvers"]) == {"z3"}
