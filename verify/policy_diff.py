@@ -127,8 +127,15 @@ Inputs = Literal["inputs", "proposal"]
 
 
 def reads_of(net: Net, contract: str) -> Inputs:
-    """What ``inputs`` means in a contract: without a proposer, the input is the proposal."""
-    return "inputs" if any(net.by_role(Role.PROPOSE, contract=contract)) else "proposal"
+    """What ``inputs`` means in a contract: without a proposer, the input is the proposal.
+
+    Where the tokens that the verifier sees have inputs of their own, these are meant, whatever the roles.
+    """
+    if any(net.by_role(Role.PROPOSE, contract=contract)):
+        return "inputs"
+    seen = [net.place(a.place).type for t in net.by_role(Role.ACCEPT, contract=contract) for a in t.takes]
+    own = any(isinstance(of, RecordType) and of.field("inputs") is not None for of in seen)
+    return "inputs" if own else "proposal"
 
 
 def compare(

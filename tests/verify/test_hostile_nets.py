@@ -8,8 +8,11 @@ import pytest
 
 from provenet.nets.expr.ast import Arith, Build, Compare, Const, Expr, Get, Not, Var
 from provenet.nets.net import (
+    Ask,
     Choice,
+    ContractInfo,
     Entry,
+    Fresh,
     Label,
     Net,
     OnFailure,
@@ -339,7 +342,7 @@ DOOR = RecordType("door", (Field("state", STATE),))
 
 @pytest.mark.parametrize(
     ("reads", "guarded", "expected"),
-    [("no", "no", Status.UNKNOWN), ("yes", "no", Status.REFUTED), ("yes", "yes", Status.PROVED)],
+    [("no", "no", Status.UNKNOWN), ("yes", "no", Status.UNKNOWN), ("yes", "yes", Status.PROVED)],
 )
 def test_what_a_reset_moves_is_told_by_what_the_token_said(
     reads: str, guarded: str, expected: Status
@@ -363,3 +366,34 @@ def test_what_a_reset_moves_is_told_by_what_the_token_said(
         "STATE-4", (("states", ("", "door")), ("field", "state"), ("moves", ("open", "closed")))
     )
     assert prove(net, only=[asked]).status() is expected
+
+
+@pytest.mark.parametrize("role", [Role.PROPOSE, Role.ROUTE])
+def test_a_proposer_of_another_role_proposes_all_the_same(role: Role) -> None:
+    both = RecordType("both", (Field("inputs", N), Field("proposal", N)))
+    propose = Transition(
+        "propose",
+        role,
+        "c",
+        takes=(Take("asked", "a"),),
+        fresh=(Fresh("p", N),),
+        puts=(Put("proposed", Build(both, (Var("a"), Var("p")))),),
+        trigger=Ask("model"),
+    )
+    accept = Transition(
+        "accept",
+        Role.ACCEPT,
+        "c",
+        takes=(Take("proposed", "b"),),
+        puts=(Put("done", Get(Var("b"), "proposal")),),
+    )
+    same = Compare("==", Get(Var("proposal"), "n"), Get(Var("inputs"), "n"))
+    net = Net(
+        "proposing",
+        (Place("asked", N), Place("proposed", both), Place("done", N)),
+        (propose, accept),
+        (Entry("asked"),),
+        contracts=(ContractInfo("c", N, "anything goes", inputs=N),),
+    )
+    asked = Requirement("DATA-4", (("contract", "c"), ("than", same)))
+    assert prove(net, only=[asked]).status() is Status.REFUTED

@@ -9,12 +9,12 @@ another state than the moves allow, which per-place facts answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import And, Compare, Const, Expr, Get, Not, Or, Var
-from provenet.nets.net import Net, Requirement, Transition
+from provenet.nets.net import Net, Read, Requirement, Take, Transition
 from provenet.nets.schema import BOOL, EnumType, RecordType
 from provenet.verify.backward import simplify
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
@@ -217,7 +217,7 @@ def _moves(ctx: Context, machine: Machine) -> Iterator[tuple[Transition, Answer,
                 )
             continue
         # Exactly one token is there: one that is read is the one that is emptied.
-        seen = sources or [r for r in t.reads if r.place in places]
+        seen: Sequence[Take | Read] = sources or [r for r in t.reads if r.place in places]
         wrong = _wrong(net, machine, t, seen[0].var if seen else None, targets[0].expr)
         if wrong is None:
             yield t, Open(f"{t.name!r} moves the machine without looking at its token"), ""
