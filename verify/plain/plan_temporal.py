@@ -14,7 +14,7 @@ from provenet.verify.plain.engines.lassos import Lassos
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.portfolio import Stage
 
-FIRST_LOOK = 0.15
+FIRST_LOOK = 0.25
 """Part of the time that the graph gets before others help."""
 
 HELP = 0.25
