@@ -28,6 +28,9 @@ LONGER = 2.5
 EXPLORING = 0.65
 """Part of the time that is left which a round may spend before the formulas are looked at."""
 
+SEARCHES = 3
+"""How often the product is searched for longer when no more markings come."""
+
 WITNESSED = 100_000
 """Markings up to which a path is looked for that shows the answer to a CTL formula."""
 
@@ -65,6 +68,7 @@ class TemporalGraph:
         space = Space(net, (), replace(budget, memory=int(budget.memory * SPACE_SHARE)), edges="kept")
         pause = FIRST_ROUND
         stop = Stop.TIME
+        again = 0
         while open_ and budget.left():
             if stop is Stop.TIME:
                 spent = min(pause, EXPLORING * budget.left())
@@ -87,8 +91,10 @@ class TemporalGraph:
             if stop is not Stop.TIME:
                 # No more markings will come: only longer searches of the product can still tell.
                 open_ = {i: f for i, f in open_.items() if not tl.is_ctl(f)}
-                if pause > budget.left():
+                again += 1
+                if again > SEARCHES:
                     return
+                pause = max(pause, budget.left() / (len(open_) + 1))
 
     def _settled(
         self, labelling: Labelling, formula: tl.Temporal, *, seconds: float, memory: int
