@@ -43,7 +43,7 @@ from provenet.nets.net import (
     Transition,
 )
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import Type
+from provenet.nets.schema import RecordType, Type
 from provenet.verify.abstraction import Path, sources
 from provenet.verify.properties.control import approves, shown_to
 from provenet.verify.questions import inputs_of
@@ -207,9 +207,19 @@ class Taint:
     def _given(self, t: Transition, env: Mapping[str, Paths]) -> Paths:
         """What whoever answers a transition was given."""
         payload = getattr(t.trigger, "payload", None)
-        if isinstance(t.trigger, Perform) and payload is not None:
-            return paths_of(payload, env)
+        if isinstance(t.trigger, Ask | Perform) and payload is not None:
+            return paths_of(payload, env) | self._told(t, env)
         return frozenset(p for paths in env.values() for p in paths)
+
+    def _told(self, t: Transition, env: Mapping[str, Paths]) -> Paths:
+        """What a proposer is told besides its payload: the attempt, and why the last one was refused."""
+        first = t.takes[0] if t.takes else None
+        of = None if first is None else self.net.place(first.place).type
+        if first is None or first.var is None or not isinstance(of, RecordType):
+            return _NONE
+        parts = [(f.name,) for f in of.fields if f.name in ("attempt", "signal")]
+        found = env[first.var]
+        return frozenset(path for path in parts if _meets(found, path))
 
     def _says(self, t: Transition, env: Mapping[str, Paths], puts: Sequence[Flow]) -> bool:
         """Whether untrusted content is among what a sink tells the outside."""

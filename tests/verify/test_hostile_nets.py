@@ -397,3 +397,27 @@ def test_a_proposer_of_another_role_proposes_all_the_same(role: Role) -> None:
     )
     asked = Requirement("DATA-4", (("contract", "c"), ("than", same)))
     assert prove(net, only=[asked]).status() is Status.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [("a constant", Status.PROVED), ("what strangers write", Status.REFUTED), ("", Status.REFUTED)],
+)
+def test_a_model_is_as_untrusted_as_what_it_is_given(payload: str, expected: Status) -> None:
+    shown: dict[str, Expr] = {"a constant": Const(1, INT), "what strangers write": Get(Var("m"), "go")}
+    ask = Transition(
+        "ask",
+        takes=(Take("inbox", "m"),),
+        fresh=(Fresh("answer", N),),
+        puts=(Put("answered", Var("answer")),),
+        trigger=Ask("model", shown.get(payload)),
+    )
+    says = Transition(
+        "says",
+        takes=(Take("answered", "a"),),
+        reads=(Read("secret", "s"),),
+        puts=(Put("sent"),),
+        trigger=Perform("mail", Var("a")),
+    )
+    net = mailing(ask, says)
+    assert only(replace(net, places=(*net.places, Place("answered", N))), "FLOW-1").status is expected
