@@ -66,6 +66,9 @@ def asked(folder: Path, kind: str, property_: str, column: str, seconds: float, 
         return []
     with table.open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row[column] in ("true", "false")]
+    if property_ == "safeness":
+        # Where a table contradicts itself, its file is not the net that the other label was made for.
+        rows = [r for r in rows if not r["max_tokens"] or (r["max_tokens"] == "1") == (r[column] == "true")]
     out: list[Result] = []
     for row in rows[::every]:
         path = folder / kind / f"{row['net']}.pnml"
