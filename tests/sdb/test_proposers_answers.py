@@ -142,7 +142,9 @@ def test_values_of_code_in_every_form(data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, 7, object(), {"who": 1}, {1: {2}}, "{", Trip, {"who": object()}], ids=repr
+    "data",
+    [None, 7, object(), {"who": 1}, {1: {2}}, "{", Trip, {"who": object()}],
+    ids=lambda d: type(d).__name__,
 )
 def test_values_of_code_of_another_type(data: Any) -> None:
     with pytest.raises(ProposalFault):
