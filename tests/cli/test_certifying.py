@@ -56,7 +56,10 @@ def test_exit_codes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no certificate" in said
 
 
-def test_a_tampered_file_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tampered_file_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     path = certificate(folder, "good")
     data = json.loads(path.read_text(encoding="utf-8"))
     for entry in data["verdicts"]:

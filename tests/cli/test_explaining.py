@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from provenet.verify.check import CATALOGUE
@@ -31,7 +33,8 @@ def test_a_page_is_explained(cli: Cli, name: str) -> None:
 
 def test_without_a_name_all_are_listed(cli: Cli) -> None:
     said = cli("explain")
-    assert [line.split()[0] for line in said.out.splitlines() if line.startswith("  ")] == list(titles())
+    # A long title goes on in a line that is indented further.
+    assert re.findall(r"^  (\S+)", said.out, re.MULTILINE) == list(titles())
     assert [row["id"] for row in cli("explain", "--json").json] == list(titles())
 
 

@@ -144,7 +144,7 @@ def test_values_of_code_in_every_form(data: Any) -> None:
 @pytest.mark.parametrize(
     "data",
     [None, 7, object(), {"who": 1}, {1: {2}}, "{", Trip, {"who": object()}],
-    ids=lambda d: type(d).__name__,
+    ids=["none", "number", "object", "wrong key", "number as key", "broken text", "class", "object inside"],
 )
 def test_values_of_code_of_another_type(data: Any) -> None:
     with pytest.raises(ProposalFault):
