@@ -21,13 +21,13 @@ that their conditions and the cone's guards read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import z3
 
 from provenet.nets.expr.ast import Expr
 from provenet.nets.net import Net, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, RecordType, Type, plainest
 from provenet.verify.abstraction import Masks, Path, sources, type_at
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question, carrier, inputs_of

@@ -16,13 +16,14 @@ is spent now, plus what the new tokens reserve, less what the taken ones had res
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import z3
 
 from provenet.nets.expr.ast import Arith, Compare, Const, Expr, Get, Var, free_variables, substitute
 from provenet.nets.expr.show import show
 from provenet.nets.net import Net, Put, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import INT, DecimalType, IntType, RecordType, Type
 from provenet.verify.backward import simplify
 from provenet.verify.context import Context, Proved

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import z3
@@ -21,6 +21,7 @@ from provenet.nets.expr.ast import Compare, Const, Expr, Get, free_variables, su
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Net, Perform, Requirement, Role
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import INT, DecimalType, IntType
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
 from provenet.verify.errors import PropertyError

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 import z3
 
 from provenet.nets.expr.ast import And, Compare, Not, Var, free_variables
 from provenet.nets.net import Net, Requirement, Role, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved
 from provenet.verify.graph import Edge, Graph

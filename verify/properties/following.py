@@ -18,12 +18,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import z3
 
 from provenet.nets.marking import is_final
 from provenet.nets.net import Requirement, Transition
+from provenet.nets.quick import dataclass
 from provenet.verify.context import Candidate, Context, Open, Refuted, graph_certificate
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph

@@ -10,11 +10,12 @@ another state than the moves allow, which per-place facts answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import And, Compare, Const, Expr, Get, Not, Or, Var
 from provenet.nets.net import Net, Read, Requirement, Take, Transition
+from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, EnumType, RecordType
 from provenet.verify.backward import simplify
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted

@@ -38,8 +38,6 @@ _WITH_MEANING = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, R
 _FIRST_LOOK, _MARKINGS = 2.0, 20_000
 """Seconds and markings of the search in this very process."""
 
-RELAXED = "relaxed soundness: every transition fires in some run that ends properly"
-
 
 def counted(net: Net) -> PTNet | None:
     """The integers of a net in which nothing looks at data and no role has a meaning of its own."""
@@ -83,7 +81,7 @@ _MENDS = {
 }
 
 
-def relaxed(net: Net, pt: PTNet, deadline: float) -> Verdict:
+def relaxed(net: Net, pt: PTNet, title: str, deadline: float) -> Verdict:
     """Relaxed soundness."""
     from provenet.verify.plain.relaxed import NotRelaxedSound, RelaxedSound, relaxed_soundness
 
@@ -93,7 +91,7 @@ def relaxed(net: Net, pt: PTNet, deadline: float) -> Verdict:
         runs = [[pt.transitions[t] for t in run] for run in found.runs]
         return Verdict(
             kind,
-            RELAXED,
+            title,
             Status.PROVED,
             "completing runs",
             f"{len(runs)} runs that complete fire every transition",
@@ -103,7 +101,7 @@ def relaxed(net: Net, pt: PTNet, deadline: float) -> Verdict:
         useless = ", ".join(pt.transitions[t] for t in found.useless)
         return Verdict(
             kind,
-            RELAXED,
+            title,
             Status.REFUTED,
             _method(found.evidence),
             f"no run that completes properly fires {useless}",
@@ -111,7 +109,7 @@ def relaxed(net: Net, pt: PTNet, deadline: float) -> Verdict:
             certificates=(evidence_certificate(found.evidence, pt),),
             mend="remove the transition, or mend the routing around it",
         )
-    return Verdict(kind, RELAXED, Status.UNKNOWN, reason=found.reason)
+    return Verdict(kind, title, Status.UNKNOWN, reason=found.reason)
 
 
 def bounded(net: Net, pt: PTNet, title: str, deadline: float, k: int | None) -> Verdict | None:

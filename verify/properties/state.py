@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import z3
 
@@ -20,6 +21,7 @@ from provenet.nets.expr.ast import And, Expr, free_variables
 from provenet.nets.firing import Firing
 from provenet.nets.marking import Marking, is_final
 from provenet.nets.net import Net, Requirement, Role, Transition
+from provenet.nets.schema import UNIT
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.coverage import fire_everything
 from provenet.verify.graph import Edge, Graph
@@ -34,17 +36,20 @@ from provenet.verify.hope import (
     unconditional,
 )
 from provenet.verify.linear import bounding
-from provenet.verify.properties import plain
 from provenet.verify.properties.common import Property, kills, proved, searched, verdict
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, choices_of_tokens
 from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
+if TYPE_CHECKING:
+    from provenet.verify.plain.net import PTNet
+
 _SOUND = "workflow soundness: option to complete, proper completion, no dead transition"
 _DEFENSIVE = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL)
 _BOUNDED = "every place is bounded"
 _LIVE = "no deadlock but in declared final markings"
+_RELAXED = "relaxed soundness: every transition fires in some run that ends properly"
 
 
 def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
@@ -55,8 +60,10 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     that pass over a step.
     """
     net = ctx.net
-    pt = plain.counted(net)
+    pt = _counted(net)
     if pt is not None:
+        from provenet.verify.properties import plain
+
         yield plain.sound(net, pt, _SOUND, ctx.deadline)
         return
     graph = ctx.graph()
@@ -137,11 +144,14 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
                 reason=f"at most {most} tokens in any place",
             )
             return
-    pt = plain.counted(net)
-    counted = None if pt is None else plain.bounded(net, pt, title, ctx.deadline, k)
-    if counted is not None:
-        yield counted
-        return
+    pt = _counted(net)
+    if pt is not None:
+        from provenet.verify.properties import plain
+
+        counted = plain.bounded(net, pt, title, ctx.deadline, k)
+        if counted is not None:
+            yield counted
+            return
     if k is None:
         # What grows for ever mostly does so near the start: look there before exploring far.
         for at in (Context(net, deadline=ctx.deadline, most_states=2_000), ctx):
@@ -183,8 +193,10 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """STATE-3."""
     net = ctx.net
-    pt = plain.counted(net)
+    pt = _counted(net)
     if pt is not None:
+        from provenet.verify.properties import plain
+
         yield plain.deadlock_free(net, pt, _LIVE, ctx.deadline)
         return
     graph = ctx.graph()
@@ -210,15 +222,26 @@ def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
 def relaxed_sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     """Relaxed soundness, of nets without data."""
-    pt = plain.counted(ctx.net)
+    pt = _counted(ctx.net)
     if pt is None:
         why = "relaxed soundness is decided for nets without data only; ask for STATE-1"
-        yield verdict("relaxed-soundness", plain.RELAXED, Open(why), net=ctx.net)
+        yield verdict("relaxed-soundness", _RELAXED, Open(why), net=ctx.net)
     else:
-        yield plain.relaxed(ctx.net, pt, ctx.deadline)
+        from provenet.verify.properties import plain
+
+        yield plain.relaxed(ctx.net, pt, _RELAXED, ctx.deadline)
 
 
-OFFERED = (Property("relaxed-soundness", plain.RELAXED, relaxed_sound),)
+def _counted(net: Net) -> PTNet | None:
+    """The integers of a net without data; what decides such nets is loaded for them alone."""
+    if any(p.type != UNIT for p in net.places):
+        return None
+    from provenet.verify.properties import plain
+
+    return plain.counted(net)
+
+
+OFFERED = (Property("relaxed-soundness", _RELAXED, relaxed_sound),)
 """Not part of the catalogue: asked for by name."""
 
 CATALOGUE = (
