@@ -48,7 +48,7 @@ class Outcome:
         if self.value is None:
             return f"FORMULA {self.id} CANNOT_COMPUTE"
         value = str(self.value).upper()
-        techniques = " ".join(name.upper().replace(" ", "_") for name in self.engines)
+        techniques = " ".join(name.upper().replace(",", "").replace(" ", "_") for name in self.engines)
         return f"FORMULA {self.id} {value} TECHNIQUES {techniques or 'NONE'}"
 
 
