@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, TypeAlias
@@ -96,6 +97,22 @@ class Graph:
             edges.append(at[1])
             at = self.parent[at[0]]
         return edges[::-1]
+
+    def leading_to(self, wanted: Iterable[int], *, avoiding: AbstractSet[str] = frozenset()) -> set[int]:
+        """The states from which some path, without the transitions to avoid, reaches one of ``wanted``."""
+        back: list[list[int]] = [[] for _ in self.states]
+        for state, edges in enumerate(self.edges):
+            for edge, target in edges:
+                if edge.transition not in avoiding:
+                    back[target].append(state)
+        seen = set(wanted)
+        work = list(seen)
+        while work:
+            for before in back[work.pop()]:
+                if before not in seen:
+                    seen.add(before)
+                    work.append(before)
+        return seen
 
     def detour(self, path: Sequence[Edge], avoided: frozenset[str]) -> list[Edge] | None:
         """A shortest path to the end of another one (state and last firing) that avoids some transitions."""

@@ -205,16 +205,6 @@ def _hopeless(graph: Graph, net: Net, left: list[bool]) -> list[int]:
     """States from which not even the abstraction leads, without the outside, to one where nothing waits."""
     if not graph.complete:
         return []
-    back: list[list[int]] = [[] for _ in graph.states]
-    for state, edges in enumerate(graph.edges):
-        for edge, target in edges:
-            if not from_outside(net.transition(edge.transition)):
-                back[target].append(state)
-    good = [s for s, empty in enumerate(left) if empty]
-    seen = set(good)
-    while good:
-        for before in back[good.pop()]:
-            if before not in seen:
-                seen.add(before)
-                good.append(before)
-    return [s for s in range(len(graph.states)) if s not in seen]
+    outside = {t.name for t in net.transitions if from_outside(t)}
+    hopeful = graph.leading_to((s for s, empty in enumerate(left) if empty), avoiding=outside)
+    return [s for s in range(len(graph.states)) if s not in hopeful]

@@ -224,7 +224,8 @@ def _always_reaches(
         return Proved(graph_certificate(graph), "state graph, certain steps")
 
     def find(g: Graph) -> Iterator[Candidate]:
-        reach = _reaching(g, (possible or kept)(g), switches)
+        wanted = (s for s, k in enumerate((possible or kept)(g)) if k)
+        reach = g.leading_to(wanted, avoiding=switches)
         lost = {target: (s, e) for s, e, target in failures(g) if target not in reach}
         for state, edge in islice(lost.values(), _MOST_TOLD):
             yield Candidate([*g.path(state), edge])
@@ -263,20 +264,3 @@ def _walks(certainty: Certainty, states: Iterable[int], kept: Sequence[bool], av
             good.add(at)
             at = came[at]
     return True
-
-
-def _reaching(graph: Graph, kept: Sequence[bool], avoided: set[str]) -> set[int]:
-    """The states from which some path reaches a kept one."""
-    back: list[list[int]] = [[] for _ in graph.states]
-    for state, edges in enumerate(graph.edges):
-        for edge, target in edges:
-            if edge.transition not in avoided:
-                back[target].append(state)
-    work = [s for s, k in enumerate(kept) if k]
-    seen = set(work)
-    while work:
-        for before in back[work.pop()]:
-            if before not in seen:
-                seen.add(before)
-                work.append(before)
-    return seen

@@ -234,22 +234,11 @@ def _leaves_by_its_end(net: Net, saga: SagaInfo) -> bool:
 
 def _stuck(graph: Graph, net: Net, saga: SagaInfo) -> Iterator[Candidate]:
     """Paths to states in which the scope is aborting and from which no path lets it end."""
-    ends = {t.name for t in net.by_role(Role.ABORTED, contract=saga.id)}
-    back: list[list[int]] = [[] for _ in graph.states]
-    good: list[int] = []
-    for state, edges in enumerate(graph.edges):
-        for edge, target in edges:
-            back[target].append(state)
-            if edge.transition in ends:
-                good.append(state)
-    seen = set(good)
-    while good:
-        for before in back[good.pop()]:
-            if before not in seen:
-                seen.add(before)
-                good.append(before)
     if not graph.complete:
         return
+    ends = {t.name for t in net.by_role(Role.ABORTED, contract=saga.id)}
+    ending = (s for s, edges in enumerate(graph.edges) if any(e.transition in ends for e, _ in edges))
+    hopeful = graph.leading_to(ending)
     for state in range(len(graph.states)):
-        if state not in seen and graph.count(state, saga.aborting):
+        if state not in hopeful and graph.count(state, saga.aborting):
             yield Candidate(graph.path(state), ends_in(graph, state))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -255,7 +254,8 @@ def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> V
     """What to say of states that do not surely reach a final one."""
     net = ctx.net
     unsure = [s for s in range(len(graph.states)) if not hope.promising[s]]
-    reach = _can_reach(graph, finals, {t.name for t in net.transitions if kills(t)})
+    ends = (s for s, final in enumerate(finals) if final)
+    reach = graph.leading_to(ends, avoiding={t.name for t in net.transitions if kills(t)})
     lost = [s for s in unsure if s not in reach]
     if lost:
         found = searched(
@@ -371,22 +371,6 @@ def _improper(graph: Graph, net: Net) -> Iterator[Candidate]:
         here = ordinary_tokens(graph, s)
         if here not in finals and any(all(here.get(p, 0) >= n for p, n in f.items()) for f in finals):
             yield Candidate(graph.path(s))
-
-
-def _can_reach(graph: Graph, wanted: list[bool], avoided: AbstractSet[str] = frozenset()) -> set[int]:
-    back: list[list[int]] = [[] for _ in graph.states]
-    for state, edges in enumerate(graph.edges):
-        for edge, target in edges:
-            if edge.transition not in avoided:
-                back[target].append(state)
-    work = [s for s, w in enumerate(wanted) if w]
-    seen = set(work)
-    while work:
-        for before in back[work.pop()]:
-            if before not in seen:
-                seen.add(before)
-                work.append(before)
-    return seen
 
 
 def _pump(graph: Graph) -> tuple[list[Edge], int] | None:
