@@ -12,8 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from provenet.verify.plain.net import Arcs, Counts, PTNet
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,21 @@ class Overflow(Exception):
     """A place holds more than its field can say; a space with larger fields may do."""
 
 
+def with_room(net: PTNet, use: Callable[[Space], Found]) -> Found:
+    """What comes of a space with nothing explored yet; again with larger fields where one overflows.
+
+    Fields hold every weight too: one that does not fit would spill into the next place's field, where no
+    guard tells.
+    """
+    weights = (w for arcs in (*net.pre, *net.post) for _, w in arcs)
+    most = max((*net.initial, *(n for final in net.finals for n in final), *weights, 3))
+    while True:
+        try:
+            return use(Space(net, Fields.of(len(net.places), most)))
+        except Overflow:
+            most = 16 * most + 15
+
+
 def searched(
     net: PTNet, fault: Callable[[Space, int], bool], *, limit: int, deadline: float
 ) -> tuple[Space, int | None]:
@@ -70,21 +88,18 @@ def searched(
         limit: Most markings to look at.
         deadline: ``time.monotonic()`` value to stop at.
     """
-    most = max((*net.initial, *(n for final in net.finals for n in final), 3))
-    while True:
-        space = Space(net, Fields.of(len(net.places), most))
+
+    def search(space: Space) -> tuple[Space, int | None]:
         looked = 0
-        try:
-            for _ in space.grow(limit, deadline):
-                while looked < len(space.edges):
-                    if fault(space, looked):
-                        return space, looked
-                    looked += 1
-        except Overflow:
-            most = 16 * most + 15
-            continue
+        for _ in space.grow(limit, deadline):
+            while looked < len(space.edges):
+                if fault(space, looked):
+                    return space, looked
+                looked += 1
         late = range(looked, len(space.edges))
         return space, next((i for i in late if fault(space, i)), None)
+
+    return with_room(net, search)
 
 
 def stuck(net: PTNet) -> Callable[[Space, int], bool]:
@@ -130,20 +145,17 @@ def grown(
         limit: Most markings to look at.
         deadline: ``time.monotonic()`` value to stop at.
     """
-    most = max((*net.initial, 3))
-    while True:
-        space = Space(net, Fields.of(len(net.places), most))
-        try:
-            for number in space.grow(limit, deadline):
-                marking = space.markings[number]
-                for before in space.ancestors(number):
-                    if space.fields.covers(marking, space.markings[before]):
-                        path = space.path(number)
-                        return None, (path, len(path) - len(space.path(before)))
-        except Overflow:
-            most = 16 * most + 15
-            continue
+
+    def search(space: Space) -> tuple[Space | None, tuple[tuple[int, ...], int] | None]:
+        for number in space.grow(limit, deadline):
+            marking = space.markings[number]
+            for before in space.ancestors(number):
+                if space.fields.covers(marking, space.markings[before]):
+                    path = space.path(number)
+                    return None, (path, len(path) - len(space.path(before)))
         return (space if space.complete else None), None
+
+    return with_room(net, search)
 
 
 @dataclass(slots=True)

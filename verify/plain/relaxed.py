@@ -14,7 +14,7 @@ from provenet.verify.plain.answer import Budget, Evidence, Explored, Reachable
 from provenet.verify.plain.engines.plans import Plans
 from provenet.verify.plain.logic import Formula, at_least, conj, disj, equal
 from provenet.verify.plain.net import PTNet
-from provenet.verify.plain.packed import Fields, Overflow, Space
+from provenet.verify.plain.packed import Space, with_room
 from provenet.verify.plain.soundness import Undecided
 
 _FARTHEST = 40_000
@@ -108,16 +108,12 @@ def _sinks(net: PTNet) -> frozenset[int]:
 
 
 def _searched(net: PTNet, budget: Budget) -> Space:
-    most = max((*net.initial, *(n for f in net.finals for n in f), 3))
-    while True:
-        space = Space(net, Fields.of(len(net.places), most))
-        try:
-            for _ in space.grow(_FARTHEST, budget.share(0.3).deadline):
-                pass
-        except Overflow:
-            most = 16 * most + 15
-        else:
-            return space
+    def explore(space: Space) -> Space:
+        for _ in space.grow(_FARTHEST, budget.share(0.3).deadline):
+            pass
+        return space
+
+    return with_room(net, explore)
 
 
 def _completing_runs(space: Space) -> list[tuple[int, ...]]:

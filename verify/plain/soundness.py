@@ -21,7 +21,7 @@ from typing import Literal
 from provenet.verify.plain.answer import Budget, Explored
 from provenet.verify.plain.free_choice import RankTheorem, is_free_choice, live_and_bounded
 from provenet.verify.plain.net import Counts, PTNet
-from provenet.verify.plain.packed import Fields, Overflow, Space
+from provenet.verify.plain.packed import Space, with_room
 
 _STUCK = "no option to complete: nothing can happen any more, with tokens in {}"
 
@@ -83,52 +83,43 @@ def soundness(net: PTNet, budget: Budget) -> Sound | Unsound | Undecided:
     if not net.finals:
         return Undecided("the net declares no final marking")
     free = is_free_choice(net) and _is_workflow(net)
-    most = max((*net.initial, *(n for f in net.finals for n in f), 3))
-    first = max(_FIRST_LOOK, 4 * len(net.places))
-    limit = first if free else _FARTHEST
-    while True:
-        space = Space(net, Fields.of(len(net.places), most))
+    first = max(_FIRST_LOOK, 4 * len(net.places)) if free else _FARTHEST
+    space, found = _looked(net, free, first, budget)
+    if found is None and free and not space.complete:
         try:
-            found = _search(space, free, limit, budget)
-        except Overflow:
-            most = 16 * most + 15
-            continue
-        if found is not None:
-            return found
-        if space.complete:
-            return _judged(space)
-        if free and limit == first:
-            try:
-                proof = live_and_bounded(_short_circuited(net), deadline=budget.deadline)
-            except TimeoutError:
-                return Undecided(f"{len(space.markings):,} markings looked at, then the time was over")
-            if proof is not None:
-                return Sound(proof, "rank theorem for free-choice nets")
-            # Not sound, then: a run that shows it is all that is left to find.
-            wandered = _wander(net, (), budget, tries=200)
-            if wandered is not None:
-                return wandered
-            limit = _FARTHEST
-            continue
-        return Undecided(f"{len(space.markings):,} markings looked at, and there are more")
+            proof = live_and_bounded(_short_circuited(net), deadline=budget.deadline)
+        except TimeoutError:
+            return Undecided(f"{len(space.markings):,} markings looked at, then the time was over")
+        if proof is not None:
+            return Sound(proof, "rank theorem for free-choice nets")
+        # Not sound, then: a run that shows it is all that is left to find.
+        found = _wander(net, (), budget, tries=200)
+        if found is None:
+            space, found = _looked(net, free, _FARTHEST, budget)
+    if found is not None:
+        return found
+    if space.complete:
+        return _judged(space)
+    return Undecided(f"{len(space.markings):,} markings looked at, and there are more")
+
+
+def _looked(net: PTNet, free: bool, limit: int, budget: Budget) -> tuple[Space, Unsound | None]:  # noqa: FBT001
+    return with_room(net, lambda space: (space, _search(space, free, limit, budget)))
 
 
 def _search(space: Space, free: bool, limit: int, budget: Budget) -> Unsound | None:  # noqa: FBT001
     """The first marking that cannot be, in breadth-first order."""
     net, fields = space.net, space.fields
-    finals = [(fields.pack(f), f) for f in net.finals]
+    finals = {fields.pack(f): f for f in net.finals}
+    # Nothing is left over where the end is the empty marking, and what grows may still go away.
+    ends_marked = all(map(any, net.finals))
     looked = 0
     for number in space.grow(limit, budget.deadline):
         marking = space.markings[number]
-        for final, counts in finals:
-            if marking != final and fields.covers(marking, final) and any(counts):
-                left = _shown(net, _minus(space.counts(number), counts))
-                return Unsound(
-                    "improper completion",
-                    f"improper completion: the end is reached with tokens left in {left}",
-                    space.path(number),
-                )
-        if marking & fields.above_one:
+        for final, counts in finals.items():
+            if marking not in finals and fields.covers(marking, final) and any(counts):
+                return _improper(net, space.counts(number), counts, space.path(number))
+        if ends_marked and marking & fields.above_one:
             for before in space.ancestors(number):
                 if fields.covers(marking, space.markings[before]):
                     return _growing(space, before, number)
@@ -136,11 +127,11 @@ def _search(space: Space, free: bool, limit: int, budget: Budget) -> Unsound | N
                 return _wander(net, space.path(number), budget, tries=20) or _unsafe(space, number)
         # What grow() has left behind is looked at: what has no way on is stuck.
         while looked < len(space.edges):
-            if not space.edges[looked] and all(space.markings[looked] != f for f, _ in finals):
+            if not space.edges[looked] and space.markings[looked] not in finals:
                 return _stuck(space, looked)
             looked += 1
     for at in range(looked, len(space.edges)):
-        if not space.edges[at] and all(space.markings[at] != f for f, _ in finals):
+        if not space.edges[at] and space.markings[at] not in finals:
             return _stuck(space, at)
     return None
 

@@ -369,7 +369,7 @@ def _improper(graph: Graph, net: Net) -> Iterator[Candidate]:
     finals = final_counts(net)
     for s in range(len(graph.states)):
         here = ordinary_tokens(graph, s)
-        if here not in finals and any(all(here.get(p, 0) >= n for p, n in f.items()) for f in finals):
+        if here not in finals and any(f and all(here.get(p, 0) >= n for p, n in f.items()) for f in finals):
             yield Candidate(graph.path(s))
 
 

@@ -17,15 +17,17 @@ def arcs(draw: st.DrawFn, places: int, *, most: int = 3, weight: int = 2) -> Arc
 
 
 @st.composite
-def nets(draw: st.DrawFn, *, most_places: int = 6, most_transitions: int = 7) -> PTNet:
+def nets(
+    draw: st.DrawFn, *, most_places: int = 6, most_transitions: int = 7, weight: int = 2, tokens: int = 2
+) -> PTNet:
     places = draw(st.integers(1, most_places))
     transitions = draw(st.integers(0, most_transitions))
     return PTNet(
         places=tuple(f"p{i}" for i in range(places)),
         transitions=tuple(f"t{i}" for i in range(transitions)),
-        pre=tuple(draw(arcs(places)) for _ in range(transitions)),
-        post=tuple(draw(arcs(places)) for _ in range(transitions)),
-        initial=tuple(draw(st.integers(0, 2)) for _ in range(places)),
+        pre=tuple(draw(arcs(places, weight=weight)) for _ in range(transitions)),
+        post=tuple(draw(arcs(places, weight=weight)) for _ in range(transitions)),
+        initial=tuple(draw(st.integers(0, tokens)) for _ in range(places)),
     )
 
 
