@@ -5,7 +5,7 @@
 ======  =====================================================================================================
 PN101   a name is used twice
 PN102   a name is empty, too long, or holds characters that cannot be printed
-PN103   a variable's name is no identifier, or is bound twice
+PN103   a variable's name is no identifier, is bound twice, or is one that proofs use
 PN104   a name of a place that does not exist
 PN105   an arc's weight is below 1, or above 1 where it binds one token
 PN106   a put does not say which token it builds
@@ -73,6 +73,9 @@ from provenet.nets.schema import (
 )
 
 MAX_NAME = 200
+
+RESERVED = ("ghost_set", "ghost_value")
+"""Names that stand in a proof's conditions for the past, beside a transition's variables."""
 
 
 def check_net(net: Net) -> tuple[Mistake, ...]:
@@ -319,6 +322,8 @@ def _arcs(net: Net, t: Transition, where: str) -> Iterator[Mistake]:
                 f"the variable {var[:MAX_NAME]!r} is no identifier",
                 "use letters, digits and _",
             )
+        if var in RESERVED:
+            yield Mistake("PN103", where, f"proofs call what was accepted {var!r}", "rename the variable")
         if count > 1:
             yield Mistake(
                 "PN103",

@@ -40,7 +40,7 @@ def attempts_certificate(ctx: Context, contract: str, bound: int | None) -> Cert
     loop = list(net.by_role(*_LOOP, contract=contract))
     retries = [t for t in loop if t.role is Role.RETRY]
     places = _area(net, contract)
-    if not places or not _one_lap(net, contract, loop, places):
+    if not places or not _one_lap(net, contract, loop, places) or (bound is not None and bound < 1):
         return None
     if not retries:
         return Certificate("ranking", {"contract": contract, "field": "", "bound": 1})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -15,10 +16,11 @@ from provenet.cli.proving import made_folder, slug, write
 from provenet.nets.quick import dataclass
 
 if TYPE_CHECKING:
-    from provenet.nets.net import Net
+    from provenet.nets.net import Net, Requirement
     from provenet.verify.independent.check import Certificates, Result
+    from provenet.verify.independent.claims import Stated
     from provenet.verify.independent.solvers import Solver
-    from provenet.verify.verdict import Report
+    from provenet.verify.verdict import Verdict
 
 How: TypeAlias = Literal["re-checked", "re-run", "open", "refused"]
 
@@ -81,9 +83,12 @@ def check_certificate_command(
     if obligations is not None:
         _written(loaded.net, certificates, made_folder(obligations))
     _show(out, certificates, done, used)
+    untold = _untold(loaded.net, certificates)
+    if untold:
+        out.line(f"The net requires more, of which the file says nothing: {', '.join(untold)}.", "yellow")
     how = {d.how for d in done}
     code = ExitCode.FAILED if "refused" in how else ExitCode.UNKNOWN if "open" in how else ExitCode.DONE
-    out.data(_document(file, net, certificates, done, used, code))
+    out.data({**_document(file, net, certificates, done, used, code), "untold": untold})
     stop(code)
 
 
@@ -121,16 +126,10 @@ def _independently(
 def _again(net: Net, done: Sequence[_Done], timeout: float, *, quiet: bool) -> list[_Done]:
     """Have the engines decide anew what the separate checker left open."""
     from provenet.nets.errors import ProvenetError
-    from provenet.nets.net import Requirement
     from provenet.verify.check import prove
-    from provenet.verify.independent.claims import bound_in
 
-    wanted: dict[str | Requirement, None] = {}
-    for d in done:
-        stated = d.result.entry.stated
-        if d.how == "open" and d.result.entry.verdict != "UNKNOWN":
-            k = bound_in(stated) if stated.property == "STATE-2" else None
-            wanted[stated.property if k is None else Requirement("STATE-2", (("k", k),))] = None
+    left = [d.result.entry for d in done if d.how == "open" and d.result.entry.verdict != "UNKNOWN"]
+    wanted = dict.fromkeys(_asked(entry.stated) for entry in left)
     if not wanted:
         return list(done)
     try:
@@ -138,23 +137,60 @@ def _again(net: Net, done: Sequence[_Done], timeout: float, *, quiet: bool) -> l
             report = prove(net, only=list(wanted), timeout=timeout)
     except ProvenetError:
         return list(done)
-    return [_compared(d, report) if d.how == "open" else d for d in done]
+    told = _by_statement((d.result.entry.stated, d.result.entry.verdict) for d in done)
+    found = _by_statement((v, str(v.status)) for v in report.verdicts)
+    return [_compared(d, told, found) if d.how == "open" else d for d in done]
 
 
-def _compared(d: _Done, report: Report) -> _Done:
+def _asked(stated: Stated) -> str | Requirement:
+    """What to ask the engines again."""
+    from provenet.nets.net import Requirement
+    from provenet.verify.independent.claims import bound_in
+    from provenet.verify.independent.errors import Refused
+
+    try:
+        k = bound_in(stated) if stated.property == "STATE-2" else None
+    except Refused:
+        k = None  # no answer has this title, so it stays open
+    return stated.property if k is None else Requirement("STATE-2", (("k", k),))
+
+
+_Verdicts: TypeAlias = Mapping[tuple[str, str, str], Counter[str]]
+
+
+def _by_statement(verdicts: Iterable[tuple[Stated | Verdict, str]]) -> _Verdicts:
+    """How often each verdict is given on the same statement."""
+    found: defaultdict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    for stated, status in verdicts:
+        found[_statement(stated)][status] += 1
+    return found
+
+
+def _statement(of: Stated | Verdict) -> tuple[str, str, str]:
+    return of.property, of.subject, of.title
+
+
+def _compared(d: _Done, told: _Verdicts, found: _Verdicts) -> _Done:
     entry = d.result.entry
-    stated = entry.stated
-    found = [
-        str(v.status)
-        for v in report.verdicts
-        if (v.property, v.subject, v.title) == (stated.property, stated.subject, stated.title)
-    ]
-    if entry.verdict in found:
+    statement = _statement(entry.stated)
+    again = found.get(statement, Counter())
+    if set(again) == {entry.verdict} or (entry.verdict in again and again == told[statement]):
         return _Done(d.result, "re-run", f"{entry.verdict} again")
-    against = [s for s in found if s != "UNKNOWN" and entry.verdict != "UNKNOWN"]
+    if entry.verdict in again:
+        return _Done(d.result, "open", "of several things that the net calls so, not all come out so")
+    against = [s for s in again if s != "UNKNOWN" and entry.verdict != "UNKNOWN"]
     if against:
         return _Done(d.result, "refused", f"it says {entry.verdict}, a new run says {against[0]}")
     return d
+
+
+def _untold(net: Net, certificates: Certificates) -> list[str]:
+    """Properties that the net requires and the file says nothing of."""
+    from provenet.verify.check import requirements_of
+
+    told = {entry.stated.property for entry in certificates.entries}
+    required = requirements_of(net) if net.requirements else []
+    return list(dict.fromkeys(p.id for p, _ in required if p.id not in told))
 
 
 def _written(net: Net, certificates: Certificates, folder: Path) -> None:

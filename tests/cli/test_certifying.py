@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from provenet.cli.main import main
 from provenet.nets.formats.canonical import pretty
 from provenet.verify.independent.check import digest
+from provenet.verify.requirements import precedes
 from tests.verify.nets import cap, selling, trip
 
 
@@ -85,6 +87,51 @@ def test_json_and_obligations(folder: Path, capsys: pytest.CaptureFixture[str]) 
     files = sorted((folder / "smt2").glob("*.smt2"))
     assert len(files) == sum(v["obligations"] for v in data["verdicts"]) > 3
     assert all(f.read_text(encoding="utf-8").endswith("(check-sat)\n") for f in files)
+
+
+def resealed(path: Path, data: dict[str, Any]) -> str:
+    path.write_text(json.dumps({**data, "digest": digest(data)}), encoding="utf-8")
+    return str(path)
+
+
+def test_what_the_file_leaves_out_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = certificate(folder, "good")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    capsys.readouterr()
+    assert main(["check-certificate", str(path), "good.json"]) == 0
+    assert "says nothing" not in capsys.readouterr().out
+    data["verdicts"] = [v for v in data["verdicts"] if v["property"] != "never"]
+    short = resealed(path, data)
+    assert main(["check-certificate", short, "good.json"]) == 0
+    assert "of which the file says nothing: never." in capsys.readouterr().out
+    assert main(["check-certificate", short, "good.json", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["untold"] == ["never"]
+
+
+def test_a_new_run_is_compared_statement_by_statement(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two requirements of one name about one thing: the one holds, the other does not.
+    asked = tuple(precedes(first, "offer", name="in order") for first in ("offer.begin", "ask"))
+    net = selling(requirements=asked)
+    (folder / "two.json").write_text(pretty(net), encoding="utf-8")
+    main(["verify", "two.json", "--certificates", "two"])
+    path = certificate(folder, "two")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert sorted(v["verdict"] for v in data["verdicts"]) == ["PROVED", "REFUTED"]
+    assert main(["check-certificate", str(path), "two.json"]) == 0
+    (good,) = (v for v in data["verdicts"] if v["verdict"] == "PROVED")
+    capsys.readouterr()
+    assert main(["check-certificate", resealed(path, {**data, "verdicts": [good, good]}), "two.json"]) == 3
+    assert "not all come out so" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_bound_that_is_none_stays_open(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = certificate(folder, "good")
+    data = json.loads(path.read_text(encoding="utf-8"))
+    (bounded,) = (v for v in data["verdicts"] if v["property"] == "STATE-2")
+    bounded |= {"title": "no place is ever full", "verdict": "REFUTED"}
+    assert main(["check-certificate", resealed(path, data), "good.json"]) == 3
 
 
 def test_both_solvers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

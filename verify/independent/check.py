@@ -28,7 +28,15 @@ from provenet.verify.independent.solvers import Solver, refute
 FORMAT = "provenet-certificate/1"
 MAX_BYTES = 256 * 1024 * 1024
 MAX_DEPTH = 64
-_MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+_MALFORMED = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+)
 
 Outcome: TypeAlias = Literal["re-checked", "refused", "not re-checked"]
 
@@ -173,6 +181,9 @@ def check(
         except Refused as error:
             outcome, says, count = "refused", error.message, 0
         except NotHere as error:
+            outcome, says, count = "not re-checked", error.message, 0
+        except ProvenetError as error:
+            # The net's own package speaks up where, say, a condition does not fit what it is about.
             outcome, says, count = "not re-checked", error.message, 0
         except _MALFORMED as error:
             # A part that is of another kind than it should be shows nothing, wherever it is met first.

@@ -14,11 +14,22 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from provenet.nets.errors import ProvenetError
-from provenet.nets.expr.ast import And, Build, Compare, Expr, Get, Not, Var, free_variables, substitute
+from provenet.nets.expr.ast import (
+    And,
+    Build,
+    Compare,
+    Expr,
+    Get,
+    Not,
+    Var,
+    children,
+    free_variables,
+    substitute,
+)
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Choice, Net, Perform, Role, Signal, Transition
+from provenet.nets.net import Choice, ContractInfo, Net, Perform, Role, Signal, Transition
 from provenet.nets.schema import BOOL, RecordType, Type
 from provenet.verify.independent import counting, structure
 from provenet.verify.independent.errors import NotHere, Refused
@@ -28,7 +39,11 @@ from provenet.verify.independent.smtlib import Obligation
 _KILL = "provenet.kill"
 """The event by which the engine pulls the kill switch."""
 
-_SPECIAL = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
+_SPECIAL = (
+    *(Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL),  # may be dead
+    *(Role.UNWIND, Role.DISCHARGE),  # may be dead, where they are a scope's own
+    Role.KILL,  # is no way to complete
+)
 """Roles that soundness treats in a way of its own."""
 
 _UNREACHABLE = ("explored", "state equation", "inductive", "reduced")
@@ -209,17 +224,34 @@ def _verified(net: Net, stated: Stated) -> Asked:
         found = _accepted(net, accept, None if info is None else info.proposal)
         if found is not None and found[1] == of:
             sets[accept.name] = found[0]
+    carried = [value, *(found[0] for found in (_carried(net, commit, "inputs"),) if found is not None)]
+    if _reads_beyond(_payload(net, commit)[0], carried):
+        raise NotHere(f"{commit.name!r} hands out more than what was proposed")
     good: list[Expr] = [Var(SET), Compare("==", Var(VALUE), value)]
-    if info is not None and info.proposal == of:
-        names = {"proposal": value}
-        inputs = _carried(net, commit, "inputs")
-        if inputs is not None:
-            names["inputs"] = inputs[0]
-        bound = [substitute(rule.expr, names) for rule in info.rules]
-        good += [e for e in bound if free_variables(e) <= set(net.scope(commit))]
     says = f"{commit.name!r} commits only what {listed(sets)} accepted"
-    says += ", and what meets the rules of the policy" if len(good) > 2 else ""
+    if info is not None and info.rules:
+        good += _ruled(net, commit, info, value, of)
+        says += ", and what meets the rules of the policy"
     return Asked(says, (Never(commit.name, Not(And(tuple(good)))),), Ghost(of, sets))
+
+
+def _ruled(net: Net, commit: Transition, info: ContractInfo, value: Expr, of: Type) -> Iterable[Expr]:
+    """The rules of a contract's policy, over the variables of its commit."""
+    names = {"proposal": value}
+    inputs = _carried(net, commit, "inputs")
+    if inputs is not None:
+        names["inputs"] = inputs[0]
+    for rule in info.rules:
+        if info.proposal != of or not free_variables(rule.expr) <= names.keys():
+            raise NotHere(f"{commit.name!r} does not carry what the rule {rule.name!r} reads")
+        yield substitute(rule.expr, names)
+
+
+def _reads_beyond(expr: Expr, known: Sequence[Expr]) -> bool:
+    """Whether an expression reads anything but these."""
+    if expr in known:
+        return False
+    return isinstance(expr, Var) or any(_reads_beyond(part, known) for part in children(expr))
 
 
 def _approved(net: Net, stated: Stated) -> Asked:
@@ -227,6 +259,11 @@ def _approved(net: Net, stated: Stated) -> Asked:
     commits = list(net.by_role(Role.COMMIT, contract=stated.subject)) if stated.subject else []
     if len(commits) != 1:
         raise NotHere(f"{stated.subject!r} has {len(commits)} commits")
+    if not any(c.id == stated.subject and c.irreversible for c in net.contracts):
+        raise Refused(f"{stated.subject!r} is no contract that is declared irreversible")
+    exempt = [r.arg("exempt", ()) for r in net.requirements if r.kind == "CTL-1"]
+    if any(stated.subject in ((names,) if isinstance(names, str) else names) for names in exempt):
+        raise NotHere(f"the net exempts {stated.subject!r}: what is asked of it, only the engines tell")
     value, of = _payload(net, commits[0])
     ghost = Ghost(of, _approvals(net, of))
     same = And((Var(SET), Compare("==", Var(VALUE), value)))

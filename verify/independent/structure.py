@@ -49,27 +49,31 @@ def deterministic(net: Net, contract: str) -> Iterator[Obligation]:
     rejects = list(net.by_role(Role.REJECT, contract=contract))
     if not contract or not accepts:
         raise Refused(f"{contract!r} has no accept")
-    if any(not isinstance(t.trigger, Auto | Explain) for t in (*accepts, *rejects)):
-        raise NotHere(f"the verdict of {contract!r} comes from outside the net")
+    for t in (*accepts, *rejects):
+        if not isinstance(t.trigger, Auto | Explain) or (t.ensures is not None and t.fresh):
+            raise NotHere(f"the verdict of {contract!r} comes from outside the net")
+        _proposal_decides(net, t)
     for a in accepts:
         for b in rejects:
-            if _needed(a) & _needed(b):
-                _one_token_decides(a, b)
-                yield _excluded(net, (a, b), "overlap", f"{a.name!r} and {b.name!r} exclude each other")
+            if not _needed(a) & _needed(b):
+                raise NotHere(f"{a.name!r} and {b.name!r} may each have a copy of one proposal")
+            yield _excluded(net, (a, b), "overlap", f"{a.name!r} and {b.name!r} exclude each other")
 
 
 def _needed(t: Transition) -> set[str]:
     return {x.place for x in t.takes} | {x.place for x in t.reads}
 
 
-def _one_token_decides(*verdicts: Transition) -> None:
-    """That the guards read one token only: of others, accept and reject might choose different ones."""
-    for t in verdicts:
-        beside = {x.var for x in t.takes[1:]} | {x.var for x in t.reads[0 if t.takes else 1 :]}
-        if t.guard is not None and beside & free_variables(t.guard):
-            raise NotHere(
-                f"the guard of {t.name!r} reads more tokens than one: which ones, only engines tell"
-            )
+def _proposal_decides(net: Net, t: Transition) -> None:
+    """That a guard reads the proposal only: of other tokens, accept and reject may choose different ones."""
+    if t.guard is None:
+        return
+    read = {a.var: net.place(a.place).type for a in (*t.takes, *t.reads) if a.var is not None}
+    info = next((c for c in net.contracts if c.id == t.contract), None)
+    about = [v for v, of in read.items() if isinstance(of, RecordType) and of.field("proposal")]
+    about = about or [v for v, of in read.items() if info is not None and of == info.proposal] or list(read)
+    if len(about) > 1 or not free_variables(t.guard) <= set(about):
+        raise NotHere(f"the guard of {t.name!r} reads more than its proposal: which token, only engines tell")
 
 
 def fresh(net: Net, contract: str) -> str:
@@ -99,7 +103,7 @@ def attempts(net: Net, contract: str, field: str) -> Iterator[Obligation]:
     """
     info = next((c for c in net.contracts if c.id == contract), None)
     loop = list(net.by_role(*_LOOP, contract=contract))
-    if info is None or not loop:
+    if info is None or info.attempts < 1 or not loop:
         raise Refused(f"{contract!r} declares no number of attempts")
     places = {a.place for t in loop for a in t.takes}
     begins = list(net.by_role(Role.BEGIN, contract=contract))
@@ -117,10 +121,16 @@ def choices(net: Net) -> Iterator[Obligation]:
     for group in clusters(net):
         for a, b in combinations(group, 2):
             yield _excluded(net, (a, b), "overlap", f"{a.name!r} and {b.name!r} exclude each other")
-        first = group[0].takes[0].place
-        waits = any(a.place == first for t in net.transitions if t not in group for a in t.takes)
-        if all(t.guard is not None for t in group) and not waits:
+        if all(t.guard is not None for t in group) and not _may_wait(net, group):
             yield _excluded(net, group, "gap", f"one of {_names(group)} is always open")
+
+
+def _may_wait(net: Net, group: Sequence[Transition]) -> bool:
+    """Whether anything else takes a token that the guards of a choice ask about."""
+    taken = [(a, t.guard) for t in group for a in t.takes]
+    asked = {a.place for a, guard in taken if guard is not None and a.var in free_variables(guard)}
+    places = asked or {a.place for a, _ in taken}
+    return any(a.place in places for t in net.transitions if t not in group for a in t.takes)
 
 
 def clusters(net: Net) -> list[list[Transition]]:

@@ -135,9 +135,11 @@ def _faults(net: Net, cluster: list[Transition]) -> Iterator[tuple[str, dict[str
 
 
 def _may_wait(net: Net, cluster: list[Transition]) -> bool:
-    """Whether another transition takes from the first place of a choice, so that a token may wait there."""
-    place, names = cluster[0].takes[0].place, {t.name for t in cluster}
-    return any(t.name not in names for t in net.taking(place))
+    """Whether another transition takes a token that the guards ask about, so that it may wait there."""
+    taken = [(a, t.guard) for t in cluster for a in t.takes]
+    asked = {a.place for a, guard in taken if guard is not None and a.var in free_variables(guard)}
+    places, names = asked or {a.place for a, _ in taken}, {t.name for t in cluster}
+    return any(t.name not in names for place in places for t in net.taking(place))
 
 
 _Slot: TypeAlias = tuple[str, str, int]

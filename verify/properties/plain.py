@@ -32,7 +32,10 @@ from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdi
 if TYPE_CHECKING:
     from provenet.verify.plain.free_choice import RankTheorem
 
-_WITH_MEANING = (Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL, Role.KILL, Role.UNWIND)
+_WITH_MEANING = (
+    *(Role.REJECT, Role.FAULT, Role.RETRY, Role.GIVE_UP, Role.FAIL),
+    *(Role.KILL, Role.UNWIND, Role.DISCHARGE),
+)
 """Roles that soundness treats in their own way; such nets are left to the whole checker."""
 
 _FIRST_LOOK, _MARKINGS = 2.0, 20_000

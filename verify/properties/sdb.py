@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import z3
 
-from provenet.nets.expr.ast import And, Build, Compare, Expr, Not, Var, free_variables, substitute
+from provenet.nets.expr.ast import And, Build, Compare, Expr, Not, Var, children, free_variables, substitute
 from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import RecordType
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, monitor
@@ -163,18 +163,21 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
                 sets[accept.name] = accepted[0]
         ghost = Ghost(of, sets)
         good: list[Expr] = [Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), value)]
+        names: dict[str, Expr] = {"proposal": value}
         inputs = carried(net, commit, "inputs")
-        if info is not None and of == info.proposal:
-            names: dict[str, Expr] = {"proposal": value}
-            if inputs is not None:
-                names["inputs"] = inputs[0]
-            for rule in info.rules:
-                bound = substitute(rule.expr, names)
-                if _closed(net, commit, bound):
-                    good.append(bound)
+        if inputs is not None:
+            names["inputs"] = inputs[0]
+        unsaid = _hands_out_more(commit, list(names.values()))
+        for rule in info.rules if info is not None else ():
+            if of == info.proposal and free_variables(rule.expr) <= names.keys():
+                good.append(substitute(rule.expr, names))
+            else:
+                unsaid = f"{commit.name!r} does not carry what the rule {rule.name!r} reads"
         answer = ctx.never_fires([Question(commit.name, Not(And(tuple(good))))], ghost)
         if not sets:
             answer = ctx.fires(commit.name)
+        elif unsaid and isinstance(answer, Proved):
+            answer = Open(unsaid)
     result = verdict("SDB-1", _VERIFIED, answer, net=net, **words)
     if info is not None and info.opaque != "no" and isinstance(answer, Proved):
         result = replace(
@@ -199,8 +202,14 @@ def _accepted(net: Net, accept: Transition, info: ContractInfo | None) -> tuple[
     return None
 
 
-def _closed(net: Net, t: Transition, expr: Expr) -> bool:
-    return free_variables(expr) <= set(net.scope(t))
+def _hands_out_more(commit: Transition, known: Sequence[Expr]) -> str:
+    """That an effect is given what is no part of the proposal and its inputs; empty where it is not."""
+
+    def beyond(expr: Expr) -> bool:
+        return expr not in known and (isinstance(expr, Var) or any(map(beyond, children(expr))))
+
+    given = commit.trigger.payload if isinstance(commit.trigger, Perform) else None
+    return f"{commit.name!r} hands out more than what was proposed" if given and beyond(given) else ""
 
 
 def _rejects_handled(ctx: Context, contract: str) -> Verdict:

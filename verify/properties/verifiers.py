@@ -18,6 +18,7 @@ import z3
 from provenet.nets.errors import did_you_mean
 from provenet.nets.expr.ast import Not, free_variables
 from provenet.nets.net import Auto, Explain, Judge, Net, Requirement, Role, Transition
+from provenet.nets.schema import RecordType
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
@@ -141,7 +142,10 @@ def _opaque(net: Net, contract: str, accepted: frozenset[str], because: str) -> 
 def _undecided(ctx: Context, accept: Transition, reject: Transition) -> Answer:
     """Whether both can be possible for the same tokens."""
     if not {a.place for a in inputs_of(accept)} & {a.place for a in inputs_of(reject)}:
-        return Proved(Certificate("structure", {}), "structure")
+        apart = [_proposal_place(ctx.net, t) for t in (accept, reject) if inputs_of(t)]
+        if len(apart) > 1 and _at_most_one(ctx.net, *apart):
+            return Proved(Certificate("structure", {}), "structure")
+        return Open(f"{accept.name!r} and {reject.name!r} may each have a copy of one proposal")
     if _arcs(accept) != _arcs(reject):
         return Open(f"{accept.name!r} and {reject.name!r} compete for a proposal by different arcs")
     given = accept.guard is not None and reject.guard in (Not(accept.guard), _plain(Not(accept.guard)))
@@ -162,7 +166,7 @@ def _whichever(ctx: Context, accept: Transition, reject: Transition) -> Answer:
         for a in inputs_of(t)
         if t.guard is not None and a.var in free_variables(t.guard)
     }
-    first = inputs_of(accept)[0].place
+    first = _proposal_place(net, accept)
     if sum(a.place == first for a in inputs_of(accept)) == 1:
         chosen.discard(first)  # the proposal itself
     several = [p for p in sorted(chosen) if not _at_most_one(net, p)]
@@ -187,9 +191,16 @@ def _whichever(ctx: Context, accept: Transition, reject: Transition) -> Answer:
     return ctx.search(find)
 
 
-def _at_most_one(net: Net, place: str) -> bool:
-    found = bounding(net, [place], most=1)
-    return found is not None and found.allows(net, [place]) <= 1
+def _proposal_place(net: Net, t: Transition) -> str:
+    """Where a verifier's proposal lies: a token that carries one, one of its type, else the first token."""
+    info, types = info_of(net, t.contract), {a.place: net.place(a.place).type for a in inputs_of(t)}
+    carrying = [p for p, of in types.items() if isinstance(of, RecordType) and of.field("proposal")]
+    return [*carrying, *(p for p, of in types.items() if info and of == info.proposal), *types][0]
+
+
+def _at_most_one(net: Net, *places: str) -> bool:
+    found = bounding(net, list(places), most=1)
+    return found is not None and found.allows(net, list(places)) <= 1
 
 
 def _ways(run: SymRun, t: Transition, first: str) -> Iterator[tuple[int, dict[str, SymValue]]]:
