@@ -29,7 +29,7 @@ from provenet.nets.expr.ast import (
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Choice, ContractInfo, Net, Perform, Role, Signal, Transition
+from provenet.nets.net import Choice, ContractInfo, Net, Perform, Requirement, Role, Signal, Transition
 from provenet.nets.schema import BOOL, RecordType, Type
 from provenet.verify.independent import counting, structure
 from provenet.verify.independent.errors import NotHere, Refused
@@ -57,7 +57,8 @@ class Stated:
     Attributes:
         property: Its id, or its kind.
         subject: What it is about.
-        title: What it says, in one line.
+        title: What it says, in one line. It matters where it tells requirements apart; of the catalogue's
+            properties, whose ids say all, it is words for people, and not looked at.
         evidence: What it rests on, each with a ``kind`` and its ``data``.
     """
 
@@ -284,7 +285,7 @@ def _never(net: Net, stated: Stated) -> tuple[Asked, ...]:
     """``never``: as requirements of the net say it."""
     out = []
     for requirement in net.requirements:
-        if requirement.kind != "never" or not _named_so(requirement.name, stated):
+        if requirement.kind != "never" or not is_meant(requirement, stated):
             continue
         effect, contract, name = (requirement.arg(k) for k in ("effect", "contract", "transition"))
         where, unless = requirement.arg("where"), requirement.arg("unless")
@@ -316,7 +317,7 @@ def _always(net: Net, stated: Stated) -> tuple[Asked, ...]:
     for requirement in net.requirements:
         if requirement.kind == "always" and requirement.arg("place") == stated.subject:
             where = requirement.arg("where")
-            if _named_so(requirement.name, stated) and net.has_place(stated.subject):
+            if is_meant(requirement, stated) and net.has_place(stated.subject):
                 never = Never("", Not(where), place=stated.subject)
                 out.append(Asked(f"every token in {stated.subject!r} meets {show(where)}", (never,)))
     if not out:
@@ -324,9 +325,23 @@ def _always(net: Net, stated: Stated) -> tuple[Asked, ...]:
     return tuple(out)
 
 
-def _named_so(name: str, stated: Stated) -> bool:
-    """Whether a requirement that has a name has the one that a statement gives."""
-    return not name or name == stated.title
+def is_meant(requirement: Requirement, stated: Stated) -> bool:
+    """Whether a statement is about a requirement: in its title is the name, or what is required in words."""
+    if requirement.name:
+        return stated.title == requirement.name
+    of = requirement.arg
+    where = "" if of("where") is None else show(of("where"))
+    what = of("effect") or of("contract") or of("transition")
+    when = (f" where {where}" if where else "") + (f" unless {of('unless')}" if of("unless") else "")
+    places = ", ".join(dict.fromkeys(of("places", ())))
+    titles = {
+        "never": f"never {what}{when}",
+        "always": f"always in {of('place')}: {where}",
+        "bound": f"{places} together hold at most {of('k')}",
+        "mutex": f"no two of {places} are marked together",
+        "CTL-4": f"at most {of('most')} by {', '.join(of('what', ()))}",
+    }
+    return stated.title == titles.get(requirement.kind)
 
 
 # what the parts of a net mean
@@ -516,7 +531,7 @@ def _capped(net: Net, stated: Stated, deadline: float) -> Claim:
         counts = (
             requirement.kind == "CTL-4" and requirement.arg("amount") is None and not requirement.arg("per")
         )
-        if counts and ", ".join(what) == stated.subject and _named_so(requirement.name, stated):
+        if counts and ", ".join(what) == stated.subject and is_meant(requirement, stated):
             bounds[what] = min(requirement.arg("most"), bounds.get(what, requirement.arg("most")))
     if len(bounds) != 1:
         raise NotHere("the net requires no such cap on how often")
@@ -560,7 +575,7 @@ def _together(net: Net, stated: Stated, deadline: float) -> Claim:
         if requirement.kind != stated.property or ", ".join(places) != stated.subject or not places:
             continue
         k = 1 if stated.property == "mutex" else requirement.arg("k")
-        if _named_so(requirement.name, stated) and (data.get("bounds"), data.get("k")) == (places, k):
+        if is_meant(requirement, stated) and (data.get("bounds"), data.get("k")) == (places, k):
             weights, plus, _, start = counting.counted(net, data)
             least = min(weights.get(p, 0) for p in places)
             if any(plus.values()) or not least or start // least > k:

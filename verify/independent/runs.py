@@ -171,7 +171,8 @@ def _too_many(run: Run, stated: Stated, deadline: float) -> str:
     del deadline
     for requirement in run.net.requirements:
         places = list(dict.fromkeys(requirement.arg("places", ())))
-        if requirement.kind == stated.property and ", ".join(places) == stated.subject and places:
+        meant = requirement.kind == stated.property and claims.is_meant(requirement, stated)
+        if meant and ", ".join(places) == stated.subject and places:
             counts = [run.end.count(p) for p in places]
             if stated.property == "mutex" and sum(n > 0 for n in counts) > 1:
                 return f"{sum(n > 0 for n in counts)} of the places are marked together"

@@ -364,4 +364,40 @@ def test_a_condition_that_does_not_fit_what_it_is_about_is_no_crash() -> None:
     for place, value, wanted in (("a", {"n": 9}, "re-checked"), ("b", {"m": 9}, "not re-checked")):
         step = {"transition": f"sell {place}", "binding": {"v": value}}
         run = {"start": start, "steps": [step]}
-        assert outcome(net, entry("never", f"sell {place}", "REFUTED", [], run)) == wanted
+        told = entry("never", f"sell {place}", "REFUTED", [], run)
+        assert outcome(net, {**told, "title": "never sell where payload.n > 5"}) == wanted
+
+
+# titles
+
+
+def piled(*asked: Requirement) -> Net:
+    """Two tokens in one place."""
+    split = Transition("split", takes=(Take("start"),), puts=(Put("heap", weight=2),))
+    places = (Place("start"), Place("heap"))
+    return Net("piled", places, (split,), initial=(("start", ((),)),), requirements=asked)
+
+
+@pytest.mark.parametrize("name", ["", "few"])
+def test_a_run_breaks_the_requirement_that_the_title_tells(name: str) -> None:
+    few, more = (
+        Requirement("bound", (("places", ("heap",)), ("k", k)), name and f"{name} {k}") for k in (1, 2)
+    )
+    run = {"start": {"start": [None]}, "steps": [{"transition": "split", "binding": {}}]}
+    told = entry("bound", "heap", "REFUTED", [], run)
+    for k, wanted in ((1, "re-checked"), (2, "refused")):
+        title = f"{name} {k}" if name else f"heap together hold at most {k}"
+        assert outcome(piled(few, more), {**told, "title": title}) == wanted
+
+
+def test_a_title_that_says_more_than_the_net_requires_is_not_shown() -> None:
+    where = over("it.n <= 30", it=OFFER)
+    keep = Transition(
+        "keep", takes=(Take("asked", "o"),), puts=(Put("good", Var("o")),), guard=over("o.n <= 30", o=OFFER)
+    )
+    net = contract(keep, asked=OFFER, good=OFFER)
+    net = replace(net, requirements=(Requirement("always", (("place", "good"), ("where", where))),))
+    data = {"questions": [{"condition": "not it.n <= 30"}], "ghost": None, "facts": {"good": ["it.n <= 30"]}}
+    told = entry("always", "good", "PROVED", [{"kind": "facts", "data": data}])
+    for most, wanted in ((30, "re-checked"), (20, "not re-checked")):
+        assert outcome(net, {**told, "title": f"always in good: it.n <= {most}"}) == wanted
