@@ -8,22 +8,30 @@ marking satisfies is false wherever it occurs, and a run to a certain deadlock m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from provenet.verify.plain import temporal as tl
-from provenet.verify.plain.answer import Answer, Budget, Reachable, Unreachable
-from provenet.verify.plain.hints import at_the_end, with_constants
-from provenet.verify.plain.logic import Formula, conj, deadlock, holds, negation
+from provenet.verify.plain.answer import Answer, Budget, Reachable
+from provenet.verify.plain.constants import facts, informed, questions
+from provenet.verify.plain.hints import at_the_end
+from provenet.verify.plain.logic import Formula, conj, deadlock, holds
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import Path
 from provenet.verify.plain.plan import reachability_stages
-from provenet.verify.plain.plan_temporal import HELP, first_stages, last_stages
-from provenet.verify.plain.portfolio import answers, settle
+from provenet.verify.plain.plan_temporal import HELP, first_stages, help_stages, last_stages
+from provenet.verify.plain.portfolio import Stage, answers, settle
+from provenet.verify.plain.rules import Rules, all_runs_end
 from provenet.verify.plain.settled import Settled
 
 FEW = 40
-"""Formulas; where more are open, as many transitions are asked about, only what helps each most is tried."""
+"""Formulas; where more are open, as many transitions are asked about, only conditions are asked for."""
+
+ROUNDS = 3
+"""How often what is left of the formulas is asked about again."""
+
+ENDING = 1.0
+"""Seconds for finding out whether all runs end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +73,17 @@ def decide(
             yield from case.news()
     if not case.open:
         return
-    hard = case.hard()
-    hints = _hints(net, hard)
-    conditions = [f.formula for leaf in hard for f in tl.subformulas(leaf) if isinstance(f, tl.Now)]
-    helpers = [*hints, *conditions]
-    if len(hard) <= FEW:
-        helpers.extend(map(negation, conditions))
-    goals = list(dict.fromkeys([*case.goals(), *helpers]))
-    share = budget.share(HELP) if hard else budget
-    for n, answer in answers(net, goals, share, stages=reachability_stages(), jobs=jobs):
-        case.known[goals[n]] = answer
-        if isinstance(answer, Reachable):
-            path = Path(answer.firings, end="deadlock")
-            for leaf in hints.get(goals[n], ()):
-                case.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine, path=path))
-        yield from case.news()
-        if not case.open:
-            return
-    for i, changed in case.without_constants():
-        case.open[i] = changed
-    yield from case.news()
-    if hard and (leaves := case.hard()):
+    yield from case.helped_by_reachability(budget, jobs=jobs)
+    if goals := case.goals():
+        share = budget.share(HELP) if case.hard() else budget
+        yield from case.reached(goals, share, reachability_stages(), jobs=jobs)
+    if leaves := case.hard():
         plan = last_stages(budget.left())
         for n, settled in settle(net, leaves, budget, stages=plan, jobs=jobs):
             case.settle(leaves[n], settled)
             yield from case.news()
     if goals := case.goals():
-        for n, answer in answers(net, goals, budget, stages=reachability_stages(), jobs=jobs):
-            case.known[goals[n]] = answer
-            yield from case.news()
+        yield from case.reached(goals, budget, reachability_stages(), jobs=jobs)
 
 
 def _hints(net: PTNet, hard: Sequence[tl.Temporal]) -> dict[Formula, list[tl.Temporal]]:
@@ -143,14 +133,52 @@ class _Case:
         found = (leaf for f in self.open.values() for leaf in _leaves(f) if tl.as_reachability(leaf) is None)
         return list(dict.fromkeys(leaf for leaf in found if leaf not in self.settled))
 
-    def without_constants(self) -> Iterator[tuple[int, tl.Temporal]]:
-        """The open formulas that what cannot be reached makes simpler."""
-        never = {g: a.engine for g, a in self.known.items() if isinstance(a, Unreachable)}
-        for i, formula in self.open.items():
-            changed, engines = with_constants(formula, never)
-            if engines:
-                self.helped[i] = engines
-                yield i, changed
+    def reached(
+        self, goals: Sequence[Formula], budget: Budget, stages: Sequence[Stage], *, jobs: int
+    ) -> Iterator[tuple[int, Decision]]:
+        """Ask for goals, and tell what formulas the answers decide."""
+        hints = _hints(self.net, self.hard())
+        for n, answer in answers(self.net, goals, budget, stages=stages, jobs=jobs):
+            self.known[goals[n]] = answer
+            if isinstance(answer, Reachable):
+                path = Path(answer.firings, end="deadlock")
+                for leaf in hints.get(goals[n], ()):
+                    self.settle(leaf, Settled(isinstance(leaf, tl.E), answer.engine, path=path))
+            yield from self.news()
+            if not self.open:
+                return
+
+    def helped_by_reachability(self, budget: Budget, *, jobs: int) -> Iterator[tuple[int, Decision]]:
+        """Make the formulas smaller, ask what bounds their parts, and again for what is left of them."""
+        rules = Rules(self.net)
+        for _ in range(ROUNDS):
+            if not self.hard():
+                return
+            if rules.runs != "end" and all_runs_end(self.net, seconds=ENDING):
+                rules = Rules(self.net, "end", rules.deadlocks)
+            for i, formula in self.open.items():
+                self.open[i] = _with_leaves(formula, rules.smaller)
+            yield from self.news()
+            before = set(self.open.values())
+            hard = self.hard()
+            asked = questions(rules, hard, depth="parts" if len(hard) <= FEW else "conditions")
+            goals = dict.fromkeys(
+                [*self.goals(), *_hints(self.net, hard), rules.dead, *(b.goal for b in asked)]
+            )
+            new = [goal for goal in goals if goal not in self.known]
+            yield from self.reached(new, budget.share(HELP), help_stages(), jobs=jobs)
+            found = facts(rules, asked, self.known)
+            for leaf, (value, engine) in found.at_first.items():
+                self.settle(leaf, Settled(value, engine))
+            for i, formula in self.open.items():
+                self.open[i], engines = found.applied(formula)
+                if engines:
+                    self.helped[i] = tuple(dict.fromkeys((*self.helped.get(i, ()), *engines)))
+            yield from self.news()
+            better = informed(rules, self.known)
+            if better is rules and set(self.open.values()) == before:
+                return
+            rules = better
 
     def _value(self, formula: tl.Temporal) -> Decision | None:
         """The value of a formula as far as the answers so far tell (Kleene's three values)."""
@@ -194,6 +222,18 @@ def _leaves(formula: tl.Temporal) -> Iterator[tl.Temporal]:
                 yield from _leaves(part)
         case tl.A() | tl.E():
             yield formula
+
+
+def _with_leaves(formula: tl.Temporal, change: Callable[[tl.Temporal], tl.Temporal]) -> tl.Temporal:
+    """A formula with other quantified formulas in place of its own."""
+    match formula:
+        case tl.Both(parts):
+            return tl.both([_with_leaves(part, change) for part in parts])
+        case tl.Either(parts):
+            return tl.either([_with_leaves(part, change) for part in parts])
+        case tl.A() | tl.E():
+            return change(formula)
+    return formula
 
 
 def _asking(goal: Formula) -> tl.Temporal:

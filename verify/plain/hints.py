@@ -58,7 +58,7 @@ def at_the_end(leaf: tl.Temporal) -> Formula | None:
             return None
     if not (_of_ends(wanted) and (tl.is_ctl(leaf) or tl.is_ltl(leaf))):
         return None
-    return _in_a_deadlock(wanted)
+    return in_a_deadlock(wanted)
 
 
 def _of_ends(path: tl.Temporal) -> bool:
@@ -75,26 +75,26 @@ def _of_ends(path: tl.Temporal) -> bool:
     return False
 
 
-def _in_a_deadlock(formula: tl.Temporal) -> Formula:
+def in_a_deadlock(formula: tl.Temporal) -> Formula:
     """What a simplified formula, of CTL or of paths alone, says of a marking where nothing is enabled."""
     match formula:
         case tl.Now(of):
             return of
         case tl.Both(parts):
-            return logic.conj(map(_in_a_deadlock, parts))
+            return logic.conj(map(in_a_deadlock, parts))
         case tl.Either(parts):
-            return logic.disj(map(_in_a_deadlock, parts))
+            return logic.disj(map(in_a_deadlock, parts))
         case tl.A(tl.X()):
             return logic.TRUE
         case tl.E(tl.X()):
             return logic.FALSE
         case tl.X(of) | tl.F(of) | tl.G(of) | tl.A(of) | tl.E(of):
-            return _in_a_deadlock(of)
+            return in_a_deadlock(of)
         case tl.U(_, goal):
-            return _in_a_deadlock(goal)
+            return in_a_deadlock(goal)
         case tl.R(_, hold):
-            return _in_a_deadlock(hold)
-    return logic.negation(_in_a_deadlock(formula.of))
+            return in_a_deadlock(hold)
+    return logic.negation(in_a_deadlock(formula.of))
 
 
 def _replaced(formula: tl.Temporal, changed: Callable[[tl.Now], tl.Temporal]) -> tl.Temporal:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.free_choice_live import FreeChoiceLive
 from provenet.verify.plain.engines.lassos import Lassos
+from provenet.verify.plain.engines.local import Local
+from provenet.verify.plain.engines.on_reduced import OnReduced
+from provenet.verify.plain.engines.state_equation import StateEquationEngine
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
+from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
-FIRST_LOOK = 0.25
+FIRST_LOOK = 0.12
 """Part of the time that the graph gets before others help."""
 
-HELP = 0.25
-"""Part of the rest that reachability engines get where they only help."""
+HELP = 0.2
+"""Part of the rest that reachability engines get, each time they are asked to help."""
 
 
 def first_stages(seconds: float) -> Sequence[Stage]:
@@ -30,6 +35,16 @@ def first_stages(seconds: float) -> Sequence[Stage]:
     return (Stage(TemporalGraph(), FIRST_LOOK * seconds), Stage(Lassos(), min(2.0, 0.1 * seconds)))
 
 
+def help_stages() -> Sequence[Stage]:
+    """For the conditions whose reachability makes formulas smaller."""
+    return (
+        Stage(Walk(), 1.0),
+        Stage(StateEquationEngine(), 5),
+        Stage(OnReduced(Explore(), first=0.2), 6),
+        Stage(Explore(), 3_600),
+    )
+
+
 def last_stages(seconds: float) -> Sequence[Stage]:
     """After that.
 
@@ -38,7 +53,8 @@ def last_stages(seconds: float) -> Sequence[Stage]:
     """
     return (
         Stage(FreeChoiceLive(), 0.1 * seconds),
-        Stage(TemporalGraph(), 0.7 * seconds),
+        Stage(Local(), 0.4 * seconds),
+        Stage(TemporalGraph(), 0.3 * seconds),
         Stage(Lassos(seed=2), 0.15 * seconds),
         Stage(TemporalGraph(), 3_600),
     )

@@ -1,0 +1,418 @@
+"""CTL from the initial marking on, looking only at markings that matter: on nets too large for their graph.
+
+Vergauwen & Lewi, "A linear local model checking algorithm for CTL", CONCUR 1993, and the certain zeros of
+Dalsgaard et al., "Extended dependency graphs and efficient distributed fixed-point computation", PETRI NETS
+2017: each operator is a search from the marking at hand, which goes on only through markings that do not end
+it, and stops at the first one that decides. What a search finds is kept for each marking. Searches for ``EF``
+and ``EU`` go to the markings first that are nearest to the goal; searches for runs without end go down one
+run after another.
+
+A search within another one gets only so many markings; where that is too few, its value is not known, and
+neither is what rests on it. All is repeated with larger limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import TypeAlias
+
+from provenet.verify.plain import temporal as tl
+from provenet.verify.plain.answer import Budget
+from provenet.verify.plain.logic import FALSE, TRUE, And, Formula, Le, Or
+from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.packed import Fields, Overflow
+from provenet.verify.plain.rules import Rules
+from provenet.verify.plain.settled import Settled
+
+FIRST = 400
+"""Markings that a formula gets in the first round."""
+
+LONGER = 4
+"""How much more in each further round."""
+
+EFFORT = 30
+"""Markings looked at, over and over, for each that the outermost search may get."""
+
+INNER = 0.7
+"""A search within a search gets the limit to this power, and at least ``LEAST`` markings."""
+
+LEAST = 30
+
+BYTES = 400
+"""What a marking takes, with what is known of it."""
+
+Test: TypeAlias = Callable[[int], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Search from the initial marking, formula by formula, in rounds that grow.
+
+    Attributes:
+        seed: The same seed searches in the same order.
+        name: Appears in verdicts.
+    """
+
+    seed: int = 1
+    name: str = "local search"
+
+    def run(
+        self, net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget
+    ) -> Iterator[tuple[int, Settled]]:
+        """Answer CTL formulas."""
+        open_ = {i: f for i, f in enumerate(formulas) if tl.is_ctl(f)}
+        most = max((*net.initial, 3))
+        search = Search(net, most, budget, Random(self.seed))  # noqa: S311
+        limit = FIRST
+        while open_ and budget.left():
+            for i, formula in list(open_.items()):
+                if budget.answered(i):
+                    del open_[i]
+                    continue
+                if not budget.left():
+                    return
+                if search.markings * BYTES > budget.memory:
+                    search = Search(net, most, budget, Random(self.seed + limit))  # noqa: S311
+                try:
+                    value = search.value(formula, limit)
+                except Overflow:
+                    most = 16 * most + 15
+                    search = Search(net, most, budget, Random(self.seed))  # noqa: S311
+                    continue
+                if value is not None:
+                    del open_[i]
+                    yield i, Settled(value, self.name, search.markings)
+            limit *= LONGER
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+class Search:
+    """What is known of markings and formulas.
+
+    Args:
+        net: The net.
+        most: What a place may hold.
+        budget: Time and memory.
+        random: For the order of successors.
+    """
+
+    def __init__(self, net: PTNet, most: int, budget: Budget, random: Random) -> None:
+        self._net, self._budget = net, budget
+        fields = self._fields = Fields.of(len(net.places), most)
+        transitions = range(len(net.transitions))
+        self._need = [fields.arcs(net.pre[t]) for t in transitions]
+        self._effect = [fields.arcs(net.effect[t]) for t in transitions]
+        self._rank = [random.random() for _ in transitions]
+        self._near: dict[int, frozenset[int]] = {}
+        self._initial = fields.pack(net.initial)
+        self._rules = Rules(net)
+        self._able: dict[int, tuple[int, ...]] = {}
+        self._after: dict[int, tuple[int, ...]] = {}
+        self._known: dict[tl.Temporal, dict[int, bool]] = {}
+        self._tests: dict[Formula, Test] = {}
+        self._far: dict[Formula, Callable[[int], int]] = {}
+        self._opposite: dict[tl.Temporal, tl.Temporal] = {}
+        self._steps = self._last = 0
+
+    @property
+    def markings(self) -> int:
+        """How many markings are kept, with each formula that is known of one counted as one more."""
+        return len(self._after) + sum(map(len, self._known.values()))
+
+    def value(self, formula: tl.Temporal, limit: int) -> bool | None:
+        """Whether a formula holds in the initial marking.
+
+        Raises:
+            Overflow: A place holds too much.
+        """
+        self._last = self._steps + EFFORT * limit
+        try:
+            return self._value(formula, self._initial, limit)
+        except _OutOfTime:
+            return None
+
+    def _value(self, formula: tl.Temporal, at: int, limit: int) -> bool | None:
+        match formula:
+            case tl.Now(of):
+                return self._test(of)(at)
+            case tl.Both(parts) | tl.Either(parts):
+                deciding = isinstance(formula, tl.Either)
+                found: bool | None = not deciding
+                for part in parts:
+                    value = self._value(part, at, limit)
+                    if value is deciding:
+                        return value
+                    if value is None:
+                        found = None
+                return found
+        known = self._known.setdefault(formula, {})
+        value = known.get(at)
+        if value is not None:
+            return value
+        if self._test(self._rules.at_least(formula))(at):
+            return True
+        if not self._test(self._rules.at_most(formula))(at):
+            return False
+        if limit <= 0:
+            return None
+        match formula:
+            case tl.E(path):
+                value = self._some(formula, path, at, limit)
+            case tl.A(path):
+                opposite = self._opposite.get(formula)
+                if opposite is None:
+                    opposite = self._opposite[formula] = tl.simplified(formula, negated=True)
+                value = self._value(opposite, at, limit)
+                value = None if value is None else not value
+        if value is not None:
+            known[at] = value
+        return value
+
+    def _some(self, formula: tl.Temporal, path: tl.Temporal, at: int, limit: int) -> bool | None:
+        match path:
+            case tl.X(of):
+                found: bool | None = False
+                for after in self._following(at):
+                    value = self._value(of, after, limit)
+                    if value:
+                        return True
+                    if value is None:
+                        found = None
+                return found
+            case tl.F(of):
+                return self._until(formula, tl.TRULY, of, at, limit)
+            case tl.U(before, goal):
+                return self._until(formula, before, goal, at, limit)
+            case tl.G(of):
+                return self._stays(formula, tl.FALSELY, of, at, limit)
+            case tl.R(release, hold):
+                return self._stays(formula, release, hold, at, limit)
+        raise ValueError("no CTL formula")
+
+    def _until(
+        self, formula: tl.Temporal, before: tl.Temporal, goal: tl.Temporal, start: int, limit: int
+    ) -> bool | None:
+        known = self._known[formula]
+        inner = max(LEAST, int(limit**INNER)) if limit > LEAST else 0
+        far = self._distance(self._rules.at_most(goal))
+        parent = {start: -1}
+        number = count()
+        queue: list[tuple[int, int, int]] = [(0, 0, start)]
+        sure = True
+        while queue:
+            at = heappop(queue)[-1]
+            value = known.get(at)
+            if value is None:
+                value = self._value(goal, at, inner)
+            elif not value:
+                continue
+            if value:
+                while at >= 0:
+                    known[at] = True
+                    at = parent[at]
+                return True
+            on = self._value(before, at, inner)
+            if value is None or on is None:
+                sure = False
+            if not on:
+                continue
+            for after in self._following(at):
+                if after not in parent:
+                    parent[after] = at
+                    heappush(queue, (far(after), -next(number), after))
+            if len(parent) > limit:
+                return None
+        if sure:
+            for at in parent:
+                known[at] = False
+            return False
+        return None
+
+    def _stays(
+        self, formula: tl.Temporal, release: tl.Temporal, hold: tl.Temporal, start: int, limit: int
+    ) -> bool | None:
+        known = self._known[formula]
+        inner = max(LEAST, int(limit**INNER)) if limit > LEAST else 0
+        on_path: set[int] = set()
+        seen = {start}
+        path: list[tuple[int, Iterator[int]]] = []
+        sure = True
+        entering: int | None = start
+        while True:
+            if entering is not None:
+                at = entering
+                entering = None
+                value = known.get(at)
+                if value is None:
+                    held = self._value(hold, at, inner)
+                    if not held:
+                        value = held
+                    else:
+                        released = self._value(release, at, inner)
+                        after = self._following(at)
+                        if released or not after:
+                            value = True
+                        else:
+                            if released is None:
+                                sure = False
+                            path.append((at, iter(after)))
+                            on_path.add(at)
+                            value = False
+                if value:
+                    for way, _ in path:
+                        known[way] = True
+                    return True
+                if value is None:
+                    sure = False
+                if not path:
+                    return False if sure else None
+                if len(seen) > limit:
+                    return None
+            way_on = next((after for after in path[-1][1] if after in on_path or after not in seen), None)
+            if way_on is None:
+                done, _ = path.pop()
+                on_path.discard(done)
+                if sure:
+                    known[done] = False
+                if not path:
+                    return False if sure else None
+            elif way_on in on_path:
+                for way, _ in path:
+                    known[way] = True
+                return True
+            else:
+                seen.add(way_on)
+                entering = way_on
+
+    def _following(self, at: int) -> tuple[int, ...]:
+        """The markings after one, in an order that is arbitrary but stays."""
+        self._steps += 1
+        if self._steps > self._last:
+            raise _OutOfTime
+        known = self._after.get(at)
+        if known is not None:
+            return known
+        if len(self._after) % 64 == 0 and (
+            not self._budget.left() or self.markings * BYTES > self._budget.memory
+        ):
+            raise _OutOfTime
+        guard = self._fields.guard
+        need, effect = self._need, self._effect
+        able = self._able.pop(at, None)
+        if able is None:
+            raised = at | guard
+            able = tuple(t for t in range(len(need)) if (raised - need[t]) & guard == guard)
+        out: dict[int, int] = {}
+        for t in able:
+            after = at + effect[t]
+            if after & guard:
+                raise Overflow
+            out.setdefault(after, t)
+        for after, t in out.items():
+            if after in self._after or after in self._able:
+                continue
+            touched = self._near.get(t)
+            if touched is None:
+                changed = (u for p, _ in self._net.effect[t] for u, _ in self._net.consumers[p])
+                touched = self._near[t] = frozenset(changed)
+            raised = after | guard
+            still = [u for u in able if u not in touched]
+            still += [u for u in touched if (raised - need[u]) & guard == guard]
+            self._able[after] = tuple(still)
+        # Who always has priority soon comes back to a marking.
+        self._after[at] = tuple(sorted(out, key=lambda after: self._rank[out[after]]))
+        return self._after[at]
+
+    def _test(self, formula: Formula) -> Test:
+        test = self._tests.get(formula)
+        if test is None:
+            test = self._tests[formula] = self._compiled(formula)
+        return test
+
+    def _compiled(self, formula: Formula) -> Test:
+        """A condition as a test of packed markings."""
+        if formula in (TRUE, FALSE):
+            value = formula == TRUE
+            return lambda _: value
+        bits, guard = self._fields.bits, self._fields.guard
+        mask = (1 << bits) - 1
+        if isinstance(formula, Le):
+            if len(formula.terms) == 1:
+                ((p, c),) = formula.terms
+                shift = p * bits
+                if c > 0:
+                    most = formula.bound // c
+                    return lambda at: at >> shift & mask <= most
+                least = -(formula.bound // -c)
+                return lambda at: at >> shift & mask >= least
+            terms = [(p * bits, c) for p, c in formula.terms]
+            bound = formula.bound
+            return lambda at: sum([c * (at >> shift & mask) for shift, c in terms]) <= bound
+        # Lower bounds of single places are compared all at once.
+        every = isinstance(formula, And)
+        together = 0
+        tests: list[Test] = []
+        for part in formula.parts:
+            needed = _needed(part, lower=every)
+            if needed is None or needed[1] > mask >> 1 or together >> (needed[0] * bits) & mask:
+                tests.append(self._test(part))
+            else:
+                together |= needed[1] << (needed[0] * bits)
+        if together:
+            if every:
+                tests.insert(0, lambda at: ((at | guard) - together) & guard == guard)
+            else:
+                tests.insert(0, lambda at: ((at | guard) - together) & guard != guard)
+        if len(tests) == 1:
+            return tests[0]
+
+        def joined(at: int) -> bool:
+            for test in tests:
+                if test(at) is not every:
+                    return not every
+            return every
+
+        return joined
+
+    def _distance(self, goal: Formula) -> Callable[[int], int]:
+        """How much a marking lacks of a condition: sums over conjunctions, the least of disjunctions."""
+        far = self._far.get(goal)
+        if far is None:
+            far = self._far[goal] = self._measure(goal)
+        return far
+
+    def _measure(self, goal: Formula) -> Callable[[int], int]:
+        match goal:
+            case Le(terms, bound):
+                bits = self._fields.bits
+                mask = (1 << bits) - 1
+                shifted = [(p * bits, c) for p, c in terms]
+                return lambda at: max(0, sum([c * (at >> s & mask) for s, c in shifted]) - bound)
+            case And(parts):
+                every = [self._distance(part) for part in parts[:FEW]]
+                return lambda at: sum([far(at) for far in every])
+            case Or(parts):
+                some = [self._distance(part) for part in parts[:FEW]]
+                return lambda at: min([far(at) for far in some], default=0)
+
+
+FEW = 50
+"""Parts of a condition that a distance is made of."""
+
+
+def _needed(part: Formula, *, lower: bool) -> tuple[int, int] | None:
+    """``(p, n)`` where the part says ``tokens(p) >= n``; with ``lower`` off where it says the opposite."""
+    if not isinstance(part, Le) or len(part.terms) != 1:
+        return None
+    ((p, c),) = part.terms
+    if c != (-1 if lower else 1):
+        return None
+    n = -part.bound if lower else part.bound + 1
+    return (p, n) if n > 0 else None
