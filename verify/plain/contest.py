@@ -19,7 +19,7 @@ from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.net import PTNet
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_DEPTH = 400
+MAX_DEPTH = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,14 @@ def parse_properties(data: bytes, net: PTNet, *, source: str = "properties") -> 
             hint="expected <property-set><property>...",
         )
     reader = _Reader(net, source)
-    return tuple(reader.asked(child) for child in root.children if child.tag == "property")
+    found = {}
+    for child in root.children:
+        if child.tag == "property":
+            asked = reader.asked(child)
+            if asked.id in found:
+                raise FormatError(f"two properties have the id {shorten(asked.id)}", where=source)
+            found[asked.id] = asked
+    return tuple(found.values())
 
 
 _UNARY: dict[str, Callable[[tl.Temporal], tl.Temporal]] = {

@@ -15,6 +15,7 @@ from provenet.verify.plain.bounds import upper_bounds
 from provenet.verify.plain.contest import Bound, read_properties
 from provenet.verify.plain.decide import decide
 from provenet.verify.plain.net import PTNet, plain_net
+from provenet.verify.plain.paths import of_paths
 
 WITH_FILE = (
     "ReachabilityCardinality",
@@ -77,6 +78,8 @@ def examine(folder: str | Path, examination: str, budget: Budget, *, jobs: int =
     else:
         found = read_properties(folder / f"{examination}.xml", net)
         asked = {a.id: a.question for a in found if not isinstance(a.question, Bound)}
+        if examination.startswith("LTL"):
+            asked = {name: of_paths(net, question) for name, question in asked.items()}
         bounds = {a.id: a.question for a in found if isinstance(a.question, Bound)}
     open_ = dict.fromkeys((*asked, *bounds))
     names = [*asked]

@@ -12,7 +12,7 @@ from provenet.verify.plain.answer import Budget, Reachable
 from provenet.verify.plain.decide import Decision, decide
 from provenet.verify.plain.formula_text import parse_formula, shown
 from provenet.verify.plain.net import PTNet
-from provenet.verify.plain.paths import Path
+from provenet.verify.plain.paths import Path, of_paths
 from provenet.verify.verdict import Status
 
 VACUITY = 0.5
@@ -94,7 +94,8 @@ def prove_formula(
     began = time.monotonic()
     budget = Budget.seconds(timeout)
     asked = parse_formula(formula, net) if isinstance(formula, str) else formula
-    if not tl.is_state(asked):
+    linear = not tl.is_state(asked)
+    if linear:
         asked = tl.A(asked)
     text = shown(asked, net)
     simple = tl.simplified(asked)
@@ -104,7 +105,8 @@ def prove_formula(
         return FormulaVerdict(
             text, status, "logic alone", ("logic",), time.monotonic() - began, notes=constant
         )
-    decision = next((d for _, d in decide(net, [asked], budget, jobs=jobs)), None)
+    question = of_paths(net, asked) if linear else asked
+    decision = next((d for _, d in decide(net, [question], budget, jobs=jobs)), None)
     seconds = time.monotonic() - began
     if decision is None:
         return FormulaVerdict(text, Status.UNKNOWN, _why_open(simple, timeout), (), seconds)

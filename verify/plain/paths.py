@@ -68,6 +68,19 @@ def evaluated(formula: tl.Temporal, markings: Sequence[Counts], back: int) -> bo
     return _positions(formula, markings, back)[0]
 
 
+def of_paths(net: PTNet, formula: tl.Temporal) -> tl.Temporal:
+    """A formula of LTL as one that CTL's reading of deadlocks leaves alone.
+
+    ``A X p`` belongs to both logics, which differ on it where nothing is enabled at first. LTL stays there,
+    so that whatever the formula says of its only path is a condition on that marking.
+    """
+    match formula:
+        case tl.A(path) | tl.E(path) if tl.is_ltl(formula):
+            if not any(net.enabled(net.initial, t) for t in range(len(net.transitions))):
+                return tl.TRULY if evaluated(path, [net.initial], 0) else tl.FALSELY
+    return formula
+
+
 def _markings(net: PTNet, at: Counts, firings: Sequence[int]) -> list[Counts] | None:
     out = [at]
     for t in firings:

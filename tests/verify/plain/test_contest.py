@@ -19,7 +19,9 @@ from provenet.verify.plain.bounds import upper_bounds
 from provenet.verify.plain.contest import Bound, parse_properties
 from provenet.verify.plain.decide import decide
 from provenet.verify.plain.examination import Outcome, examine
+from provenet.verify.plain.formula_verdict import prove_formula
 from provenet.verify.plain.net import PTNet, plain_net
+from provenet.verify.verdict import Status
 from tests.verify.plain.nets import nets, reachable
 
 SHARED = Path(__file__).parents[4] / "shared" / "mcc"
@@ -64,6 +66,7 @@ def test_a_file_is_read() -> None:
         ("<deadlock/>", "<deadlok/>", "element 'deadlok' is no formula"),
         ("<integer-constant>3<", "<integer-constant>three<", "'three' is no whole number"),
         ("<id>q1</id>", "", "a property without an id"),
+        ("<id>q1</id>", "<id>q0</id>", "two properties have the id 'q0'"),
         ("<reach>", "<rech>", "not well-formed"),
         ("property-set", "property", "holds no properties"),
         ("<exists-path><finally>", "<exists-path><finally></finally><finally>", "has 2 parts, expected 1"),
@@ -74,6 +77,61 @@ def test_what_is_wrong_is_named(old: str, new: str, said: str) -> None:
         parse_properties(FILE.replace(old, new).encode(), NET, source="q.xml")
     assert said in str(found.value)
     assert "q.xml" in str(found.value)
+
+
+@pytest.mark.parametrize("outer", ["AGEF", "EFAG", "AXEU", "AG", "NX", "CD"])
+def test_a_formula_is_nested_too_deeply_or_answered(outer: str) -> None:
+    tags = {
+        "A": "<all-paths>{}</all-paths>",
+        "E": "<exists-path>{}</exists-path>",
+        "G": "<globally>{}</globally>",
+        "F": "<finally>{}</finally>",
+        "X": "<next>{}</next>",
+        "U": "<until><before><deadlock/></before><reach>{}</reach></until>",
+        "N": "<negation>{}</negation>",
+        "C": "<conjunction><true/>{}</conjunction>",
+        "D": "<disjunction><false/>{}</disjunction>",
+    }
+    atom = "<is-fireable><transition>stop</transition></is-fireable>"
+    for depth in (20, 60, 140, 300, 5_000):
+        formula = atom
+        for n in reversed(range(depth)):
+            formula = tags[outer[n % len(outer)]].format(formula)
+        text = f"<property-set><property><id>q</id><formula>{formula}</formula></property></property-set>"
+        try:
+            (asked,) = parse_properties(text.encode(), NET)
+        except FormatError as why:
+            assert "deep" in str(why)  # noqa: PT017  (either is right, for every depth)
+            assert depth > 60
+        else:
+            assert not isinstance(asked.question, Bound)
+            question = asked.question if tl.is_state(asked.question) else tl.A(asked.question)
+            assert tl.simplified(question) == tl.simplified(tl.Not(tl.Not(question)))
+            list(decide(NET, [question], Budget.seconds(0.05)))
+
+
+@pytest.mark.parametrize(("tokens", "stays"), [(1, "TRUE"), (0, "FALSE")])
+def test_what_follows_a_deadlock_depends_on_the_logic(tmp_path: Path, tokens: int, stays: str) -> None:
+    (tmp_path / "model.pnml").write_text(
+        '<pnml xmlns="http://www.pnml.org/version-2009/grammar/pnml"><net id="n" type="http://www.pnml.org/'
+        f'version-2009/grammar/ptnet"><page id="g"><place id="p"><initialMarking><text>{tokens}</text>'
+        '</initialMarking></place><place id="q"/><transition id="t"/><arc id="a" source="q" target="t"/>'
+        "</page></net></pnml>",
+        encoding="utf-8",
+    )
+    told = {}
+    for name in ("CTLCardinality", "LTLCardinality"):
+        (tmp_path / f"{name}.xml").write_text(
+            "<property-set><property><id>x</id><formula><all-paths><next><integer-le><integer-constant>1"
+            "</integer-constant><tokens-count><place>p</place></tokens-count></integer-le></next></all-paths>"
+            "</formula></property></property-set>",
+            encoding="utf-8",
+        )
+        (told[name],) = (o.line().split()[2] for o in examine(tmp_path, name, Budget.seconds(30)))
+    assert told == {"CTLCardinality": "TRUE", "LTLCardinality": stays}
+    net = plain_net(read_pnml(tmp_path / "model.pnml"))
+    assert prove_formula(net, "AX p").status is Status.PROVED
+    assert prove_formula(net, "X p").status is (Status.PROVED if tokens else Status.REFUTED)
 
 
 @settings(max_examples=300)

@@ -47,6 +47,11 @@ def test_a_branching_formula_is_never_answered_wrongly(net: PTNet, data: st.Data
         assert sampled(net, formula) in (net.initial in satisfying(graph, formula), None)
 
 
+def test_a_net_without_places_has_runs_too() -> None:
+    net = PTNet(places=(), transitions=("t",), pre=((),), post=((),), initial=())
+    assert sampled(net, tl.E(tl.G(tl.X(tl.TRULY)))) is True
+
+
 def counters(n: int) -> PTNet:
     """Rings of three places each that step by themselves: 3 ** n markings."""
     step = [(3 * i + k, 3 * i + (k + 1) % 3) for i in range(n) for k in range(3)]

@@ -83,7 +83,7 @@ class Lassos:
 class _Walker:
     def __init__(self, net: PTNet, random: Random) -> None:
         self._net, self._random = net, random
-        self._most = max(7, *net.initial, *(2 * w for arcs in (*net.pre, *net.post) for _, w in arcs))
+        self._most = max((7, *net.initial, *(2 * w for arcs in (*net.pre, *net.post) for _, w in arcs)))
         self._lay()
 
     def _lay(self) -> None:
