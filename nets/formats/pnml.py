@@ -278,8 +278,10 @@ class _Reader:
                     self._wrong.add(
                         where, f"is of kind {shorten(kind)}", "kinds are normal, read, test, reset"
                     )
-            elif source in self._transitions and target in self._places:
+            elif source in self._transitions and target in self._places and kind in ("", "normal"):
                 _add(puts[source], target, weight)
+            elif source in self._transitions and target in self._places:
+                self._wrong.add(where, f"is of kind {shorten(kind)}", "arcs to places are normal")
             else:
                 self._wrong.add(where, "joins two nodes of one kind", "an arc joins a place and a transition")
         return takes, reads, resets, puts
@@ -361,7 +363,8 @@ def _add(weights: dict[str, int], place: str, weight: int) -> None:
 
 def _arc_kind(arc: Element) -> str:
     kind = arc.find("type", "arctype")
-    return "" if kind is None else (kind.attrs.get("value") or _content(kind)).strip().lower()
+    told = arc.attrs.get("type", "") if kind is None else kind.attrs.get("value") or _content(kind)
+    return told.strip().lower()
 
 
 def _content(holder: Element) -> str:

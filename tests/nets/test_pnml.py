@@ -183,6 +183,20 @@ def test_mistakes_come_together() -> None:
         assert said in text
 
 
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        '<arc id="x" source="a" target="t" type="inhibitor"/>',
+        '<arc id="x" source="a" target="t" type="timed"/>',
+        '<arc id="x" source="t" target="a"><type value="inhibitor"/></arc>',
+        '<arc id="x" source="t" target="a"><type value="test"/></arc>',
+    ],
+)
+def test_no_arc_of_another_kind_is_taken_for_a_normal_one(drawn: str) -> None:
+    with pytest.raises(FormatError, match="is of kind"):
+        parse_pnml(document(place("a") + '<transition id="t"/>' + drawn))
+
+
 BOMB = "<!DOCTYPE p [<!ENTITY b0 'x'>{}]>".format(
     "".join(f'<!ENTITY b{i} "&b{i - 1};&b{i - 1};">' for i in range(1, 30))
 )
