@@ -9,7 +9,8 @@ Ids become names; a ``<name>`` that says something else becomes the label.
 sink place and no transition without inputs or outputs is a workflow net (van der Aalst, "The Application of
 Petri Nets to Workflow Management", 1998): where nothing is marked, one token is put into the source; where
 the marking is just that token, the final marking is one token in the sink. Any other marking is kept as it
-is, and final markings that the file does declare are never touched.
+is, and final markings that the file does declare are never touched. ``unmarked="empty"`` keeps a net without
+tokens as it is too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ PTNET = "http://www.pnml.org/version-2009/grammar/ptnet"
 
 MAX_BYTES = 64 * 1024 * 1024
 
+Unmarked = Literal["started", "empty"]
+
 _OURS = "provenet"
 _SKIPPED = frozenset({"graphics", "toolspecific"})
 _COLOURED = ("symmetric", "highlevel", "hlpng", "hlnet")
@@ -38,23 +41,32 @@ _NC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _NUMBER = re.compile(r"\s*(?:Default\s*,)?\s*(\d{1,18})\s*\Z", re.ASCII)
 
 
-def read_pnml(path: str | Path, *, net: str | None = None, max_bytes: int = MAX_BYTES) -> Net:
+def read_pnml(
+    path: str | Path, *, net: str | None = None, max_bytes: int = MAX_BYTES, unmarked: Unmarked = "started"
+) -> Net:
     """Read a P/T net from a PNML file.
 
     Args:
         path: The file.
         net: Id of the net to read, where the file holds several.
         max_bytes: Refuse a larger file.
+        unmarked: Whether a workflow net without tokens is ``started``, or its marking ``empty`` as written.
 
     Raises:
         FormatError: The file is not well-formed PNML of a P/T net, or exceeds a limit.
     """
     path = Path(path)
-    return parse_pnml(read_bytes(path, max_bytes), net=net, max_bytes=max_bytes, source=path.name)
+    data = read_bytes(path, max_bytes)
+    return parse_pnml(data, net=net, max_bytes=max_bytes, source=path.name, unmarked=unmarked)
 
 
 def parse_pnml(
-    data: bytes | str, *, net: str | None = None, max_bytes: int = MAX_BYTES, source: str = "PNML"
+    data: bytes | str,
+    *,
+    net: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    source: str = "PNML",
+    unmarked: Unmarked = "started",
 ) -> Net:
     """Read a P/T net from the bytes of a PNML document; see ``read_pnml``.
 
@@ -63,6 +75,7 @@ def parse_pnml(
         net: Id of the net to read, where the document holds several.
         max_bytes: Refuse a larger document.
         source: Name of the document, for error messages.
+        unmarked: Whether a workflow net without tokens is ``started``, or its marking ``empty`` as written.
 
     Raises:
         FormatError: The document is not well-formed PNML of a P/T net, or exceeds a limit.
@@ -75,7 +88,7 @@ def parse_pnml(
             f"{len(data):,} bytes exceed the limit of {max_bytes:,}", where=source, hint="raise max_bytes"
         )
     root = parse_xml(data, source, skip=_is_foreign)
-    return _Reader(_choose(root, net, source), source).read()
+    return _Reader(_choose(root, net, source), source, unmarked).read()
 
 
 def write_pnml(net: Net, path: str | Path, *, as_: Literal["exact", "skeleton"] = "exact") -> None:
@@ -165,9 +178,10 @@ def _choose(document: Element, wanted: str | None, source: str) -> Element:
 class _Reader:
     """Turns the XML of one net into a ``Net``, collecting mistakes as it goes."""
 
-    def __init__(self, root: Element, source: str) -> None:
+    def __init__(self, root: Element, source: str, unmarked: Unmarked) -> None:
         self._root = root
         self._source = source
+        self._unmarked = unmarked
         self._wrong = Mistakes(source)
         self._places: dict[str, Place] = {}
         self._transitions: dict[str, str] = {}
@@ -335,7 +349,7 @@ class _Reader:
         if workflow is None:
             return (), resting
         source, sink = workflow
-        if not self._marked:
+        if not self._marked and self._unmarked == "started":
             self._marked[source] = 1
         return ((((sink, 1),),) if self._marked == {source: 1} else ()), resting
 

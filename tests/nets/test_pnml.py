@@ -107,6 +107,7 @@ def test_a_workflow_net_gets_its_marking_and_its_end() -> None:
     net = parse_pnml(document(body))
     assert net.initial == (("i", (UNIT_VALUE,)),)
     assert net.finals == ((("o", 1),),)
+    assert parse_pnml(document(body), unmarked="empty").initial == ()
     marked = parse_pnml(
         document(
             body.replace('<place id="o">', '<place id="o"><initialMarking><text>2</text></initialMarking>')

@@ -71,7 +71,7 @@ def examine(folder: str | Path, examination: str, budget: Budget, *, jobs: int =
         raise FormatError(
             f"unknown examination {examination!r}", hint=did_you_mean(examination, [*WITH_FILE, *GLOBAL])
         )
-    net = plain_net(read_pnml(folder / "model.pnml"))
+    net = plain_net(read_pnml(folder / "model.pnml", unmarked="empty"))
     if examination in GLOBAL:
         asked = {examination: global_property(net, examination)}
         bounds: dict[str, Bound] = {}

@@ -110,6 +110,17 @@ def test_a_formula_is_nested_too_deeply_or_answered(outer: str) -> None:
             list(decide(NET, [question], Budget.seconds(0.05)))
 
 
+def test_a_model_without_tokens_is_not_started(tmp_path: Path) -> None:
+    (tmp_path / "model.pnml").write_text(
+        '<pnml xmlns="http://www.pnml.org/version-2009/grammar/pnml"><net id="n" type="http://www.pnml.org/'
+        'version-2009/grammar/ptnet"><page id="g"><place id="p"/><place id="q"/><transition id="t"/>'
+        '<arc id="a" source="p" target="t"/><arc id="b" source="t" target="q"/></page></net></pnml>',
+        encoding="utf-8",
+    )
+    (outcome,) = examine(tmp_path, "QuasiLiveness", Budget.seconds(30))
+    assert outcome.value is False
+
+
 @pytest.mark.parametrize(("tokens", "stays"), [(1, "TRUE"), (0, "FALSE")])
 def test_what_follows_a_deadlock_depends_on_the_logic(tmp_path: Path, tokens: int, stays: str) -> None:
     (tmp_path / "model.pnml").write_text(
