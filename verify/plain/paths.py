@@ -136,12 +136,27 @@ def _fixpoint(before: list[bool], goal: list[bool], back: int, *, start: bool) -
 
 def _after(formula: tl.Temporal, markings: Sequence[Counts]) -> tl.Temporal:
     """What must hold of the rest of a path that begins so (Bacchus & Kabanza, "progression", 1998)."""
-    left = tl.simplified(formula)
+    left = _folded(formula)
     for marking in markings:
         left = _progressed(left, marking)
         if left in (tl.TRULY, tl.FALSELY):
             break
     return left
+
+
+def _folded(formula: tl.Temporal) -> tl.Temporal:
+    """Simplified; a constant is one in the next marking too, since a path that ends goes on where it is."""
+    match formula:
+        case tl.Both(parts) | tl.Either(parts):
+            return tl.simplified(type(formula)(tuple(map(_folded, parts))))
+        case tl.U(a, b) | tl.R(a, b):
+            return tl.simplified(type(formula)(_folded(a), _folded(b)))
+        case tl.X(of):
+            inner = _folded(of)
+            return inner if inner in (tl.TRULY, tl.FALSELY) else tl.X(inner)
+        case tl.F(of) | tl.G(of) | tl.Not(of):
+            return tl.simplified(type(formula)(_folded(of)))
+    return formula
 
 
 def _progressed(formula: tl.Temporal, marking: Counts) -> tl.Temporal:

@@ -12,6 +12,7 @@ from provenet.verify.plain.engines.ltl import some_path
 from provenet.verify.plain.engines.state_graph import state_graph
 from provenet.verify.plain.logic import at_least
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.paths import Path, shows
 from provenet.verify.plain.settled import believed, wanted_path
 from tests.verify.plain.formulas import branching, graph_of, paths, satisfying
 from tests.verify.plain.nets import nets
@@ -50,6 +51,14 @@ def test_a_branching_formula_is_never_answered_wrongly(net: PTNet, data: st.Data
 def test_a_net_without_places_has_runs_too() -> None:
     net = PTNet(places=(), transitions=("t",), pre=((),), post=((),), initial=())
     assert sampled(net, tl.E(tl.G(tl.X(tl.TRULY)))) is True
+
+
+def test_what_every_path_satisfies_needs_no_end_to_be_seen() -> None:
+    net = counters(1)
+    always = tl.G(tl.X(tl.TRULY))
+    for path in (always, tl.F(tl.X(always)), tl.U(tl.X(tl.FALSELY), tl.X(tl.X(tl.TRULY)))):
+        assert shows(net, path, Path((), end="any"))
+    assert not shows(net, tl.F(tl.X(tl.FALSELY)), Path((), end="any"))
 
 
 def counters(n: int) -> PTNet:
