@@ -127,7 +127,7 @@ async def engine_run(
         engine.deploy(agent, report)
         store: Any = engine._store  # noqa: SLF001  what it writes is what the floor has to write
         if taped == "yes":
-            store.connection = Taped(store.connection, tape)
+            store.database.connection = Taped(store.database.connection, tape)
         before = engine.progress()
         began = time.perf_counter()
         for first in range(0, cases, at_once):

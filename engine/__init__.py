@@ -3,7 +3,7 @@
 from provenet.engine.audit import Audit, Problem, audit
 from provenet.engine.clock import Clock, RealClock, VirtualClock
 from provenet.engine.engine import Engine, Progress
-from provenet.engine.joining import transaction
+from provenet.engine.store.joining import transaction
 from provenet.engine.views import CaseDetail, CaseView, LogLine, Reader, TaskView
 from provenet.engine.workers import Decision, People, Task
 

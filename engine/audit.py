@@ -11,19 +11,17 @@ the net's rules is not found out; export heads elsewhere where that matters.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from provenet.engine.database import translate
 from provenet.engine.program import Program
 from provenet.engine.replay import CaseAudit
+from provenet.engine.store.database import Rows, snapshot
 from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, loads
@@ -105,36 +103,22 @@ def audit(source: str | Path | sa.Engine, *, progress: Callable[[int, int], None
     """
     began = time.monotonic()
     reader = Reader(source)
-    raw = reader.engine.raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    try:
-        # A database in memory has one connection for all: it is quiet while this runs, and needs no snapshot.
-        shared = reader.path is None
-        if not shared:
-            connection.execute("BEGIN")
-        try:
-            return _Auditor(connection, reader).run(began, progress)
-        finally:
-            connection.text_factory = str
-            if not shared:
-                connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
-        raise translate(error, reader.path) from None
-    finally:
-        raw.close()
+    auditor = _Auditor(reader)
+    with snapshot(reader.engine, reader.location, auditor.text) as rows:
+        return auditor.run(rows, began, progress)
 
 
 class _Auditor:
-    def __init__(self, connection: sqlite3.Connection, reader: Reader) -> None:
-        self._connection, self._reader = connection, reader
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._problems: list[Problem] = []
         self._programs: dict[str, Program] = {}
         self._events = self._effects = 0
         self._case, self._garbled = "", False
-        connection.text_factory = self._text
+        self._read: Rows
 
-    def run(self, began: float, progress: Callable[[int, int], None] | None) -> Audit:
+    def run(self, rows: Rows, began: float, progress: Callable[[int, int], None] | None) -> Audit:
+        self._read = rows
         self._check_file()
         self._load_nets()
         cases = list(
@@ -182,15 +166,14 @@ class _Auditor:
         return list(self._rows(statement, *parameters))
 
     def _rows(self, statement: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
-        with closing(self._connection.execute(statement, parameters)) as cursor:
-            found = cursor.fetchall()
+        found = self._read(statement, *parameters)
         if self._garbled:
             self._garbled = False
             table = statement.partition(" FROM ")[2].split()[0]
             self.problem(self._case, 0, f"table {table} holds text that is no UTF-8")
         yield from found
 
-    def _text(self, raw: bytes) -> str:
+    def text(self, raw: bytes) -> str:
         """A text column; what is no text is a finding, and differs from whatever it should have been."""
         try:
             return raw.decode()
@@ -199,6 +182,8 @@ class _Auditor:
             return raw.decode("utf-8", "replace")
 
     def _check_file(self) -> None:
+        if self._reader.engine.dialect.name != "sqlite":
+            return
         for (said,) in self._rows("PRAGMA quick_check(20)"):
             if said != "ok":
                 self.problem("", 0, f"SQLite finds the file damaged: {said}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wai
 from provenet.engine.codec import clean
 from provenet.engine.errors import (
     CaseClosed,
+    CaseElsewhere,
     CaseExists,
     DecisionRefused,
     DuplicateSignal,
@@ -39,8 +40,9 @@ from provenet.engine.faults import fault_point
 from provenet.engine.outside import Outside
 from provenet.engine.program import Program
 from provenet.engine.recovery import load_cases
+from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.engine.versions import Versions, entry_values
 from provenet.engine.views import Reader
 from provenet.engine.workers import People, Workers
@@ -48,6 +50,18 @@ from provenet.nets.errors import did_you_mean
 from provenet.nets.marking import initial_marking
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
+
+ALL = 1_000_000_000
+"""As many cases as there are."""
+
+ATTENTION = 0.2
+"""Seconds between two looks at what other processes want."""
+
+SHARE = 64
+"""Cases of a process that died taken over at a look: its peers shall have their share."""
+
+NUMBERS = 256
+"""Case numbers taken from a database at a time."""
 
 KillScope: TypeAlias = Literal["case", "net", "all"]
 
@@ -93,18 +107,20 @@ class Engine:
         people: People | None,
         proposals: int,
         effects: int,
+        takes: Literal["all", "asked"],
     ) -> None:
         self._url, self._agents, self._people = url, tuple(agents), people
-        self._limits = proposals, effects
+        self._limits, self._takes = (proposals, effects), takes
         self.clock = clock
-        self._ticker: asyncio.Task[None] | None = None
-        self._next_no = 1
+        self._tasks: list[asyncio.Task[None]] = []
         self._known: dict[str, int] = {}
+        self._fresh = range(0)
         self._store: Store
         self._workers: Workers
         self._runner: Runner
         self._versions: Versions
         self._outside: Outside
+        self._requests: Requests
 
     @classmethod
     def open(
@@ -116,6 +132,7 @@ class Engine:
         people: People | None = None,
         proposals: int = 64,
         effects: int = 64,
+        takes: Literal["all", "asked"] = "all",
     ) -> Engine:
         """An engine on a database, for ``async with``; entering it resumes every unfinished case.
 
@@ -127,6 +144,8 @@ class Engine:
             people: Decides open tasks, for demos and tests.
             proposals: Most proposals at a time.
             effects: Most effects at a time.
+            takes: Which unfinished cases it takes up: all that it can run, or only those that it is asked
+                for.
         """
         return cls(
             url,
@@ -135,6 +154,7 @@ class Engine:
             people=people,
             proposals=proposals,
             effects=effects,
+            takes=takes,
         )
 
     async def __aenter__(self) -> Self:
@@ -161,8 +181,8 @@ class Engine:
         """Stop work in flight, commit what is done, close the database; work resumes at the next opening."""
         self._runner.jobs.closing = "yes"  # what ends now makes room for nothing new
         tasks = self._runner.jobs.running(self._runner.cases.values())
-        tasks += [self._ticker] if self._ticker else []
-        self._ticker = None
+        tasks += self._tasks
+        self._tasks = []
         await cancel_and_wait([t for t in tasks if t is not asyncio.current_task()])
         self._workers.close()
         if self._runner.jobs.crash is not None:
@@ -188,7 +208,7 @@ class Engine:
         before = set(self._versions.programs)
         found = self._versions.deploy(agent, report, self._runner.now())
         if found not in before:
-            self._adopt({found: self._versions.programs[found]})
+            self._adopt({found: self._versions.programs[found]}, ALL)
         return found
 
     async def start_case(
@@ -247,8 +267,16 @@ class Engine:
         await self._store.durable()
         return started
 
+    def is_shared(self) -> bool:
+        """Whether other processes may run cases on the database meanwhile."""
+        return self._store.database.shared == "yes"
+
     def has_case(self, case_id: str) -> bool:
         """Whether the database has a case of that id."""
+        if case_id not in self._known and self.is_shared():
+            asked = clean(case_id).replace("\0", "")
+            for (no,) in self._store.rows("SELECT no FROM provenet_case WHERE id = ?", (asked,)):
+                self._known[case_id] = no
         return case_id in self._known
 
     # running
@@ -406,6 +434,8 @@ class Engine:
         self._check()
         if scope == "case":
             self._number(target)
+            if target not in self._runner.cases:
+                self._ask_for(target)
             stopped = self._runner.cases.get(target)
             reached = [stopped if stopped is not None and stopped.status == "parked" else self._live(target)]
         else:
@@ -428,8 +458,7 @@ class Engine:
         """Let a killed net, or everything, start new cases again."""
         self._store.flush()
         self._outside.kills.pop((scope, target), None)
-        self._store.begin()
-        self._store.connection.execute(
+        self._store.run(
             "UPDATE provenet_kill SET released = ? WHERE scope = ? AND target = ? AND released IS NULL",
             (self._runner.now(), scope, target),
         )
@@ -443,6 +472,8 @@ class Engine:
         """
         self._check()
         self._number(case)
+        if case not in self._runner.cases:
+            self._ask_for(case)
         live = self._runner.cases.get(case)
         if live is None or live.status != "parked":
             raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
@@ -459,7 +490,7 @@ class Engine:
         """The read side: cases, logs, tasks, exports; sees what is durable."""
         if self._store.failure is None:
             self._store.flush()
-        return Reader(self._url if self._store.path is not None else self._store.sa)
+        return Reader(self._url if self._store.location.kind != "memory" else self._store.database.sa)
 
     # inside
 
@@ -477,30 +508,73 @@ class Engine:
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
         self._resume_clock()
         self._versions.load(self._agents)
-        self._known = {case_id: no for no, case_id in self._store.rows("SELECT no, id FROM provenet_case")}
-        self._next_no = max(self._known.values(), default=0) + 1
-        for scope, target, at in self._store.rows(
-            "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL"
-        ):
-            if scope != "case":
-                self._outside.kills[scope, target] = at
+        if self._store.database.shared == "no":
+            self._known = {
+                case_id: no for no, case_id in self._store.rows("SELECT no, id FROM provenet_case")
+            }
+        self._outside.kills = self._kills()
         for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
             if status not in (*LIVE, "parked"):
                 self._runner.statuses[status] += count
-        self._adopt(self._versions.programs)
+        self._adopt(self._versions.programs, ALL)
+        create = asyncio.get_running_loop().create_task
+        if self._takes == "all":
+            self._requests = Requests(self, self._store)
+            self._tasks.append(create(self._attend()))
         if not isinstance(self.clock, VirtualClock):
-            self._ticker = asyncio.get_running_loop().create_task(self._tick())
+            self._tasks.append(create(self._tick()))
 
-    def _adopt(self, programs: Mapping[str, Program]) -> None:
-        """Take up the unfinished cases of some net versions."""
-        for case in load_cases(self._store, programs):
+    def _adopt(self, programs: Mapping[str, Program], most: int) -> int:
+        """Take up unfinished cases of some net versions that nobody runs; how many."""
+        # Where nobody else runs, all cases are asked for.
+        all_of_them = self._takes == "all" or not self.is_shared()
+        numbers = self._store.claim([*programs], most) if all_of_them else []
+        self._take_up(programs, numbers)
+        return len(numbers)
+
+    def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
+        for case in load_cases(self._store, programs, numbers):
             self._runner.adopt(case)
             self._outside.obey(case)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
             self._store.flush_if_large()
 
+    def _kills(self) -> dict[tuple[str, str], int]:
+        """The kill switches that are on, for a net or for all."""
+        rows = self._store.rows(
+            "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL AND scope <> 'case'"
+        )
+        return {(scope, target): at for scope, target, at in rows}
+
+    async def _attend(self) -> None:
+        """See a few times a second to what other processes want, and to cases that nobody runs any more."""
+        while True:
+            await asyncio.sleep(ATTENTION)
+            try:
+                if self.is_shared():
+                    self._obey_others()
+                    self._adopt(self._versions.programs, SHARE)
+                await self._requests.answer_new()
+            except Exception as error:  # noqa: BLE001  whatever it is, the engine must not go on half blind
+                self._runner.jobs.fail(error)
+                return
+
+    def _obey_others(self) -> None:
+        """Let a kill switch that another process pulled reach the cases here."""
+        pulled = self._kills()
+        new = pulled.items() - self._outside.kills.items()
+        self._outside.kills = pulled
+        if new:
+            for case in tuple(self._runner.cases.values()):
+                self._store.flush_if_large()
+                self._outside.obey(case)
+
     def _resume_clock(self) -> None:
+        kind = "virtual" if isinstance(self.clock, VirtualClock) else "real"
+        known = self._store.rows("SELECT value FROM provenet_meta WHERE name = 'clock'")
+        if self._takes == "all" and known != [(kind,)]:
+            self._store.put("provenet_meta", "clock", ("clock", kind))
         if isinstance(self.clock, VirtualClock):
             last = self._store.rows("SELECT MAX(at) FROM provenet_event")[0][0]
             if last is not None:
@@ -515,32 +589,41 @@ class Engine:
                     f"{what} was killed", hint="release the kill switch before new cases start"
                 )
         program = self._versions.program(net)
-        if case_id in self._known:
-            raise CaseExists(f"there is a case {case_id!r} already", hint="give the case another id")
         if not case_id or len(case_id) > 200 or not case_id.isprintable():
             raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
         marking = initial_marking(program.net, entry_values(program, inputs))
         fault_point("start")
         now = self._runner.now()
-        case = LiveCase(self._next_no, case_id, program, now)
-        self._next_no += 1
-        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, None, None, None, None, 0)
-        self._store.put("provenet_case", case.no, row)
+        if case_id in self._known:
+            raise _taken(case_id)
+        case = LiveCase(self._number_for_case(), case_id, program, now)
+        owner = self._store.database.worker
+        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner)
+        if self._store.add_case(row) == "exists":
+            raise _taken(case_id)
         self._known[case_id] = case.no
         self._runner.adopt(case)
         case.start(self._store, marking, now)
         self._runner.settle(case, 0, [], all_places=True)
         return case_id
 
-    def _number(self, case: str) -> int:
-        no = self._known.get(case)
-        if no is None:
-            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
+    def _number_for_case(self) -> int:
+        if not self._fresh:
+            first = self._store.database.case_numbers(NUMBERS)
+            self._fresh = range(first, first + NUMBERS)
+        no, self._fresh = self._fresh[0], self._fresh[1:]
         return no
+
+    def _number(self, case: str) -> int:
+        if not self.has_case(case):
+            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
+        return self._known[case]
 
     def _live(self, case: str) -> LiveCase:
         self._check()
         self._number(case)
+        if case not in self._runner.cases:
+            self._ask_for(case)
         live = self._runner.cases.get(case)
         if live is None or live.status not in LIVE:
             state = (
@@ -550,6 +633,18 @@ class Engine:
                 f"case {case!r} does not move: it is {state}", hint=f"see `provenet case {case}`"
             )
         return live
+
+    def _ask_for(self, case: str) -> None:
+        """Take up a case that nobody runs."""
+        no = self._known[case]
+        rows = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
+        if not rows or rows[0][0] not in (*LIVE, "parked"):
+            return
+        if self._store.database.claim_one(no) == "elsewhere":
+            raise CaseElsewhere(
+                f"another process runs case {case!r}", hint="ask that process: provenet.engine.ask"
+            )
+        self._take_up(self._versions.programs, [no])
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
         mine, sleeper = self._runner.next_due(), clock.next_due()
@@ -583,3 +678,7 @@ class Engine:
                     await runner.alarm.wait()
             except TimeoutError:
                 continue
+
+
+def _taken(case_id: str) -> CaseExists:
+    return CaseExists(f"there is a case {case_id!r} already", hint="give the case another id")

@@ -15,6 +15,8 @@
         ├── NoSuchCase          EN421
         ├── InputRefused        EN422  the input does not fit the net's entries
         ├── CaseClosed          EN423  the case is over, killed or parked
+        ├── CaseElsewhere       EN424  another process runs the case
+        ├── NotAnswered         EN425  the process that runs it does not answer
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
@@ -107,6 +109,18 @@ class CaseClosed(EngineError):
     """The case cannot move: it is over, killed, parked, or its net's agent was not given to the engine."""
 
     code = "EN423"
+
+
+class CaseElsewhere(EngineError):
+    """Another process runs the case; ``provenet.engine.requests.ask`` asks that one."""
+
+    code = "EN424"
+
+
+class NotAnswered(EngineError):
+    """The process that runs the case did not answer a request in time."""
+
+    code = "EN425"
 
 
 class DecisionRefused(EngineError):

@@ -9,7 +9,7 @@ from provenet.engine.case import LiveCase, OpenTask, brought
 from provenet.engine.codec import clean, encoder, plain, quote, text_hash
 from provenet.engine.jobs import Job
 from provenet.engine.program import Step
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.errors import Breach, ProvenetError
 from provenet.nets.models import from_value
 from provenet.nets.net import Ask, Perform

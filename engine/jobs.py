@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from provenet.engine.case import LiveCase, OpenTask
 from provenet.engine.clock import Clock, VirtualClock, in_job
 from provenet.engine.program import Step
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.schema import Value
 
 Kind: TypeAlias = Literal["ask", "perform", "person"]

@@ -13,7 +13,7 @@ from provenet.engine.errors import DecisionRefused, DuplicateSignal, SignalRefus
 from provenet.engine.faults import fault_point
 from provenet.engine.program import Step
 from provenet.engine.runner import Runner
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.errors import ExprError, FiringError, TypeMismatch, did_you_mean
 from provenet.nets.models import to_value
 from provenet.nets.schema import UNIT

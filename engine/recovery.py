@@ -2,45 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provenet.engine.case import LiveCase
 from provenet.engine.errors import StoreCorrupt
 from provenet.engine.program import Program
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking
 from provenet.nets.schema import Value
 
-_CASES = (
-    "SELECT no, id, net, status, version, tokens, head, created, reason, killed FROM provenet_case"
-    " WHERE status IN ('running', 'waiting', 'parked') ORDER BY no"
-)
+CHUNK = 500
+"""Cases read with one statement."""
 
 
-def load_cases(store: Store, programs: Mapping[str, Program]) -> Iterator[LiveCase]:
-    """The unfinished cases of a database whose net's agent is at hand; cases of other nets are left alone.
+def load_cases(store: Store, programs: Mapping[str, Program], numbers: Sequence[int]) -> Iterator[LiveCase]:
+    """Unfinished cases, by their numbers; those whose net's agent is not at hand are left alone.
 
     Raises:
         StoreCorrupt: A token does not fit its place.
     """
+    for first in range(0, len(numbers), CHUNK):
+        yield from _load(store, programs, numbers[first : first + CHUNK])
+
+
+def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int]) -> Iterator[LiveCase]:
+    these = f"IN ({','.join('?' * len(numbers))})"
     tokens = _grouped(
         store,
-        "SELECT t.case_no, t.id, t.place, t.value, t.arrived FROM provenet_token t JOIN provenet_case c"
-        " ON c.no = t.case_no"
-        " WHERE c.status IN ('running', 'waiting', 'parked') ORDER BY t.case_no, t.id",
+        f"SELECT case_no, id, place, value, arrived FROM provenet_token WHERE case_no {these}"  # noqa: S608
+        " ORDER BY case_no, id",
+        numbers,
     )
     effects = _grouped(
         store,
-        "SELECT e.case_no, e.token, e.transition, e.state, e.tries, e.receipt FROM provenet_effect e"
-        " JOIN provenet_token t ON t.case_no = e.case_no AND t.id = e.token",
+        "SELECT e.case_no, e.token, e.transition, e.state, e.tries, e.receipt FROM provenet_effect e"  # noqa: S608
+        f" JOIN provenet_token t ON t.case_no = e.case_no AND t.id = e.token WHERE e.case_no {these}",
+        numbers,
     )
-    timers = _grouped(store, "SELECT case_no, token, transition, due FROM provenet_timer")
+    timers = _grouped(
+        store,
+        f"SELECT case_no, token, transition, due FROM provenet_timer WHERE case_no {these}",  # noqa: S608
+        numbers,
+    )
     answers = _grouped(
-        store, "SELECT case_no, token, transition, value FROM provenet_proposal WHERE state = 'kept'"
+        store,
+        "SELECT case_no, token, transition, value FROM provenet_proposal"  # noqa: S608
+        f" WHERE state = 'kept' AND case_no {these}",
+        numbers,
     )
-    for no, case_id, net, status, version, next_token, head, created, reason, killed in store.rows(_CASES):
+    cases = store.rows(
+        "SELECT no, id, net, status, version, tokens, head, created, reason, killed FROM provenet_case"  # noqa: S608
+        f" WHERE no {these} ORDER BY no",
+        numbers,
+    )
+    for no, case_id, net, status, version, next_token, head, created, reason, killed in cases:
         program = programs.get(net)
         if program is None:
             continue
@@ -54,7 +71,7 @@ def load_cases(store: Store, programs: Mapping[str, Program]) -> Iterator[LiveCa
             except (KeyError, ValueError, ProvenetError) as error:
                 raise StoreCorrupt(
                     f"token {token} of case {case_id!r} does not fit place {place!r}: {error}",
-                    where=str(store.path or ":memory:"),
+                    where=str(store.location),
                     hint="somebody changed the database; run `provenet audit` and restore a copy",
                 ) from None
             marking[place] = (*marking.get(place, ()), value)
@@ -75,8 +92,8 @@ def load_cases(store: Store, programs: Mapping[str, Program]) -> Iterator[LiveCa
         yield case
 
 
-def _grouped(store: Store, statement: str) -> dict[int, list[tuple[Any, ...]]]:
+def _grouped(store: Store, statement: str, numbers: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
     found: dict[int, list[tuple[Any, ...]]] = {}
-    for no, *rest in store.rows(statement):
+    for no, *rest in store.rows(statement, numbers):
         found.setdefault(no, []).append(tuple(rest))
     return found

@@ -26,7 +26,7 @@ from provenet.engine.faults import fault_point
 from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
 from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.errors import Breach, ExprError, FiringError
 from provenet.nets.marking import is_final
 from provenet.nets.models import to_value

@@ -9,7 +9,7 @@ from provenet.engine.codec import plain
 from provenet.engine.deploy import gate
 from provenet.engine.errors import InputRefused, NotDeployed, StoreCorrupt
 from provenet.engine.program import Program
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.errors import ProvenetError, TypeMismatch, did_you_mean
 from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.models import to_value
@@ -52,7 +52,7 @@ class Versions:
             if not sound:
                 raise StoreCorrupt(
                     f"the stored net {name!r} is not the one that was deployed as {found[:12]}",
-                    where=str(self._store.path or ":memory:"),
+                    where=str(self._store.location),
                     hint="somebody changed the database; run `provenet audit` and restore a copy",
                 )
             self._current[name] = found

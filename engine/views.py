@@ -17,14 +17,15 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
 from provenet.engine.clock import from_micros
-from provenet.engine.database import check_version, connect, database_path, translate
 from provenet.engine.errors import NoSuchCase, StoreCorrupt, StoreError
-from provenet.engine.tables import (
+from provenet.engine.store.database import Location, check_version, located, reading_engine, translated
+from provenet.engine.store.tables import (
     CaseRow,
     EffectRow,
     EventRow,
     InboxRow,
     KillRow,
+    MetaRow,
     NetRow,
     ProposalRow,
     TaskRow,
@@ -189,7 +190,7 @@ def _decodes(method: Callable[Concatenate[Reader, P], T]) -> Callable[Concatenat
             raise
         except sa.exc.SQLAlchemyError as error:
             if "decode" not in str(error):
-                raise translate(error, self.path) from None
+                raise translated(error, self.location) from None
             raise self._damaged("text that is no UTF-8") from error
         except _DAMAGE as error:
             raise self._damaged(str(error) or type(error).__name__) from error
@@ -215,29 +216,23 @@ class Reader:
 
     def __init__(self, source: str | Path | sa.Engine) -> None:
         if isinstance(source, sa.Engine):
-            self.engine, self.path = source, None
+            self.engine, self.location = source, Location("memory")
         else:
-            self.path = database_path(source)
-            if self.path is not None and not self.path.exists():
+            self.location = located(source)
+            if self.location.path is not None and not self.location.path.exists():
                 raise StoreError(
                     "there is no such database",
-                    where=str(self.path),
+                    where=str(self.location),
                     hint="check the name, or run some cases first",
                 )
-            self.engine = connect(self.path, write=False)
+            self.engine = reading_engine(self.location)
         self._nets: dict[str, Net | None] = {}
         try:
             with self.engine.connect() as c:
                 rows = c.exec_driver_sql("SELECT name, value FROM provenet_meta").fetchall()
         except sa.exc.SQLAlchemyError as error:
-            if "no such table" in str(error):
-                raise StoreCorrupt(
-                    "this is no database of the engine",
-                    where=str(self.path),
-                    hint="name the file that `provenet run --db` wrote",
-                ) from None
-            raise translate(error, self.path) from None
-        check_version(((str(n), str(v)) for n, v in rows), self.path)
+            raise translated(error, self.location) from None
+        check_version(((str(n), str(v)) for n, v in rows), self.location)
 
     @_decodes
     def nets(self) -> list[dict[str, Any]]:
@@ -248,6 +243,13 @@ class Reader:
                 {"name": r.name, "hash": r.hash, "deployed": from_micros(r.deployed).isoformat()}
                 for r in rows
             ]
+
+    @_decodes
+    def clock(self) -> str:
+        """By which clock the cases run: ``real`` or ``virtual``."""
+        with Session(self.engine) as s:
+            row = next(iter(_rows(s, select(MetaRow).where(MetaRow.name == "clock"))), None)
+            return "real" if row is None else row.value
 
     @_decodes
     def net(self, digest: str) -> Net | None:
@@ -390,7 +392,7 @@ class Reader:
             yield json.dumps(self.case(each).to_json(), ensure_ascii=False)
 
     def _damaged(self, what: str) -> StoreCorrupt:
-        where = str(self.path or ":memory:")
+        where = str(self.location)
         return StoreCorrupt(
             f"a stored value is damaged: {what}",
             where=where,
@@ -404,7 +406,7 @@ class Reader:
         if row is None:
             raise NoSuchCase(
                 f"there is no case {case!r}",
-                where=str(self.path or ":memory:"),
+                where=str(self.location),
                 hint="`provenet cases` lists them",
             )
         return row

@@ -31,7 +31,7 @@ from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.handover import anchor_of, failing, reject_of, request_of
 from provenet.engine.jobs import Job
 from provenet.engine.runner import Runner
-from provenet.engine.store import Store
+from provenet.engine.store.store import Store
 from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Perform

@@ -7,11 +7,9 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from provenet.cli.inputs import Inputs
 from provenet.cli.loading import Loaded
-from provenet.cli.mailbox import remember_clock, serve_requests
 from provenet.cli.printing import Out, counted, progress
 from provenet.engine import Engine, RealClock, VirtualClock
 from provenet.engine import Progress as Stand
@@ -19,7 +17,7 @@ from provenet.nets.quick import dataclass
 from provenet.verify.verdict import Report
 
 
-def deploy(loaded: Loaded, database: Path, report: Report) -> str:
+def deploy(loaded: Loaded, database: str, report: Report) -> str:
     """Deploy a net and do nothing else; the net's hash.
 
     Raises:
@@ -55,7 +53,7 @@ class Job:
 
     out: Out
     loaded: Loaded
-    database: Path
+    database: str
     inputs: Inputs | None
     clock: str
     days: float | None
@@ -70,7 +68,7 @@ def stand_line(now: Stand) -> str:
     return f"{counted(now.cases, 'case')}: {said or 'none'}   {now.firings:,} firings{rate}"
 
 
-async def _deploy(loaded: Loaded, database: Path, report: Report) -> str:
+async def _deploy(loaded: Loaded, database: str, report: Report) -> str:
     # Nothing may run: no agent is given to the engine before the net is deployed, and no time passes.
     async with Engine.open(database, clock=VirtualClock(datetime.now(UTC))) as engine:
         return engine.deploy(loaded.agent, report)
@@ -85,22 +83,15 @@ async def _run(job: Job) -> tuple[Stand, int]:
             found = engine.deploy(loaded.agent, job.report)
             proved = f"{len(job.report.verdicts)} verdicts proved for this hash"
             out.line(f"deployed {loaded.net.name} {found[:8]} ({proved})")
-        remember_clock(job.database, job.clock)
         if job.inputs is not None:
             started = await engine.start_cases(loaded.net.name, job.inputs.cases, existing="skip")
             before = len(job.inputs.cases) - started
             out.line(
                 f"started {counted(started, 'case')}" + (f", {before:,} were there before" if before else "")
             )
-        mailbox = asyncio.create_task(serve_requests(engine, job.database))
-        try:
-            with _stopping() as stopped, _shown(out, loaded.net.name) as tell:
-                until = None if job.days is None else engine.clock.now() + timedelta(days=job.days)
-                await _until(engine, stopped.event, until, tell, serve=job.serve)
-        finally:
-            mailbox.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await mailbox
+        with _stopping() as stopped, _shown(out, loaded.net.name) as tell:
+            until = None if job.days is None else engine.clock.now() + timedelta(days=job.days)
+            await _until(engine, stopped.event, until, tell, serve=job.serve)
         now = engine.progress((datetime.now(UTC) - start).total_seconds())
         return now, 0 if job.serve else stopped.number
 

@@ -31,7 +31,7 @@ def export_command(
         Path | None, typer.Option("--output", "-o", help="net.json, net.pnml, or cases.jsonl.")
     ] = None,
     database: Annotated[
-        Path | None, typer.Option("--db", help="Export the cases of this database instead.")
+        str | None, typer.Option("--db", help="Export the cases of this database instead.")
     ] = None,
     case: Annotated[str | None, typer.Option("--case", help="Only this case.")] = None,
     skeleton: Annotated[
@@ -80,7 +80,7 @@ def _net(out: Out, target: str, output: Path | None, *, skeleton: bool) -> None:
     out.data({"file": str(output), "net": loaded.net.name, "net_hash": content_hash(loaded.net)})
 
 
-def _cases(out: Out, database: Path, output: Path | None, case: str | None) -> None:
+def _cases(out: Out, database: str, output: Path | None, case: str | None) -> None:
     from provenet.engine.views import Reader
 
     lines = Reader(database).export(case)

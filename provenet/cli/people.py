@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -137,7 +136,7 @@ def kill_command(
     scope, target = chosen[0]
     if release and scope == "case":
         raise Unusable("a killed case stays killed", hint="--release goes with --net NAME or --all")
-    if scope == "net" and database.is_file():
+    if scope == "net":
         known_net(reader_of(database), str(target), by="name")
     command = {
         "do": "release" if release else "kill",
@@ -160,7 +159,7 @@ def _decide(
     out: Out,
     case: str,
     who: str,
-    database: Path,
+    database: str,
     *,
     task: str | None,
     about: str | None,
@@ -212,9 +211,9 @@ def _task_of(tasks: tuple[TaskView, ...], case: str, wanted: str | None) -> Task
     return found[0]
 
 
-def _ask(out: Out, database: Path, command: dict[str, Any], agent: str | None) -> None:
+def _ask(out: Out, database: str, command: dict[str, Any], agent: str | None) -> None:
     from provenet.cli.loading import load
-    from provenet.cli.mailbox import ask
+    from provenet.engine.requests import ask
 
     agents = [] if agent is None else [load(agent).agent]
     answer = ask(database, command, agents)

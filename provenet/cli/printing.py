@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -189,12 +189,16 @@ def explain(error: Exception, *, as_json: bool) -> int:
         return explain(unusable, as_json=as_json)
     # Bytes in a damaged database that are no text reach us bare, or wrapped by the layer that reads them.
     frames = traceback.extract_tb(error.__traceback__) if isinstance(error, UnicodeDecodeError) else []
-    if type(error).__module__.split(".")[0] in {"sqlite3", "sqlalchemy"} or any(
+    if type(error).__module__.split(".")[0] in {"psycopg", "sqlite3", "sqlalchemy"} or any(
         "sqlalchemy" in frame.filename for frame in frames
     ):
-        from provenet.engine.database import translate
+        from provenet.engine.store.database import Location, translated
 
-        found = translate(error, None)
+        # Only PostgreSQL's errors come by another way than SQLAlchemy's; the words fit both.
+        kind: Literal["file", "server"] = (
+            "server" if "psycopg" in type(getattr(error, "orig", error)).__module__ else "file"
+        )
+        found = translated(error, Location(kind))
         found.where = "the database"
         return explain(found, as_json=as_json)
     said = f"{type(error).__name__}: {error}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from provenet.engine import CaseDetail, CaseView, LogLine, Reader, TaskView
 
 Database = Annotated[
-    Path,
+    str,
     typer.Option(
         "--db", envvar="PROVENET_DB", help="The database, as `provenet run --db` made it.", show_default=False
     ),
@@ -160,7 +159,7 @@ def show_audit(out: Out, found: Any) -> None:
     )
 
 
-def reader_of(database: Path) -> Reader:
+def reader_of(database: str) -> Reader:
     """The read side of a database."""
     from provenet.engine.views import Reader
 

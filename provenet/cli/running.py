@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from provenet.cli.inputs import Inputs
 
 Database = Annotated[
-    Path,
+    str,
     typer.Option(
         "--db", envvar="PROVENET_DB", help="The database; made where there is none.", show_default=False
     ),
@@ -142,19 +142,20 @@ def _read(loaded: Loaded, path: Path, id_column: str | None, *, skip_broken: boo
     return found
 
 
-def _needs_report(loaded: Loaded, database: Path, clock: str) -> bool:
+def _needs_report(loaded: Loaded, database: str, clock: str) -> bool:
     """Whether a net has to be proved before it runs here; refuses another clock than the database has."""
-    from provenet.cli.mailbox import clock_of
+    from provenet.engine.store.database import located, ready
     from provenet.engine.views import Reader
     from provenet.nets.formats.canonical import content_hash
 
-    if not database.exists():
+    where = located(database)
+    if not ready(where):
         return True
     reader = Reader(database)
-    if reader.counts() and clock_of(database) != clock:
+    if reader.counts() and reader.clock() != clock:
         raise Unusable(
-            f"the cases of this database run on the {clock_of(database)} clock",
-            where=str(database),
-            hint=f"add --clock {clock_of(database)}, or start a new database",
+            f"the cases of this database run on the {reader.clock()} clock",
+            where=str(where),
+            hint=f"add --clock {reader.clock()}, or start a new database",
         )
     return content_hash(loaded.net) not in {n["hash"] for n in reader.nets()}

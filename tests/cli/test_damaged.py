@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provenet.engine.tables import TABLES
+from provenet.engine.store.tables import TABLES
 from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from tests.cli.conftest import Cli

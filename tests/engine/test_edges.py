@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from provenet.engine import Engine, RealClock, VirtualClock, audit, store, transaction
+from provenet.engine import Engine, RealClock, VirtualClock, audit, transaction
 from provenet.engine.errors import CaseClosed, DeployRefused, StoreFull
+from provenet.engine.store import store
+from provenet.engine.store.sqlite import Sqlite
 from provenet.nets.build import NetBuilder
 from provenet.nets.net import Auto, Choice, OnFailure, Perform
 from provenet.sdb.handlers import Agent, Effect, Request
@@ -248,8 +250,8 @@ async def test_a_full_disk_inside_a_transactional_effect_loses_the_whole_transac
     agent = performing(Effect("write", write, payload=Item, external=False))
     async with opened(agent, tmp_path / "x.db") as engine:
         deployed(engine, agent)
-        pages = engine._store.connection.execute("PRAGMA page_count").fetchone()[0]
-        engine._store.connection.execute(f"PRAGMA max_page_count = {pages + 40}")
+        pages = _driver(engine).execute("PRAGMA page_count").fetchone()[0]
+        _driver(engine).execute(f"PRAGMA max_page_count = {pages + 40}")
         with pytest.raises(StoreFull):
             await engine.start_cases("small", many(2))
     async with opened([], tmp_path / "x.db") as engine:
@@ -293,3 +295,9 @@ async def test_a_text_of_half_characters_stops_nothing() -> None:
         await engine.kill("case", "c0", who=broken, reason=broken)
         assert engine.read.counts() == {"killed": 1}
         assert audit(engine.read.engine).clean
+
+
+def _driver(engine: Engine) -> sqlite3.Connection:
+    database = engine._store.database
+    assert isinstance(database, Sqlite)
+    return database.connection

@@ -114,7 +114,7 @@ def test_a_token_that_was_changed_in_the_database_is_not_run(database: Path) -> 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("", "folder"), ("nowhere/x.db", "no such folder"), ("postgresql://host/db", "not supported")],
+    [("", "folder"), ("nowhere/x.db", "no such folder"), ("mysql://host/db", "not supported")],
 )
 def test_a_name_that_is_no_file_is_refused(tmp_path: Path, name: str, message: str) -> None:
     target = name if "://" in name else str(tmp_path / name)

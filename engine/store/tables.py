@@ -8,11 +8,17 @@ replays to. Times are whole microseconds since 1970, values are canonical JSON t
 
 from __future__ import annotations
 
-from sqlalchemy import Index, UniqueConstraint, text
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of these tables; a database of another version is refused."""
+
+LONG: Any = BigInteger().with_variant(Integer, "sqlite")
+"""A whole number of 64 bits, which SQLite's own kind is already."""
 
 
 class MetaRow(SQLModel, table=True):
@@ -31,26 +37,31 @@ class NetRow(SQLModel, table=True):
     name: str = Field(index=True)
     content: str
     report: str
-    deployed: int
+    deployed: int = Field(sa_type=LONG)
 
 
 class CaseRow(SQLModel, table=True):
-    """A case. ``version`` is the number of its last event, ``head`` that event's hash."""
+    """A case. ``version`` is the number of its last event, ``head`` that event's hash.
+
+    ``owner`` is the process that runs it, 0 where none has taken it up yet.
+    """
 
     __tablename__ = "provenet_case"
-    no: int | None = Field(default=None, primary_key=True)
+    __table_args__ = (Index("provenet_case_owner", "owner", "status"),)
+    no: int | None = Field(sa_type=LONG, default=None, primary_key=True)
     id: str = Field(unique=True)
     net: str = Field(index=True)
     status: str = Field(index=True)
-    version: int
-    tokens: int
+    version: int = Field(sa_type=LONG)
+    tokens: int = Field(sa_type=LONG)
     head: bytes
-    created: int
-    finished: int | None = None
+    created: int = Field(sa_type=LONG)
+    finished: int | None = Field(default=None, sa_type=LONG)
     outcome_place: str | None = None
     outcome: str | None = None
     reason: str | None = None
     killed: int = 0
+    owner: int = Field(default=0, sa_type=LONG)
 
 
 class TokenRow(SQLModel, table=True):
@@ -61,11 +72,11 @@ class TokenRow(SQLModel, table=True):
     """
 
     __tablename__ = "provenet_token"
-    case_no: int = Field(primary_key=True)
-    id: int = Field(primary_key=True)
+    case_no: int = Field(sa_type=LONG, primary_key=True)
+    id: int = Field(sa_type=LONG, primary_key=True)
     place: str
     value: str
-    arrived: int
+    arrived: int = Field(sa_type=LONG)
 
 
 class EventRow(SQLModel, table=True):
@@ -73,12 +84,12 @@ class EventRow(SQLModel, table=True):
 
     __tablename__ = "provenet_event"
     __table_args__ = (UniqueConstraint("case_no", "seq"),)
-    id: int | None = Field(default=None, primary_key=True)
-    case_no: int
-    seq: int
+    id: int | None = Field(sa_type=LONG, default=None, primary_key=True)
+    case_no: int = Field(sa_type=LONG)
+    seq: int = Field(sa_type=LONG)
     kind: str
     transition: str
-    at: int
+    at: int = Field(sa_type=LONG)
     data: str
     prev: bytes
     hash: bytes
@@ -89,10 +100,10 @@ class TimerRow(SQLModel, table=True):
 
     __tablename__ = "provenet_timer"
     __table_args__ = {"sqlite_with_rowid": False}
-    case_no: int = Field(primary_key=True)
-    token: int = Field(primary_key=True)
+    case_no: int = Field(sa_type=LONG, primary_key=True)
+    token: int = Field(sa_type=LONG, primary_key=True)
     transition: str = Field(primary_key=True)
-    due: int = Field(index=True)
+    due: int = Field(sa_type=LONG, index=True)
 
 
 class TaskRow(SQLModel, table=True):
@@ -100,19 +111,19 @@ class TaskRow(SQLModel, table=True):
 
     __tablename__ = "provenet_task"
     __table_args__ = (Index("provenet_task_open", "status"), {"sqlite_with_rowid": False})
-    case_no: int = Field(primary_key=True)
-    token: int = Field(primary_key=True)
+    case_no: int = Field(sa_type=LONG, primary_key=True)
+    token: int = Field(sa_type=LONG, primary_key=True)
     task: str = Field(primary_key=True)
     choices: str
     role: str
     about: str
     about_hash: str
-    opened: int
-    deadline: int | None = None
+    opened: int = Field(sa_type=LONG)
+    deadline: int | None = Field(default=None, sa_type=LONG)
     status: str = "open"
     choice: str | None = None
     who: str | None = None
-    decided: int | None = None
+    decided: int | None = Field(default=None, sa_type=LONG)
 
 
 class EffectRow(SQLModel, table=True):
@@ -121,8 +132,8 @@ class EffectRow(SQLModel, table=True):
     __tablename__ = "provenet_effect"
     __table_args__ = (UniqueConstraint("case_no", "token", "transition"),)
     key: str = Field(primary_key=True)
-    case_no: int
-    token: int
+    case_no: int = Field(sa_type=LONG)
+    token: int = Field(sa_type=LONG)
     transition: str
     handler: str
     payload_hash: str
@@ -130,7 +141,7 @@ class EffectRow(SQLModel, table=True):
     tries: int
     receipt: str | None = None
     reason: str | None = None
-    at: int
+    at: int = Field(sa_type=LONG)
 
 
 class ProposalRow(SQLModel, table=True):
@@ -138,8 +149,8 @@ class ProposalRow(SQLModel, table=True):
 
     __tablename__ = "provenet_proposal"
     key: str = Field(primary_key=True)
-    case_no: int
-    token: int
+    case_no: int = Field(sa_type=LONG)
+    token: int = Field(sa_type=LONG)
     transition: str
     state: str
     value: str | None = None
@@ -149,7 +160,7 @@ class ProposalRow(SQLModel, table=True):
     tokens_out: int = 0
     cost_usd: str = "0"
     reason: str | None = None
-    at: int
+    at: int = Field(sa_type=LONG)
 
 
 class InboxRow(SQLModel, table=True):
@@ -163,29 +174,53 @@ class InboxRow(SQLModel, table=True):
             "key",
             unique=True,
             sqlite_where=text("status = 'accepted' AND key IS NOT NULL"),
+            postgresql_where=text("status = 'accepted' AND key IS NOT NULL"),
         ),
     )
-    id: int | None = Field(default=None, primary_key=True)
-    case_no: int
+    id: int | None = Field(sa_type=LONG, default=None, primary_key=True)
+    case_no: int = Field(sa_type=LONG)
     key: str | None = None
     event: str
     payload: str | None = None
     status: str
     reason: str | None = None
-    at: int
+    at: int = Field(sa_type=LONG)
+
+
+class WorkerRow(SQLModel, table=True):
+    """A process that runs cases, where several may; its number is never used twice."""
+
+    __tablename__ = "provenet_worker"
+    no: int | None = Field(default=None, sa_type=LONG, primary_key=True)
+    name: str
+    ended: int = 0
+
+
+class RequestRow(SQLModel, table=True):
+    """What another process asks of whoever runs a case, and the answer; both JSON text."""
+
+    __tablename__ = "provenet_request"
+    __table_args__ = (Index("provenet_request_status", "status"),)
+    id: int | None = Field(default=None, sa_type=LONG, primary_key=True)
+    at: int = Field(sa_type=LONG)
+    case_id: str
+    command: str
+    status: str
+    worker: int = Field(default=0, sa_type=LONG)
+    answer: str | None = None
 
 
 class KillRow(SQLModel, table=True):
     """A pull of the kill switch, for one case, one net or everything."""
 
     __tablename__ = "provenet_kill"
-    id: int | None = Field(default=None, primary_key=True)
+    id: int | None = Field(sa_type=LONG, default=None, primary_key=True)
     scope: str
     target: str
     who: str
     reason: str
-    at: int
-    released: int | None = None
+    at: int = Field(sa_type=LONG)
+    released: int | None = Field(default=None, sa_type=LONG)
 
 
 TABLES = (
@@ -200,5 +235,27 @@ TABLES = (
     ProposalRow,
     InboxRow,
     KillRow,
+    WorkerRow,
+    RequestRow,
 )
 """All tables."""
+
+
+def table_of(model: Any) -> sa.Table:
+    """The table behind a declaration."""
+    found = model.__table__
+    assert isinstance(found, sa.Table)
+    return found
+
+
+def create_statements(engine: sa.Engine) -> list[str]:
+    """The statements that create all tables and their indexes, in the database's own dialect."""
+    made: list[str] = []
+    for model in TABLES:
+        table = table_of(model)
+        made.append(str(sa.schema.CreateTable(table).compile(engine)))
+        made += [
+            str(sa.schema.CreateIndex(index).compile(engine))
+            for index in sorted(table.indexes, key=lambda i: str(i.name))
+        ]
+    return made

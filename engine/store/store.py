@@ -1,31 +1,26 @@
-"""The store: one database, and the one writer that groups commits.
+"""The store: what the engine wants written, gathered into few transactions.
 
-SQLModel declares the tables (``provenet.engine.tables``) and serves the read side. The firing path writes
-through the driver's own connection
-under SQLAlchemy with prepared statements, since the unit of work costs several times as much. Everything that
-was added between two flushes becomes one transaction; a token or timer that came and went in between leaves
-no row.
+SQLModel declares the tables (``provenet.engine.store.tables``) and serves the read side. The firing path
+writes prepared statements through the driver, since the unit of work costs several times as much. Everything
+that was added between two flushes becomes one transaction; a token or timer that came and went in between
+leaves no row.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from sqlmodel import SQLModel
 
 from provenet.engine.codec import Encoder
-from provenet.engine.database import connect, database_path, prepare, table_of, translate
 from provenet.engine.errors import StoreError
 from provenet.engine.faults import fault_point
-from provenet.engine.joining import open_to_effect
-from provenet.engine.lock import ProcessLock
-from provenet.engine.tables import TABLES
+from provenet.engine.store.database import Change, Location, TransactionLost, open_database
+from provenet.engine.store.tables import TABLES, table_of
 from provenet.nets.schema import Value
 
 _FLUSH_ROWS = 4_000
@@ -33,35 +28,27 @@ _FLUSH_ROWS = 4_000
 
 
 class Store:
-    """One database, held by one engine.
+    """One database, as one engine writes to it.
 
     Args:
-        url: ``renewals.db``, ``sqlite:///renewals.db`` or ``:memory:``.
+        source: ``renewals.db``, ``sqlite:///renewals.db``, ``:memory:`` or a PostgreSQL URL.
 
     Raises:
         StoreError: It cannot be opened; the error says what is wrong and what to do.
+
+    Attributes:
+        database: The database itself.
+        failure: Why it takes no more.
+        on_failure: Told when the database refuses; the engine sets it.
+        commits: Transactions so far.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self.path = database_path(url)
-        self._lock = None if self.path is None else ProcessLock(self.path)
+    def __init__(self, source: str | Path) -> None:
+        self.database = open_database(source)
+        self.uid = self.database.uid
         self.failure: Exception | None = None
         self.on_failure: Callable[[Exception], None] = lambda _: None
-        """Told when the database refuses; the engine sets it."""
         self.commits = 0
-        try:
-            self.sa = connect(self.path, write=True)
-            self._raw = self.sa.raw_connection()
-            driver = self._raw.driver_connection
-            assert isinstance(driver, sqlite3.Connection)
-            self.connection = driver
-            self.uid = prepare(self.sa, driver, self.path)
-        except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
-            self._unlock()
-            raise translate(error, self.path) from None
-        except BaseException:
-            self._unlock()
-            raise
         self._statements = {t.__tablename__: _Statements(t) for t in TABLES}
         self._inserts: dict[str, dict[Any, tuple[Any, ...]]] = {str(t.__tablename__): {} for t in TABLES}
         self._deletes: dict[str, list[tuple[Any, ...]]] = {str(t.__tablename__): [] for t in TABLES}
@@ -74,6 +61,11 @@ class Store:
         self._rows = 0
         self._open = False
         self._scheduled = False
+
+    @property
+    def location(self) -> Location:
+        """Where the database is."""
+        return self.database.location
 
     # adding rows
 
@@ -148,29 +140,42 @@ class Store:
             self._schedule()
 
     def begin(self) -> None:
-        """Open the transaction, for an effect that joins it."""
-        if not self._open:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self._open = True
+        """Open the transaction that the next commit ends."""
+        self.database.begin()
+        self._open = True
+
+    def run(self, statement: str, parameters: Sequence[Any]) -> int:
+        """Run a statement in the transaction that the next commit ends; how many rows it touched."""
+        self.begin()
+        return self.database.run(statement, parameters)
+
+    def add_case(self, row: tuple[Any, ...]) -> Literal["added", "exists"]:
+        """Add a case's row, unless another process took its id first."""
+        if self.database.shared == "no":
+            self.put("provenet_case", row[0], row)
+            return "added"
+        statement = self._statements["provenet_case"].upsert + " ON CONFLICT (id) DO NOTHING"
+        try:
+            return "added" if self.run(statement, row) else "exists"
+        except Exception as error:  # noqa: BLE001  the transaction is lost, whatever it is
+            raise self._fail(error) from None
+
+    def claim(self, nets: Collection[str], most: int) -> list[int]:
+        """Numbers of unfinished cases that are this process's to run from now on; see ``Database.claim``."""
+        try:
+            return self.database.claim(nets, most)
+        except Exception as error:  # noqa: BLE001  the driver's own
+            raise self.database.translate(error) from None
 
     @contextmanager
     def joined(self) -> Iterator[None]:
         """Run a transactional effect inside the open transaction: all of it, or nothing where it raises."""
         self.begin()
-        self.connection.execute("SAVEPOINT provenet_effect")
-        undo = True
         try:
-            with open_to_effect(self.connection):
+            with self.database.joined():
                 yield
-            undo = False
-        finally:
-            if not self.connection.in_transaction:
-                # SQLite ends the whole transaction by itself where, say, the disk is full: what other effects
-                # wrote in it is gone, so nothing of it may be committed.
-                raise self._fail(translate(sqlite3.OperationalError("database or disk is full"), self.path))
-            if undo:
-                self.connection.execute("ROLLBACK TO provenet_effect")
-            self.connection.execute("RELEASE provenet_effect")
+        except TransactionLost as lost:
+            raise self._fail(lost.error) from None
         self._rows += 1
 
     def flush(self) -> None:
@@ -202,10 +207,8 @@ class Store:
                 self.flush()
         finally:
             if self._open:
-                self.connection.execute("ROLLBACK")
-            self._raw.close()
-            self.sa.dispose()
-            self._unlock()
+                self.database.rollback()
+            self.database.close()
 
     def abandon(self) -> None:
         """Let go of the database without writing; what was not committed is as if it never happened."""
@@ -217,10 +220,9 @@ class Store:
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query on the writer's connection; what waits for the next commit is not among them."""
         try:
-            with closing(self.connection.execute(statement, parameters)) as cursor:
-                return cursor.fetchall()
-        except sqlite3.Error as error:
-            raise translate(error, self.path) from None
+            return self.database.rows(statement, parameters)
+        except Exception as error:  # noqa: BLE001  the driver's own
+            raise self.database.translate(error) from None
 
     def _schedule(self) -> None:
         if not self._scheduled and self.failure is None:
@@ -236,30 +238,26 @@ class Store:
                     raise
 
     def _write(self) -> None:
-        execute, many = self.connection.execute, self.connection.executemany
-        if not self._open:
-            execute("BEGIN IMMEDIATE")
-            self._open = True
+        changes: list[Change] = []
         for table, statements in self._statements.items():
             deletes, inserts = self._deletes[table], self._inserts[table]
             if deletes:
-                many(statements.delete, deletes)
+                changes.append(Change(statements.delete, deletes))
                 self._deletes[table] = []
             if inserts:
-                many(statements.upsert, inserts.values())
+                changes.append(Change(statements.upsert, [*inserts.values()]))
                 self._inserts[table] = {}
-        self._write_tokens()
-        self._write_cases()
+        changes += self._token_changes()
+        changes += self._case_changes()
         self._rows = 0
-        fault_point("before-commit")
-        execute("COMMIT")
+        self.database.write(changes, _before_commit)
         self._open = False
         self.commits += 1
         fault_point("after-commit")
 
-    def _write_tokens(self) -> None:
-        """Write the tokens that came and went: one that takes another's place in its case takes its row."""
-        many, statements = self.connection.executemany, self._statements["provenet_token"]
+    def _token_changes(self) -> Iterator[Change]:
+        """The tokens that came and went: one that takes another's place in its case takes its row."""
+        statements = self._statements["provenet_token"]
         left: dict[int, list[int]] = {}
         for no, token in self._gone:
             left.setdefault(no, []).append(token)
@@ -272,36 +270,27 @@ class Store:
                     del left[no]
             else:
                 added.append((no, token, place, content, at))
-        if replaced and many(_REPLACE, replaced).rowcount != len(replaced):
-            raise self._changed()
-        if left:
-            many(statements.delete, [(no, token) for no, tokens in left.items() for token in tokens])
-        if added:
-            many(statements.upsert, added)
         self._gone, self._tokens = [], {}
+        if replaced:
+            yield Change(_REPLACE, replaced, "each")
+        if left:
+            yield Change(statements.delete, [(no, token) for no, tokens in left.items() for token in tokens])
+        if added:
+            yield Change(statements.upsert, added)
 
-    def _write_cases(self) -> None:
+    def _case_changes(self) -> Iterator[Change]:
         turned = [(*row, *self._moved.pop(no)) for no, row in self._turned.items()]
-        for statement, rows in ((_TURN_CASE, turned), (_MOVE_CASE, [*self._moved.values()])):
-            if rows and self.connection.executemany(statement, rows).rowcount != len(rows):
-                raise self._changed()
+        moved = [*self._moved.values()]
         self._moved, self._turned = {}, {}
-
-    def _changed(self) -> StoreError:
-        return StoreError(
-            "a case was changed behind the engine's back",
-            where=str(self.path or ":memory:"),
-            hint="nothing was written; run `provenet audit`, then open the database again",
-        )
+        for statement, rows in ((_TURN_CASE, turned), (_MOVE_CASE, moved)):
+            if rows:
+                yield Change(statement, rows, "each")
 
     def _fail(self, error: Exception) -> Exception:
         """Take no more: what memory holds is ahead of the database now."""
-        self.failure = translate(error, self.path) if isinstance(error, sqlite3.Error) else error
-        if self._open:
-            self._open = False
-            # SQLite has rolled back by itself already where, say, the disk is full.
-            with suppress(sqlite3.Error):
-                self.connection.execute("ROLLBACK")
+        self.failure = self.database.translate(error)
+        self._open = False
+        self.database.rollback()
         waiters, self._waiters = self._waiters, []
         for future in waiters:
             if not future.done():
@@ -309,9 +298,9 @@ class Store:
         self.on_failure(self.failure)
         return self.failure
 
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+
+def _before_commit() -> None:
+    fault_point("before-commit")
 
 
 _MOVE_CASE = "UPDATE provenet_case SET version = ?, tokens = ?, head = ? WHERE no = ? AND version = ?"
@@ -330,7 +319,6 @@ class _Statements:
         # A serial key is the database's to give; cases and events are told apart by other means.
         serial = len(keys) == 1 and table.c[keys[0]].type.python_type is int and table.name != "provenet_case"
         columns = [c.name for c in table.columns if not (serial and c.name in keys)]
-        self.columns = tuple(columns)
         names, marks = ", ".join(f'"{c}"' for c in columns), ", ".join("?" * len(columns))
         self.upsert = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608  names of our own tables
         rest = [c for c in columns if c not in keys]
@@ -341,4 +329,4 @@ class _Statements:
         self.delete = f"DELETE FROM {table.name} WHERE {where}"  # noqa: S608
 
 
-_REPLACED = {"provenet_task", "provenet_effect", "provenet_proposal", "provenet_net"}
+_REPLACED = {"provenet_meta", "provenet_task", "provenet_effect", "provenet_proposal", "provenet_net"}

@@ -1,0 +1,219 @@
+"""What other processes ask of the engine that runs a case: left in a table, answered by that engine.
+
+A running engine looks there a few times a second. Where nobody runs the case, who asks opens the database,
+does the one thing durably, and closes it: what follows from it is done by whoever runs cases there next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from provenet.engine.clock import EPOCH, VirtualClock, to_micros
+from provenet.engine.codec import plain
+from provenet.engine.errors import CaseElsewhere, EngineError, NotAnswered, StoreError, StoreLocked
+from provenet.engine.store.database import Posting, located, open_to_post, ready
+from provenet.engine.store.store import Store
+from provenet.engine.views import Reader
+from provenet.nets.errors import ProvenetError
+from provenet.nets.formats.canonical import content_hash
+from provenet.nets.net import Ask, Judge, Net, Perform
+from provenet.nets.schema import UNIT
+from provenet.sdb.handlers import Agent, Effect
+
+if TYPE_CHECKING:
+    from provenet.engine.engine import Engine
+
+PATIENCE = 15.0
+"""Seconds that somebody waits for a running engine."""
+
+
+def ask(source: str | Path, command: dict[str, Any], agents: Iterable[Agent] = ()) -> dict[str, Any]:
+    """Have a command carried out on a database, by whoever runs the case.
+
+    Args:
+        source: The database's name.
+        command: What to do; see ``carry_out``.
+        agents: The agents, where the caller has them; else nothing but the command is done.
+
+    Returns:
+        ``done``: what was done, in words; ``note``, where more is to follow.
+
+    Raises:
+        EngineError: It is refused, or nobody answers.
+    """
+    where = located(source)
+    if not ready(where):
+        raise StoreError(
+            "there is no such database", where=str(where), hint="`provenet run TARGET --db FILE` makes one"
+        )
+    try:
+        return asyncio.run(_alone(source, command, list(agents)))
+    except (StoreLocked, CaseElsewhere):
+        return _post(source, command)
+
+
+async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
+    """Do one command on an engine.
+
+    Raises:
+        EngineError: It is refused.
+    """
+    match command:
+        case {"do": "decide", "case": case, "task": task, "choice": choice, "who": who}:
+            about = command.get("about_hash")
+            await engine.decide(case, task, choice, who, about_hash=about, note=command.get("note"))
+            return {"done": f"{choice}: {task!r} of case {case}, decided by {who}"}
+        case {"do": "signal", "case": case, "event": event}:
+            await engine.signal(case, event, command.get("payload"), key=command.get("key"))
+            return {"done": f"case {case} has taken {event!r}"}
+        case {"do": "kill", "scope": scope, "target": target}:
+            who, reason = command.get("who", ""), command.get("reason", "")
+            count = await engine.kill(scope, target, who=who, reason=reason)
+            return {"done": f"killed: {count:,} case{'' if count == 1 else 's'}", "cases": count}
+        case {"do": "release", "scope": scope, "target": target}:
+            await engine.release(scope, target)
+            return {"done": f"released: {target or 'everything'}"}
+        case {"do": "resume", "case": case}:
+            await engine.resume(case)
+            return {"done": f"case {case} goes on"}
+    raise EngineError(
+        f"there is no request {command.get('do')!r}", hint="both sides must be the same Provenet release"
+    )
+
+
+class Requests:
+    """An engine's side.
+
+    Args:
+        engine: Who carries them out.
+        store: Its database.
+    """
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine, self._store = engine, store
+        if store.database.shared == "no":
+            # Taken by a process that died before it answered: each of them may be repeated.
+            store.database.run("UPDATE provenet_request SET status = 'new' WHERE status = 'taken'")
+
+    async def answer_new(self) -> None:
+        """Carry out what waits for this engine, and answer it."""
+        if not self._store.rows("SELECT 1 FROM provenet_request WHERE status = 'new' LIMIT 1"):
+            return
+        for number, text in self._store.database.take_requests():
+            command = json.loads(text)
+            try:
+                if command.get("do") == "signal" and not command.get("key"):
+                    # Should this process die before it answers, the repeated request is a duplicate.
+                    command["key"] = f"request {number}"
+                answer = await carry_out(self._engine, command)
+            except ProvenetError as error:
+                answer = {
+                    "error": error.message,
+                    "code": error.code,
+                    "where": error.where,
+                    "hint": error.hint,
+                }
+            self._store.run(
+                "UPDATE provenet_request SET status = 'done', answer = ? WHERE id = ?",
+                (plain(answer), number),
+            )
+            await self._store.durable()
+
+
+async def _alone(source: str | Path, command: dict[str, Any], agents: list[Agent]) -> dict[str, Any]:
+    from provenet.engine.engine import Engine
+
+    reader = Reader(source)
+    given = {content_hash(a.net): a for a in agents}
+    for found in (str(n["hash"]) for n in reader.nets()):
+        net = reader.net(found)
+        if found not in given and net is not None:
+            given[found] = _still(net)
+    # The time stands still: nothing may ring meanwhile. The engine moves a virtual clock to the last event.
+    clock = VirtualClock(EPOCH if reader.clock() == "virtual" else datetime.now(UTC))
+    async with Engine.open(source, agents=list(given.values()), clock=clock, takes="asked") as engine:
+        answer = await carry_out(engine, command)
+    if command.get("scope") in {"net", "all"} and engine.is_shared():
+        return answer | {"note": "the processes that run on this database see it within a second"}
+    return answer | {
+        "note": "no engine runs on this database: what follows happens with the next `provenet run`"
+    }
+
+
+class _Never:
+    """Stands for a proposer while no agent is at hand: it is asked, and says nothing."""
+
+    async def propose(self, request: object) -> Any:
+        """Wait until the engine is closed."""
+        del request
+        await asyncio.Event().wait()
+
+
+async def _nothing(request: object) -> None:
+    del request
+    await asyncio.Event().wait()
+
+
+def _still(net: Net) -> Agent:
+    """An agent for a net that does nothing by itself: what it should do waits until its real agent runs."""
+    handlers: dict[str, object] = {}
+    for t in net.transitions:
+        match t.trigger:
+            case Ask(handler=name):
+                handlers[name] = _Never()
+            case Perform(handler=name, external=True):
+                of = net.scope(t)
+                receipt = next((of[f.var] for f in t.fresh), UNIT)
+                handlers[name] = Effect(name, _nothing, UNIT, receipt)
+            case Judge() | Perform():
+                raise EngineError(
+                    f"net {net.name!r} runs code of its own inside the transaction ({t.name!r})",
+                    hint="name its agent: add --agent TARGET",
+                )
+    return Agent(net, handlers)
+
+
+def _post(source: str | Path, command: dict[str, Any]) -> dict[str, Any]:
+    """Leave a request for the running engine and wait for its answer."""
+    with open_to_post(located(source)) as database:
+        number = _left(database, command)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            found = database.rows(
+                "SELECT answer FROM provenet_request WHERE id = ? AND status = 'done'", (number,)
+            )
+            if found:
+                answer: dict[str, Any] = json.loads(found[0][0])
+                if "error" not in answer:
+                    return answer
+                refused = EngineError(answer["error"], where=answer["where"], hint=answer["hint"])
+                refused.code = answer["code"]
+                raise refused
+            time.sleep(0.05)
+        withdrawn = database.run(
+            "UPDATE provenet_request SET status = 'withdrawn' WHERE id = ? AND status = 'new'", (number,)
+        )
+    raise NotAnswered(
+        "the process that runs on this database does not answer"
+        + ("; the request is withdrawn" if withdrawn else "; the request may still be carried out"),
+        where=str(located(source)),
+        hint="see what that process is doing, or stop it: its cases resume with the next `provenet run`",
+    )
+
+
+def _left(database: Posting, command: dict[str, Any]) -> int:
+    """The number of a request that was left."""
+    at = to_micros(datetime.now(UTC))
+    return int(
+        database.rows(
+            "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, ?, ?, 'new', 0)"
+            " RETURNING id",
+            (at, command.get("case", ""), plain(command)),
+        )[0][0]
+    )

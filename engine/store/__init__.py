@@ -1,0 +1,1 @@
+"""Where cases live: the tables, the two databases behind them, and the one writer of a process."""
