@@ -223,6 +223,26 @@ def test_numbers_beyond_the_machine_are_left_to_others() -> None:
     assert not list(Explore().run(small, [at_least({0: huge}, huge)], Budget.seconds(60)))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("factor", [1, 1 << 15, (1 << 15) + 1, (1 << 30) - 1])
+@pytest.mark.parametrize("weight", [1, 1 << 20, (1 << 31) - 1])
+def test_the_nearest_markings_are_told_apart_whatever_the_numbers(factor: int, weight: int) -> None:
+    net = PTNet(
+        places=("seed", "p", "q", "r"),
+        transitions=("grow", "move"),
+        pre=(((0, 1),), ((1, weight),)),
+        post=(((1, weight),), ((2, 1), (3, weight))),
+        initial=(1, 0, 0, 0),
+    )
+    asked = [
+        at_least({3: factor, 1: -1}, factor * weight),
+        at_least({1: factor, 2: factor}, factor * weight + 1),
+    ]
+    told = dict(Explore(order="nearest").run(net, asked, Budget.seconds(20)))
+    assert isinstance(told[0], Reachable)
+    assert isinstance(told[1], Unreachable)
+
+
 def test_every_dead_transition_is_found_in_one_pass() -> None:
     net = PTNet(
         places=("a", "b", "c"),

@@ -26,7 +26,7 @@ from provenet.verify.plain.engines.compiled import (
     starts,
     tests,
 )
-from provenet.verify.plain.logic import Formula, deadlock
+from provenet.verify.plain.logic import Formula, atoms_of, deadlock
 from provenet.verify.plain.net import PTNet
 
 if TYPE_CHECKING:
@@ -58,6 +58,12 @@ LOOK_AHEAD = 4_000
 
 WANDERED = (4_000, 30_000)
 """Firings of that look: an eighth of the markings, within these limits."""
+
+FARTHEST = 1 << 30
+"""What one firing counts for in that order, at most."""
+
+STEEPEST, TOTAL = 1 << 15, 1 << 22
+"""Factors of a goal, each and together, up to which its distances fit into 64 bits whatever is counted."""
 
 FADE = 0.8
 """How much less a token is worth one transition further from where it is wanted."""
@@ -158,7 +164,7 @@ class Space:
         self.open = dict(enumerate(goals))
         self._arrays = arrays
         self.stubborn = stubborn
-        self._order = order
+        self._order = order if _can_steer(goals) else "breadth"
         self._fixed = _fixed(net, arrays)
         self._marking = np.zeros(arrays.places, np.int64)
         self._marked = np.zeros(arrays.places, np.int32)
@@ -390,7 +396,8 @@ class Space:
             for step, by_place in ((gap_step, factor), (lure_step, lure)):
                 worths = np.zeros(places)
                 worths[list(by_place)] = list(by_place.values())
-                step[:, a] = np.bincount(by, changed * worths[changes], transitions)
+                moved = np.bincount(by, changed * worths[changes], transitions)
+                step[:, a] = np.clip(moved, -FARTHEST, FARTHEST)
         if steer:
             far = sum(max(0, sum(c * self.net.initial[p] for p, c in a.terms) - a.bound) for a in atoms)
             self._register[k.SCALE] = max(1, k.UNIT * far // (BUCKETS // 2))
@@ -497,6 +504,14 @@ class Space:
         self._table.fill(0)
         self._enter(len(self._table))
         return None
+
+
+def _can_steer(goals: Sequence[Formula]) -> bool:
+    """Whether best-first order can be told how far markings are from the goals."""
+    atoms = [atom for goal in goals for atom in atoms_of(goal)]
+    factors = [abs(c) for atom in atoms for _, c in atom.terms]
+    far = sum(abs(atom.bound) for atom in atoms)
+    return max(factors, default=0) <= STEEPEST and sum(factors) <= TOTAL and far <= TOTAL * LARGEST
 
 
 def _peaks(net: PTNet, firings: int) -> list[int]:
