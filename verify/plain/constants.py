@@ -16,7 +16,7 @@ from typing import Literal
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Answer, Reachable, Unreachable
 from provenet.verify.plain.logic import FALSE, Formula, atoms_of, holds, negation
-from provenet.verify.plain.rules import Rules, state_formulas, with_values
+from provenet.verify.plain.rules import Rules, is_global, state_formulas, with_values
 
 WIDEST = 600
 """Different atoms of a condition that is worth asking for."""
@@ -63,14 +63,15 @@ def _bounds(rules: Rules, formula: tl.Temporal) -> Iterator[Bound]:
             yield Bound(now, now.formula, never=False)
             yield Bound(now, negation(now.formula), never=True)
         return
-    match formula:
-        case tl.E(tl.F(of)):
-            yield Bound(formula, rules.at_least(of), reached=True)
-        case tl.A(tl.G(of)):
-            yield Bound(formula, negation(rules.at_most(of)), reached=False)
     for part in state_formulas(formula):
         yield Bound(part, rules.at_most(part), never=False, here=False)
         yield Bound(part, negation(rules.at_least(part)), never=True, here=True)
+        if part == formula or rules.runs == "return":
+            match part:
+                case tl.E(tl.F(of)):
+                    yield Bound(part, rules.at_least(of), reached=True)
+                case tl.A(tl.G(of)):
+                    yield Bound(part, negation(rules.at_most(of)), reached=False)
         if rules.runs == "end":
             match part:
                 case tl.A(tl.F(of)):
@@ -122,6 +123,9 @@ def facts(rules: Rules, asked: Sequence[Bound], known: Mapping[Formula, Answer])
             at_first[bound.part] = bound.reached, answer.engine
         if bound.here is not None and not holds(bound.goal, rules.net.initial):
             at_first.setdefault(bound.part, (bound.here, "initial marking"))
+    if rules.runs == "return":
+        # What can be reached, or always holds, is so everywhere.
+        everywhere |= {f: v for f, v in at_first.items() if f not in everywhere and is_global(f)}
     return Facts(everywhere, at_first)
 
 

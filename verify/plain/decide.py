@@ -21,7 +21,8 @@ from provenet.verify.plain.paths import Path
 from provenet.verify.plain.plan import reachability_stages
 from provenet.verify.plain.plan_temporal import HELP, first_stages, help_stages, last_stages
 from provenet.verify.plain.portfolio import Stage, answers, settle
-from provenet.verify.plain.rules import Rules, all_runs_end
+from provenet.verify.plain.rules import Rules
+from provenet.verify.plain.runs import runs_of
 from provenet.verify.plain.settled import Settled
 
 FEW = 40
@@ -30,8 +31,9 @@ FEW = 40
 ROUNDS = 3
 """How often what is left of the formulas is asked about again."""
 
-ENDING = 1.0
-"""Seconds for finding out whether all runs end."""
+LOOK = 3.0
+RUNS = 0.04
+"""Most seconds for finding out whether all runs end, or can return, and the part of the time that is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +152,17 @@ class _Case:
 
     def helped_by_reachability(self, budget: Budget, *, jobs: int) -> Iterator[tuple[int, Decision]]:
         """Make the formulas smaller, ask what bounds their parts, and again for what is left of them."""
-        rules = Rules(self.net)
+        if not self.hard():
+            return
+        rules = Rules(self.net, runs_of(self.net, seconds=min(LOOK, RUNS * budget.left())))
         for _ in range(ROUNDS):
-            if not self.hard():
-                return
-            if rules.runs != "end" and all_runs_end(self.net, seconds=ENDING):
-                rules = Rules(self.net, "end", rules.deadlocks)
             for i, formula in self.open.items():
                 self.open[i] = _with_leaves(formula, rules.smaller)
             yield from self.news()
             before = set(self.open.values())
             hard = self.hard()
+            if not hard:
+                return
             asked = questions(rules, hard, depth="parts" if len(hard) <= FEW else "conditions")
             goals = dict.fromkeys(
                 [*self.goals(), *_hints(self.net, hard), rules.dead, *(b.goal for b in asked)]

@@ -19,10 +19,10 @@ from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
-FIRST_LOOK = 0.12
+FIRST_LOOK = 0.1
 """Part of the time that the graph gets before others help."""
 
-HELP = 0.2
+HELP = 0.35
 """Part of the rest that reachability engines get, each time they are asked to help."""
 
 
@@ -32,13 +32,13 @@ def first_stages(seconds: float) -> Sequence[Stage]:
     Args:
         seconds: How long there is in all.
     """
-    return (Stage(TemporalGraph(), FIRST_LOOK * seconds), Stage(Lassos(), min(2.0, 0.1 * seconds)))
+    return (Stage(TemporalGraph(), FIRST_LOOK * seconds), Stage(Lassos(), min(2.0, 0.05 * seconds)))
 
 
 def help_stages() -> Sequence[Stage]:
     """For the conditions whose reachability makes formulas smaller."""
     return (
-        Stage(Walk(), 1.0),
+        Stage(Walk(), 0.7),
         Stage(StateEquationEngine(), 5),
         Stage(OnReduced(Explore(), first=0.2), 6),
         Stage(Explore(), 3_600),

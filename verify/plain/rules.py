@@ -4,7 +4,8 @@ Bønneland, Dyhr, Jensen, Johannsen & Srba, "Simplification of CTL formulae for 
 Petri nets", PETRI NETS 2018: nested operators that say no more than one of them, and operators that
 distribute. ``EX`` of a condition on the marking is such a condition as well: some transition is enabled, and
 what it adds is taken into account (the weakest precondition of Dijkstra, 1975). In a net whose runs all end,
-what holds from some point on is what holds in a deadlock.
+what holds from some point on is what holds in a deadlock; in one whose runs can all return, whatever can be
+reached, or always holds, is so everywhere.
 
 ``Rules.at_least`` and ``Rules.at_most`` are conditions that imply a formula, and that it implies: where no
 reachable marking satisfies the second one, or all satisfy the first, the formula is a constant.
@@ -23,6 +24,7 @@ from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.hints import in_a_deadlock
 from provenet.verify.plain.logic import FALSE, TRUE, Formula, conj, disj, mapped, negation, places_of
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.runs import Runs
 
 LARGEST = 4_000
 """Atoms of a condition; ``EX`` of one is left as it is where it would become larger."""
@@ -34,12 +36,12 @@ class Rules:
 
     Attributes:
         net: The net.
-        runs: ``end`` where every run is known to end in a deadlock.
+        runs: What is known of all of them.
         deadlocks: ``none`` where no reachable marking is known to be one.
     """
 
     net: PTNet
-    runs: Literal["end", "may go on"] = "may go on"
+    runs: Runs = "may go on"
     deadlocks: Literal["none", "possible"] = "possible"
     _before: dict[Formula, Formula | None] = field(default_factory=dict)
     _least: dict[tl.Temporal, Formula] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class Rules:
     @cached_property
     def dead(self) -> Formula:
         """No transition is enabled."""
-        return FALSE if self.deadlocks == "none" else logic.deadlock(self.net)
+        return FALSE if self.deadlocks == "none" or self.runs == "return" else logic.deadlock(self.net)
 
     def at_the_end(self, formula: tl.Temporal) -> Formula:
         """The deadlocks that satisfy a simplified CTL formula."""
@@ -110,6 +112,8 @@ class Rules:
 
     def _some(self, path: tl.Temporal) -> tl.Temporal:
         """``E path``, said with less."""
+        if self.runs == "return" and (found := self._some_of_constants(path)) is not None:
+            return found
         match path:
             case tl.X(tl.Either(parts)) | tl.F(tl.Either(parts)):
                 return tl.either([self._some(type(path)(part)) for part in parts])
@@ -134,6 +138,24 @@ class Rules:
             case tl.F(tl.A(tl.G(of)) | tl.E(tl.G(of))) | tl.G(tl.E(tl.F(of))) if self.runs == "end":
                 return tl.E(tl.F(tl.Now(self.at_the_end(of))))
         return tl.E(path)
+
+    def _some_of_constants(self, path: tl.Temporal) -> tl.Temporal | None:
+        """``E path`` with the parts outside that have one value everywhere; ``None`` where there are none."""
+        match path:
+            case tl.X(body) | tl.F(body) | tl.G(body) | tl.U(_, body) | tl.R(_, body):
+                pass
+            case _:
+                return None
+        if is_global(body):
+            return body
+        if not isinstance(body, tl.Both | tl.Either) or not any(map(is_global, body.parts)):
+            return None
+        join = tl.both if isinstance(body, tl.Both) else tl.either
+        rest = join([part for part in body.parts if not is_global(part)])
+        match path:
+            case tl.U(a, _) | tl.R(a, _):
+                return join([*filter(is_global, body.parts), self._some(tl.simplified(type(path)(a, rest)))])
+        return join([*filter(is_global, body.parts), self._some(tl.simplified(type(path)(rest)))])
 
     def _some_next(self, goal: Formula) -> Formula | None:
         net = self.net
@@ -176,30 +198,6 @@ class Rules:
         raise ValueError("no CTL formula")
 
 
-def all_runs_end(net: PTNet, *, seconds: float) -> bool:
-    """Whether no run of the net, from whatever marking, goes on for ever, shown by counting.
-
-    Of a run without end some part repeats a marking or more (Dickson, 1913): firings that take nothing away
-    in sum (Murata, "Petri nets: properties, analysis and applications", 1989). Where no firing counts do,
-    over the rationals, every run ends.
-
-    Args:
-        net: The net.
-        seconds: How long to look; where that is too short, the answer is no.
-    """
-    import z3
-
-    counts = [z3.Real(f"x{t}") for t in range(len(net.transitions))]
-    rows: dict[int, list[z3.ArithRef]] = defaultdict(list)
-    for t, effect in enumerate(net.effect):
-        for p, d in effect:
-            rows[p].append(d * counts[t])
-    solver = z3.SimpleSolver()
-    solver.set("timeout", max(1, int(1000 * seconds)))
-    solver.add(*(x >= 0 for x in counts), z3.Sum(counts) >= 1, *(z3.Sum(row) >= 0 for row in rows.values()))
-    return bool(solver.check() == z3.unsat)
-
-
 def with_values(formula: tl.Temporal, values: Mapping[tl.Temporal, bool]) -> tl.Temporal:
     """A formula with constants in place of state formulas within that are the same in every marking."""
     if formula in values:
@@ -219,6 +217,14 @@ def with_values(formula: tl.Temporal, values: Mapping[tl.Temporal, bool]) -> tl.
 def state_formulas(formula: tl.Temporal) -> Iterator[tl.Temporal]:
     """The formulas within that speak of a marking, innermost first, the formula itself among them."""
     return (f for f in reversed([*tl.subformulas(formula)]) if tl.is_state(f))
+
+
+def is_global(formula: tl.Temporal) -> bool:
+    """Whether a formula has one value everywhere in a net whose runs can all return."""
+    match formula:
+        case tl.E(tl.F()) | tl.A(tl.G()):
+            return True
+    return False
 
 
 def _lasting(parts: Sequence[tl.Temporal]) -> list[tl.Temporal]:

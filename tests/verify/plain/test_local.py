@@ -18,7 +18,7 @@ from tests.verify.plain.nets import nets
 LIMIT = 150
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(nets(most_places=4, most_transitions=5), st.data())
 def test_every_answer_is_what_the_operators_mean(net: PTNet, data: st.DataObject) -> None:
     graph = graph_of(net, limit=LIMIT)
@@ -29,7 +29,7 @@ def test_every_answer_is_what_the_operators_mean(net: PTNet, data: st.DataObject
     assert found == {i: net.initial in satisfying(graph, f) for i, f in enumerate(formulas)}
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(nets(most_places=4, most_transitions=5), st.integers(1, 40), st.data())
 def test_a_limit_ends_a_search_not_the_truth(net: PTNet, limit: int, data: st.DataObject) -> None:
     graph = graph_of(net, limit=LIMIT)

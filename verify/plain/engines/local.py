@@ -14,27 +14,30 @@ neither is what rests on it. All is repeated with larger limits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Budget
-from provenet.verify.plain.logic import FALSE, TRUE, And, Formula, Le, Or
+from provenet.verify.plain.logic import FALSE, TRUE, And, Formula, Le, Or, atoms_of
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.packed import Fields, Overflow
 from provenet.verify.plain.rules import Rules
 from provenet.verify.plain.settled import Settled
 
-FIRST = 400
+FEW = 40
+"""Atoms of a goal that markings are ordered by."""
+
+FIRST = 100
 """Markings that a formula gets in the first round."""
 
-LONGER = 4
+LONGER = 3
 """How much more in each further round."""
 
-EFFORT = 30
+EFFORT = 10
 """Markings looked at, over and over, for each that the outermost search may get."""
 
 INNER = 0.7
@@ -115,16 +118,14 @@ class Search:
         self._rules = Rules(net)
         self._able: dict[int, tuple[int, ...]] = {}
         self._after: dict[int, tuple[int, ...]] = {}
-        self._known: dict[tl.Temporal, dict[int, bool]] = {}
+        self._parts: dict[tl.Temporal, _Part] = {}
         self._tests: dict[Formula, Test] = {}
-        self._far: dict[Formula, Callable[[int], int]] = {}
-        self._opposite: dict[tl.Temporal, tl.Temporal] = {}
         self._steps = self._last = 0
 
     @property
     def markings(self) -> int:
         """How many markings are kept, with each formula that is known of one counted as one more."""
-        return len(self._after) + sum(map(len, self._known.values()))
+        return len(self._after) + sum(len(part.known) for part in self._parts.values())
 
     def value(self, formula: tl.Temporal, limit: int) -> bool | None:
         """Whether a formula holds in the initial marking.
@@ -134,74 +135,99 @@ class Search:
         """
         self._last = self._steps + EFFORT * limit
         try:
-            return self._value(formula, self._initial, limit)
+            return self._value(self._part(formula), self._initial, limit)
         except _OutOfTime:
             return None
 
-    def _value(self, formula: tl.Temporal, at: int, limit: int) -> bool | None:
+    def _part(self, formula: tl.Temporal) -> _Part:
+        part = self._parts.get(formula)
+        if part is None:
+            part = self._parts[formula] = self._made(formula)
+        return part
+
+    def _made(self, formula: tl.Temporal) -> _Part:
         match formula:
-            case tl.Now(of):
-                return self._test(of)(at)
+            case tl.Now(condition):
+                test = self._test(condition)
+                return _Part("now", (), test, test, _nowhere)
             case tl.Both(parts) | tl.Either(parts):
-                deciding = isinstance(formula, tl.Either)
+                below = tuple(map(self._part, parts))
+                return _Part(
+                    "all" if isinstance(formula, tl.Both) else "any", below, _never, _always, _nowhere
+                )
+            case tl.A():
+                below = (self._part(tl.simplified(formula, negated=True)),)
+                return _Part("not", below, _never, _always, _nowhere)
+            case tl.E(path):
+                least = self._test(self._rules.at_least(formula))
+                most = self._test(self._rules.at_most(formula))
+                match path:
+                    case tl.X(of):
+                        return _Part("next", (self._part(of),), least, most, _nowhere)
+                    case tl.F(goal):
+                        return _Part(
+                            "until", (self._part(tl.TRULY), self._part(goal)), least, most, self._far(goal)
+                        )
+                    case tl.U(before, goal):
+                        return _Part(
+                            "until", (self._part(before), self._part(goal)), least, most, self._far(goal)
+                        )
+                    case tl.G(of):
+                        return _Part("stays", (self._part(tl.FALSELY), self._part(of)), least, most, _nowhere)
+                    case tl.R(release, hold):
+                        return _Part("stays", (self._part(release), self._part(hold)), least, most, _nowhere)
+        raise ValueError("no CTL formula")
+
+    def _value(self, part: _Part, at: int, limit: int) -> bool | None:
+        match part.kind:
+            case "now":
+                return part.least(at)
+            case "not":
+                value = self._value(part.below[0], at, limit)
+                return None if value is None else not value
+            case "all" | "any":
+                deciding = part.kind == "any"
                 found: bool | None = not deciding
-                for part in parts:
-                    value = self._value(part, at, limit)
+                for below in part.below:
+                    value = self._value(below, at, limit)
                     if value is deciding:
                         return value
                     if value is None:
                         found = None
                 return found
-        known = self._known.setdefault(formula, {})
-        value = known.get(at)
+        value = part.known.get(at)
         if value is not None:
             return value
-        if self._test(self._rules.at_least(formula))(at):
-            return True
-        if not self._test(self._rules.at_most(formula))(at):
-            return False
-        if limit <= 0:
+        if part.least(at):
+            value = True
+        elif not part.most(at):
+            value = False
+        elif limit <= 0:
             return None
-        match formula:
-            case tl.E(path):
-                value = self._some(formula, path, at, limit)
-            case tl.A(path):
-                opposite = self._opposite.get(formula)
-                if opposite is None:
-                    opposite = self._opposite[formula] = tl.simplified(formula, negated=True)
-                value = self._value(opposite, at, limit)
-                value = None if value is None else not value
+        elif part.kind == "next":
+            value = self._next(part.below[0], at, limit)
+        elif part.kind == "until":
+            value = self._until(part, at, limit)
+        else:
+            value = self._stays(part, at, limit)
         if value is not None:
-            known[at] = value
+            part.known[at] = value
         return value
 
-    def _some(self, formula: tl.Temporal, path: tl.Temporal, at: int, limit: int) -> bool | None:
-        match path:
-            case tl.X(of):
-                found: bool | None = False
-                for after in self._following(at):
-                    value = self._value(of, after, limit)
-                    if value:
-                        return True
-                    if value is None:
-                        found = None
-                return found
-            case tl.F(of):
-                return self._until(formula, tl.TRULY, of, at, limit)
-            case tl.U(before, goal):
-                return self._until(formula, before, goal, at, limit)
-            case tl.G(of):
-                return self._stays(formula, tl.FALSELY, of, at, limit)
-            case tl.R(release, hold):
-                return self._stays(formula, release, hold, at, limit)
-        raise ValueError("no CTL formula")
+    def _next(self, of: _Part, at: int, limit: int) -> bool | None:
+        found: bool | None = False
+        for after in self._following(at):
+            value = self._value(of, after, limit)
+            if value:
+                return True
+            if value is None:
+                found = None
+        return found
 
-    def _until(
-        self, formula: tl.Temporal, before: tl.Temporal, goal: tl.Temporal, start: int, limit: int
-    ) -> bool | None:
-        known = self._known[formula]
+    def _until(self, part: _Part, start: int, limit: int) -> bool | None:
+        before, goal = part.below
+        known, far = part.known, part.far
         inner = max(LEAST, int(limit**INNER)) if limit > LEAST else 0
-        far = self._distance(self._rules.at_most(goal))
         parent = {start: -1}
         number = count()
         queue: list[tuple[int, int, int]] = [(0, 0, start)]
@@ -235,10 +261,9 @@ class Search:
             return False
         return None
 
-    def _stays(
-        self, formula: tl.Temporal, release: tl.Temporal, hold: tl.Temporal, start: int, limit: int
-    ) -> bool | None:
-        known = self._known[formula]
+    def _stays(self, part: _Part, start: int, limit: int) -> bool | None:
+        release, hold = part.below
+        known = part.known
         inner = max(LEAST, int(limit**INNER)) if limit > LEAST else 0
         on_path: set[int] = set()
         seen = {start}
@@ -381,30 +406,61 @@ class Search:
 
         return joined
 
-    def _distance(self, goal: Formula) -> Callable[[int], int]:
-        """How much a marking lacks of a condition: sums over conjunctions, the least of disjunctions."""
-        far = self._far.get(goal)
-        if far is None:
-            far = self._far[goal] = self._measure(goal)
-        return far
+    def _far(self, goal: tl.Temporal) -> Callable[[int], int]:
+        """How much a marking lacks of a goal; nothing where that takes long to say."""
+        condition = self._rules.at_most(goal)
+        return self._distance(condition) if len(atoms_of(condition)) <= FEW else _nowhere
 
-    def _measure(self, goal: Formula) -> Callable[[int], int]:
+    def _distance(self, goal: Formula) -> Callable[[int], int]:
+        """Sums over conjunctions, the least of disjunctions."""
+        bits = self._fields.bits
+        mask = (1 << bits) - 1
         match goal:
+            case Le(((p, c),), bound):
+                shift = p * bits
+                return lambda at: max(0, c * (at >> shift & mask) - bound)
             case Le(terms, bound):
-                bits = self._fields.bits
-                mask = (1 << bits) - 1
                 shifted = [(p * bits, c) for p, c in terms]
                 return lambda at: max(0, sum([c * (at >> s & mask) for s, c in shifted]) - bound)
             case And(parts):
-                every = [self._distance(part) for part in parts[:FEW]]
+                every = [self._distance(part) for part in parts]
                 return lambda at: sum([far(at) for far in every])
             case Or(parts):
-                some = [self._distance(part) for part in parts[:FEW]]
+                some = [self._distance(part) for part in parts]
                 return lambda at: min([far(at) for far in some], default=0)
 
 
-FEW = 50
-"""Parts of a condition that a distance is made of."""
+@dataclass(slots=True)
+class _Part:
+    """A part of a formula.
+
+    Attributes:
+        kind: What it says: ``next`` is EX, ``until`` EU and EF, ``stays`` ER and EG.
+        below: The parts that it says it of; of the last two, what holds or releases comes first.
+        least: A marking that satisfies this satisfies the part.
+        most: A marking that does not does not.
+        far: How much a marking lacks of the goal.
+        known: Where it is known.
+    """
+
+    kind: Literal["now", "not", "all", "any", "next", "until", "stays"]
+    below: tuple[_Part, ...]
+    least: Test
+    most: Test
+    far: Callable[[int], int]
+    known: dict[int, bool] = field(default_factory=dict)
+
+
+def _never(_: int) -> bool:
+    return False
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+def _nowhere(_: int) -> int:
+    return 0
 
 
 def _needed(part: Formula, *, lower: bool) -> tuple[int, int] | None:
