@@ -18,6 +18,15 @@ from provenet.verify.plain.net import Arcs, Counts, PTNet
 
 Found = TypeVar("Found")
 
+ROOM = 1 << 27
+"""Words of eight bytes that a space may take, roughly."""
+
+FIRING = 11
+"""Words of a firing that is kept."""
+
+CHECKED = 10_000
+"""Words between two looks at the clock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:
@@ -201,11 +210,15 @@ class Space:
         self.parents.append((-1, -1))
         raised = self.markings[0] | guard
         queue = deque([(0, [t for t in transitions if (raised - need[t]) & guard == guard])])
+        words = 32 + fields.bits * len(net.places) // 64
+        held = looked = 0
         yield 0
         while queue:
+            if held >= looked:
+                if held > ROOM or time.monotonic() > deadline:
+                    return
+                looked = held + CHECKED
             at, enabled = queue.popleft()
-            if at % 256 == 0 and time.monotonic() > deadline:
-                return
             marking = self.markings[at]
             out: list[tuple[int, int]] = []
             fresh: list[int] = []
@@ -227,9 +240,11 @@ class Space:
                     able = [u for u in enabled if u not in touched]
                     able += [u for u in touched if (raised - need[u]) & guard == guard]
                     queue.append((known, able))
+                    held += len(able) + words
                     fresh.append(known)
                 out.append((t, known))
             self.edges.append(out)
+            held += FIRING * len(out)
             yield from fresh
             if len(self.markings) >= limit:
                 return

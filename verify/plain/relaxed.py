@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from provenet.verify.plain.answer import Budget, Evidence, Explored, Reachable
 from provenet.verify.plain.engines.plans import Plans
-from provenet.verify.plain.logic import Formula, at_least, conj, disj, equal
+from provenet.verify.plain.logic import Formula, at_least, conj, disj, equal, exactly
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.packed import Space, with_room
 from provenet.verify.plain.soundness import Undecided
@@ -64,7 +64,8 @@ def relaxed_soundness(net: PTNet, budget: Budget) -> RelaxedSound | NotRelaxedSo
             return NotRelaxedSound(tuple(left), evidence)
         return RelaxedSound(tuple(runs))
     counted = with_counters(net, left)
-    goals = [completing(net, len(net.places) + n) for n in range(len(left))]
+    end = completed(net)
+    goals = [conj((end, at_least({len(net.places) + n: 1}, 1))) for n in range(len(left))]
     done: set[int] = set()
     once = replace(budget, answered=lambda n: left[n] in done)
     for n, answer in Plans().run(counted, goals, once):
@@ -92,15 +93,13 @@ def with_counters(net: PTNet, transitions: list[int]) -> PTNet:
     )
 
 
-def completing(net: PTNet, counter: int) -> Formula:
-    """The run has completed, with a counter beside the net that is not zero."""
+def completed(net: PTNet) -> Formula:
+    """The run has completed."""
     if net.finals:
-        ends = disj(conj(equal({p: 1}, n) for p, n in enumerate(final)) for final in net.finals)
-    else:
-        sinks = _sinks(net)
-        others = (p for p in range(len(net.places)) if p not in sinks)
-        ends = conj((at_least(dict.fromkeys(sinks, 1), 1), *(equal({p: 1}, 0) for p in others)))
-    return conj((ends, at_least({counter: 1}, 1)))
+        return disj(map(exactly, net.finals))
+    sinks = _sinks(net)
+    others = (p for p in range(len(net.places)) if p not in sinks)
+    return conj((at_least(dict.fromkeys(sinks, 1), 1), *(equal({p: 1}, 0) for p in others)))
 
 
 def _sinks(net: PTNet) -> frozenset[int]:

@@ -278,3 +278,37 @@ def test_the_first_look_sees_what_there_is(net: PTNet, k: int) -> None:
     space, found = searched(net, stuck(net), limit=1_000, deadline=until)
     dead = [m for m in known if not any(net.enabled(m, t) for t in range(len(net.transitions)))]
     assert (found is not None) == any(m not in net.finals for m in dead)
+
+
+def switches(n: int) -> PTNet:
+    """From a fork to a join that wants all of ``n`` switches on, each of which turns on and off."""
+    on, off = range(2, 2 + n), range(2 + n, 2 + 2 * n)
+    pre = [((0, 1),), *(((p, 1),) for p in (*on, *off)), tuple((p, 1) for p in on)]
+    post = [tuple((p, 1) for p in off), *(((p, 1),) for p in (*off, *on)), ((1, 1),)]
+    rest = (0,) * (2 * n)
+    return PTNet(
+        places=tuple(f"p{i}" for i in range(2 * n + 2)),
+        transitions=tuple(f"t{i}" for i in range(2 * n + 2)),
+        pre=tuple(pre),
+        post=tuple(post),
+        initial=(1, 0, *rest),
+        finals=((0, 1, *rest),),
+    )
+
+
+def test_a_space_keeps_to_its_room_and_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    from provenet.verify.plain import packed
+
+    net = switches(300)
+    began = time.monotonic()
+    assert not isinstance(soundness(net, Budget.seconds(0.3)), Sound | Unsound)
+    assert time.monotonic() - began < 3
+    monkeypatch.setattr(packed, "ROOM", 100_000)
+    space, found = packed.searched(
+        net, packed.stuck(net), limit=1 << 30, deadline=Budget.seconds(60).deadline
+    )
+    assert (space.complete, found) == (False, None)
+    assert len(space.markings) < 1_000
+    assert isinstance(soundness(switches(3), Budget.seconds(5)), Sound)
