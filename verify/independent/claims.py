@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from provenet.nets.errors import ProvenetError
@@ -31,7 +31,7 @@ from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, ContractInfo, Net, Perform, Requirement, Role, Signal, Transition
 from provenet.nets.schema import BOOL, RecordType, Type
-from provenet.verify.independent import counting, structure
+from provenet.verify.independent import counting, reductions, structure
 from provenet.verify.independent.errors import NotHere, Refused
 from provenet.verify.independent.facts import IT, SET, VALUE, Ghost, Never, Proof
 from provenet.verify.independent.smtlib import Obligation
@@ -646,6 +646,11 @@ def _unreachable(
         # An engine that needs no invariant at all says so in this way: the goal alone is contradictory.
         nothing = {"numbers": "whole", "traps": [], "empty": [], "dead": []}
         return Claim(says, tuple(counting.equation(net, goal, nothing)))
+    if kind == "reduced":
+        inner = data.get("evidence", {})
+        smaller, left = reductions.smaller(net, goal, data.get("rules"), deadline=deadline)
+        found = _unreachable(smaller, left, inner.get("kind"), inner.get("data"), deadline, says)
+        return replace(found, says=f"{found.says}, on a net of {len(smaller.places)} places")
     space = counting.explored(net, net.initial, deadline=deadline)
     if any(counting.holds(goal, m) for m in space.markings):
         raise Refused("a marking that can be reached breaks it")

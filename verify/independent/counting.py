@@ -248,7 +248,7 @@ def _written(goal: Goal) -> str:
         total = "0" if not terms else terms[0] if len(terms) == 1 else f"(+ {' '.join(terms)})"
         return f"(<= {total} {bound if bound >= 0 else f'(- {-bound})'})"
     neutral = "true" if goal[0] == "and" else "false"
-    return f"({goal[0]} {neutral} {' '.join(_written(part) for part in goal[1])})"
+    return f"({goal[0]} {neutral} {' '.join(map(_written, goal[1]))})" if goal[1] else neutral
 
 
 def _product(n: int, name: str) -> str:

@@ -68,7 +68,8 @@ def _proposal_decides(net: Net, t: Transition) -> None:
     """That a guard reads the proposal only: of other tokens, accept and reject may choose different ones."""
     if t.guard is None:
         return
-    read = {a.var: net.place(a.place).type for a in (*t.takes, *t.reads) if a.var is not None}
+    arcs: tuple[Take | Read, ...] = (*t.takes, *t.reads)
+    read = {a.var: net.place(a.place).type for a in arcs if a.var is not None}
     info = next((c for c in net.contracts if c.id == t.contract), None)
     about = [v for v, of in read.items() if isinstance(of, RecordType) and of.field("proposal")]
     about = about or [v for v, of in read.items() if info is not None and of == info.proposal] or list(read)

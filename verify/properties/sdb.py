@@ -168,8 +168,9 @@ def _commit_verified(ctx: Context, contract: str, commit: Transition) -> Verdict
         if inputs is not None:
             names["inputs"] = inputs[0]
         unsaid = _hands_out_more(commit, list(names.values()))
-        for rule in info.rules if info is not None else ():
-            if of == info.proposal and free_variables(rule.expr) <= names.keys():
+        rules, proposed = (info.rules, info.proposal) if info is not None else ((), None)
+        for rule in rules:
+            if of == proposed and free_variables(rule.expr) <= names.keys():
                 good.append(substitute(rule.expr, names))
             else:
                 unsaid = f"{commit.name!r} does not carry what the rule {rule.name!r} reads"
