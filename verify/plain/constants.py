@@ -15,7 +15,7 @@ from typing import Literal
 
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Answer, Reachable, Unreachable
-from provenet.verify.plain.logic import FALSE, Formula, atoms_of, holds, negation
+from provenet.verify.plain.logic import FALSE, TRUE, Formula, atoms_of, holds, negation
 from provenet.verify.plain.rules import Rules, is_global, state_formulas, with_values
 
 WIDEST = 600
@@ -53,19 +53,22 @@ def questions(
     """
     if depth == "conditions":
         return [Bound(now, now.formula, never=False) for f in formulas for now in _conditions(f)]
-    found = (bound for formula in formulas for bound in _bounds(rules, formula))
-    return [b for b in dict.fromkeys(found) if len(atoms_of(b.goal)) <= WIDEST]
+    # What deadlocks alone would satisfy is never so everywhere.
+    shallow = Rules(rules.net, deadlocks="none")
+    found = (bound for formula in formulas for bound in _bounds(rules, shallow, formula))
+    wanted = (b for b in dict.fromkeys(found) if b.goal != TRUE)
+    return [b for b in wanted if len(atoms_of(b.goal)) <= WIDEST]
 
 
-def _bounds(rules: Rules, formula: tl.Temporal) -> Iterator[Bound]:
+def _bounds(rules: Rules, shallow: Rules, formula: tl.Temporal) -> Iterator[Bound]:
     if not tl.is_ctl(formula):
         for now in _conditions(formula):
             yield Bound(now, now.formula, never=False)
             yield Bound(now, negation(now.formula), never=True)
         return
     for part in state_formulas(formula):
-        yield Bound(part, rules.at_most(part), never=False, here=False)
-        yield Bound(part, negation(rules.at_least(part)), never=True, here=True)
+        yield Bound(part, shallow.at_most(part), never=False, here=False)
+        yield Bound(part, negation(shallow.at_least(part)), never=True, here=True)
         if part == formula or rules.runs == "return":
             match part:
                 case tl.E(tl.F(of)):

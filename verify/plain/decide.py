@@ -28,9 +28,6 @@ from provenet.verify.plain.settled import Settled
 FEW = 40
 """Formulas; where more are open, as many transitions are asked about, only conditions are asked for."""
 
-ROUNDS = 3
-"""How often what is left of the formulas is asked about again."""
-
 LOOK = 3.0
 RUNS = 0.04
 """Most seconds for finding out whether all runs end, or can return, and the part of the time that is left."""
@@ -77,7 +74,7 @@ def decide(
         return
     yield from case.helped_by_reachability(budget, jobs=jobs)
     if goals := case.goals():
-        share = budget.share(HELP) if case.hard() else budget
+        share = budget.share(HELP[0]) if case.hard() else budget
         yield from case.reached(goals, share, reachability_stages(), jobs=jobs)
     if leaves := case.hard():
         plan = last_stages(budget.left())
@@ -155,11 +152,12 @@ class _Case:
         if not self.hard():
             return
         rules = Rules(self.net, runs_of(self.net, seconds=min(LOOK, RUNS * budget.left())))
-        for _ in range(ROUNDS):
+        before: set[Formula] = set()
+        for share in HELP:
             for i, formula in self.open.items():
                 self.open[i] = _with_leaves(formula, rules.smaller)
             yield from self.news()
-            before = set(self.open.values())
+            unchanged = set(self.open.values())
             hard = self.hard()
             if not hard:
                 return
@@ -167,8 +165,9 @@ class _Case:
             goals = dict.fromkeys(
                 [*self.goals(), *_hints(self.net, hard), rules.dead, *(b.goal for b in asked)]
             )
-            new = [goal for goal in goals if goal not in self.known]
-            yield from self.reached(new, budget.share(HELP), help_stages(), jobs=jobs)
+            new = [goal for goal in goals if goal not in self.known and goal not in before]
+            before.update(new)
+            yield from self.reached(new, budget.share(share), help_stages(), jobs=jobs)
             found = facts(rules, asked, self.known)
             for leaf, (value, engine) in found.at_first.items():
                 self.settle(leaf, Settled(value, engine))
@@ -178,7 +177,7 @@ class _Case:
                     self.helped[i] = tuple(dict.fromkeys((*self.helped.get(i, ()), *engines)))
             yield from self.news()
             better = informed(rules, self.known)
-            if better is rules and set(self.open.values()) == before:
+            if better is rules and set(self.open.values()) == unchanged:
                 return
             rules = better
 

@@ -22,8 +22,8 @@ from provenet.verify.plain.portfolio import Stage
 FIRST_LOOK = 0.1
 """Part of the time that the graph gets before others help."""
 
-HELP = 0.35
-"""Part of the rest that reachability engines get, each time they are asked to help."""
+HELP = (0.3, 0.12)
+"""Parts of the rest that reachability engines get, each time they are asked to help."""
 
 
 def first_stages(seconds: float) -> Sequence[Stage]:
@@ -55,6 +55,6 @@ def last_stages(seconds: float) -> Sequence[Stage]:
         Stage(FreeChoiceLive(), 0.1 * seconds),
         Stage(Local(), 0.4 * seconds),
         Stage(TemporalGraph(), 0.3 * seconds),
-        Stage(Lassos(seed=2), 0.15 * seconds),
+        Stage(Lassos(seed=2), 0.1 * seconds),
         Stage(TemporalGraph(), 3_600),
     )

@@ -186,7 +186,7 @@ class Rules:
                 found = self.before(negation(bound(of)))
                 return negation(found) if found is not None else self.dead if least else TRUE
             case tl.E(tl.F(of)) | tl.A(tl.F(of)):
-                return bound(of) if least else disj((negation(self.dead), in_a_deadlock(of)))
+                return bound(of) if least else TRUE
             case tl.E(tl.U(a, b)) | tl.A(tl.U(a, b)):
                 return bound(b) if least else disj((bound(a), bound(b)))
             case tl.E(tl.G(of)) | tl.A(tl.G(of)):

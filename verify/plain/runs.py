@@ -25,6 +25,8 @@ def runs_of(net: PTNet, *, seconds: float) -> Runs:
         net: The net.
         seconds: How long to look for each of the two.
     """
+    if not net.transitions:
+        return "end"
     if all_runs_end(net, seconds=seconds):
         return "end"
     return "return" if all_runs_return(net, seconds=seconds) else "may go on"
@@ -43,15 +45,10 @@ def all_runs_end(net: PTNet, *, seconds: float) -> bool:
     """
     import z3
 
-    counts = [z3.Real(f"x{t}") for t in range(len(net.transitions))]
-    rows: dict[int, list[z3.ArithRef]] = defaultdict(list)
-    for t, effect in enumerate(net.effect):
-        for p, d in effect:
-            rows[p].append(d * counts[t])
+    counts, changes = _counted(net)
     solver = z3.SimpleSolver()
-    solver.set("timeout", max(1, int(1000 * seconds)))
-    solver.add(*(x >= 0 for x in counts), z3.Sum(counts) >= 1, *(z3.Sum(row) >= 0 for row in rows.values()))
-    return bool(solver.check() == z3.unsat)
+    solver.add(*(x >= 0 for x in counts), z3.Sum(counts) >= 1, *(change >= 0 for change in changes))
+    return bool(_checked(solver, Budget.seconds(seconds)) == z3.unsat)
 
 
 def all_runs_return(net: PTNet, *, seconds: float) -> bool:
@@ -73,6 +70,12 @@ def all_runs_return(net: PTNet, *, seconds: float) -> bool:
     if not any(net.enabled(net.initial, t) for t in transitions):
         return False
     budget = Budget.seconds(seconds)
+    counts, changes = _counted(net)
+    around = z3.SimpleSolver()
+    around.add(*(x >= 1 for x in counts), *(change == 0 for change in changes))
+    if _checked(around, budget) != z3.sat:
+        # A transition that no cycle fires is dead, or leads where nothing leads back from.
+        return False
     tokens = [z3.Int(f"m{p}") for p in range(len(net.places))]
     elsewhere = z3.SolverFor("QF_LIA")
     elsewhere.add(*(m >= 0 for m in tokens), encoded(negation(exactly(net.initial)), tokens))
@@ -103,6 +106,18 @@ def all_runs_return(net: PTNet, *, seconds: float) -> bool:
         marking = [int(str(model.eval(m, model_completion=True))) for m in tokens]
         ranking.add(z3.Or([lowers[t] for t in transitions if net.enabled(marking, t)]))
     return False
+
+
+def _counted(net: PTNet) -> tuple[list[z3.ArithRef], list[z3.ArithRef]]:
+    """How often each transition fires, and what that does to each place."""
+    import z3
+
+    counts = [z3.Real(f"x{t}") for t in range(len(net.transitions))]
+    rows: dict[int, list[z3.ArithRef]] = defaultdict(list)
+    for t, effect in enumerate(net.effect):
+        for p, d in effect:
+            rows[p].append(d * counts[t])
+    return counts, [z3.Sum(row) for row in rows.values()]
 
 
 def _checked(solver: z3.Solver, budget: Budget) -> z3.CheckSatResult:
