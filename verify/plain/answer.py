@@ -119,6 +119,10 @@ Answer: TypeAlias = Reachable | Unreachable
 """A definite answer; an open goal has none."""
 
 
+LONGEST = 2e6
+"""Seconds that solvers and processes can be told to take, whose limits are milliseconds in 31 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What an engine may spend.
@@ -136,11 +140,11 @@ class Budget:
     @classmethod
     def seconds(cls, seconds: float, *, memory: int = 2 << 30) -> Budget:
         """A budget that begins now."""
-        return cls(time.monotonic() + seconds, memory)
+        return cls(time.monotonic() + min(seconds, LONGEST), memory)
 
     def left(self) -> float:
-        """Seconds left; not negative."""
-        return max(0.0, self.deadline - time.monotonic())
+        """Seconds left; not negative, and not endless."""
+        return min(LONGEST, max(0.0, self.deadline - time.monotonic()))
 
     def share(self, part: float) -> Budget:
         """A budget for a part of the time that is left."""

@@ -9,11 +9,11 @@ marks each of its siphons (Commoner; 6.17 with 5.8). All arithmetic is exact.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 
+from provenet.verify.plain.answer import Budget
 from provenet.verify.plain.net import PTNet
 
 
@@ -153,9 +153,7 @@ def _positive_kernel(rows: Sequence[dict[int, int]], columns: int, deadline: flo
     for row in rows:
         if row:
             solver.add(z3.Sum([d * y[c] for c, d in row.items()]) == 0)
-    left = deadline - time.monotonic()
-    if left < math.inf:
-        solver.set("timeout", max(1, int(1000 * left)))
+    solver.set("timeout", max(1, int(1000 * Budget(deadline).left())))
     found = solver.check()
     if found == z3.unknown:
         raise TimeoutError

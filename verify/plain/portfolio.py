@@ -158,8 +158,8 @@ class _Race:
             while self._open and self._budget.left() > 0 and (stages or runners):
                 while stages and len(runners) < max(1, jobs):
                     runners.append(self._start(stages.pop(0)))
-                soonest = min(r.deadline for r in runners)
-                ready = wait([r.pipe for r in runners], timeout=max(0.0, soonest - time.monotonic()))
+                soonest = Budget(min(r.deadline for r in runners))
+                ready = wait([r.pipe for r in runners], timeout=soonest.left())
                 for runner in list(runners):
                     ended = time.monotonic() >= runner.deadline
                     if runner.pipe in ready:

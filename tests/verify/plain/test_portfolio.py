@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from provenet.verify.plain.answer import Answer, Budget, Explored, Reachable, Unreachable
 from provenet.verify.plain.logic import Formula, at_least
 from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.plan import reachability_stages
 from provenet.verify.plain.portfolio import Stage, answers
 
 NET = PTNet(("a", "b"), ("go",), (((0, 1),),), (((1, 1),),), (1, 0))
@@ -63,3 +67,11 @@ def test_an_engine_that_does_not_stop_is_stopped() -> None:
     began = time.monotonic()
     assert not dict(answers(NET, [GOAL], Budget.seconds(1), stages=[Stage(Deaf(), 60)]))
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("budget", [Budget.seconds(1e8), Budget.seconds(math.inf), Budget(math.inf)])
+def test_a_budget_without_end_is_one_that_solvers_understand(budget: Budget) -> None:
+    goals = [GOAL, at_least({0: 1, 1: 1}, 2)]
+    found = dict(answers(NET, goals, budget, stages=reachability_stages()[:2]))
+    assert isinstance(found[0], Reachable)
+    assert isinstance(found[1], Unreachable)
