@@ -36,7 +36,7 @@ from provenet.engine.errors import (
     KillSwitchOn,
     NoSuchCase,
 )
-from provenet.engine.faults import fault_point
+from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.outside import Outside
 from provenet.engine.program import Program
 from provenet.engine.recovery import load_cases
@@ -177,6 +177,18 @@ class Engine:
         """Stop work in flight, commit what is done, and close the database."""
         await self.close()
 
+    async def crash(self) -> None:
+        """Stop as a power cut would: what is not durable by now is lost. For tests."""
+        self._runner.jobs.fail(FaultInjected("crash"))
+        await self.close()
+
+    def hold_work(self, held: Callable[[], bool]) -> None:
+        """Let no work outside begin, and no time pass, while ``held()`` is true. For tests.
+
+        Runs end where work is held; what is in flight by then has come to its end.
+        """
+        self._runner.jobs.held = held
+
     async def close(self) -> None:
         """Stop work in flight, commit what is done, close the database; work resumes at the next opening."""
         self._runner.jobs.closing = "yes"  # what ends now makes room for nothing new
@@ -297,9 +309,12 @@ class Engine:
             StoreError: The database failed; what was committed is safe, and the next opening resumes it.
         """
         began = told = time.monotonic()
-        clock = self.clock
+        clock, jobs = self.clock, self._runner.jobs
+        jobs.begin_queued()
         while True:
             await self._quiet()
+            if jobs.held():
+                break
             if progress is not None and time.monotonic() - told > 0.2:
                 told = time.monotonic()
                 progress(self.progress(told - began))

@@ -51,6 +51,7 @@ class Jobs:
         crash: What brought the engine down.
         closing: Whether the engine closes: what ends now makes room for nothing new.
         asked: The kinds of work that there is somebody for.
+        held: Whether no work may begin for now: what is running comes to its end, what is queued stays so.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Jobs:
         self._states = dict.fromkeys(("armed", "queued", "running", "retrying"), 0)
         self._queues: dict[Kind, deque[Job]] = {"ask": deque(), "perform": deque(), "person": deque()}
         self._busy: Counter[Kind] = Counter()
+        self.held: Callable[[], bool] = lambda: False
         self._quiet = asyncio.Event()
         self._virtual = clock if isinstance(clock, VirtualClock) else None
         if self._virtual is not None:
@@ -89,6 +91,11 @@ class Jobs:
                 self._queues[job.kind].append(job)
                 kinds[job.kind] = None
         for kind in kinds:
+            self._pump(kind)
+
+    def begin_queued(self) -> None:
+        """Let begin what was held."""
+        for kind in self._queues:
             self._pump(kind)
 
     def drop(self, job: Job) -> None:
@@ -142,7 +149,7 @@ class Jobs:
         queue, most = self._queues[kind], self._limits.get(kind, 1_000_000)
         if self.closing == "yes" or self.crash is not None:
             return
-        if not queue:
+        if not queue or self.held():
             return
         create = asyncio.get_running_loop().create_task
         while queue and self._busy[kind] < most:
