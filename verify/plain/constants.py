@@ -23,7 +23,7 @@ WIDEST = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class Question:
     """A part of a formula, and what reachability of a goal says of it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Bound:
 
 def questions(
     rules: Rules, formulas: Sequence[tl.Temporal], *, depth: Literal["parts", "conditions"] = "parts"
-) -> list[Bound]:
+) -> list[Question]:
     """What to ask for the sake of simplified quantified formulas.
 
     Args:
@@ -52,7 +52,7 @@ def questions(
         depth: ``conditions``: only whether the conditions on markings that occur are ever reached.
     """
     if depth == "conditions":
-        return [Bound(now, now.formula, never=False) for f in formulas for now in _conditions(f)]
+        return [Question(now, now.formula, never=False) for f in formulas for now in _conditions(f)]
     # What deadlocks alone would satisfy is never so everywhere.
     shallow = Rules(rules.net, deadlocks="none")
     found = (bound for formula in formulas for bound in _bounds(rules, shallow, formula))
@@ -60,27 +60,27 @@ def questions(
     return [b for b in wanted if len(atoms_of(b.goal)) <= WIDEST]
 
 
-def _bounds(rules: Rules, shallow: Rules, formula: tl.Temporal) -> Iterator[Bound]:
+def _bounds(rules: Rules, shallow: Rules, formula: tl.Temporal) -> Iterator[Question]:
     if not tl.is_ctl(formula):
         for now in _conditions(formula):
-            yield Bound(now, now.formula, never=False)
-            yield Bound(now, negation(now.formula), never=True)
+            yield Question(now, now.formula, never=False)
+            yield Question(now, negation(now.formula), never=True)
         return
     for part in state_formulas(formula):
-        yield Bound(part, shallow.at_most(part), never=False, here=False)
-        yield Bound(part, negation(shallow.at_least(part)), never=True, here=True)
+        yield Question(part, shallow.at_most(part), never=False, here=False)
+        yield Question(part, negation(shallow.at_least(part)), never=True, here=True)
         if part == formula or rules.runs == "return":
             match part:
                 case tl.E(tl.F(of)):
-                    yield Bound(part, rules.at_least(of), reached=True)
+                    yield Question(part, rules.at_least(of), reached=True)
                 case tl.A(tl.G(of)):
-                    yield Bound(part, negation(rules.at_most(of)), reached=False)
+                    yield Question(part, negation(rules.at_most(of)), reached=False)
         if rules.runs == "end":
             match part:
                 case tl.A(tl.F(of)):
-                    yield Bound(part, rules.at_the_end(tl.simplified(of, negated=True)), never=True)
+                    yield Question(part, rules.at_the_end(tl.simplified(of, negated=True)), never=True)
                 case tl.E(tl.G(of)):
-                    yield Bound(part, rules.at_the_end(of), never=False)
+                    yield Question(part, rules.at_the_end(of), never=False)
 
 
 def _conditions(formula: tl.Temporal) -> Iterator[tl.Now]:
@@ -108,7 +108,7 @@ class Facts:
         return changed, tuple(dict.fromkeys(engine for *_, engine in used))
 
 
-def facts(rules: Rules, asked: Sequence[Bound], known: Mapping[Formula, Answer]) -> Facts:
+def facts(rules: Rules, asked: Sequence[Question], known: Mapping[Formula, Answer]) -> Facts:
     """What answers to questions tell.
 
     Args:

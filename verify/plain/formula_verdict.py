@@ -19,6 +19,10 @@ VACUITY = 0.5
 """Part of the time that is left, spent on whether the formula says anything."""
 
 
+LONGEST = 400
+"""Characters of a condition that is shown; that nothing is enabled takes a word for each transition."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run that shows a verdict.
@@ -140,7 +144,8 @@ def _run(net: PTNet, decision: Decision) -> Run | None:
             return Run(Path(firings, end="any"), f"after this run {shown(inner, net)} does not hold")
     for goal, answer in decision.evidence:
         if isinstance(answer, Reachable):
-            says = f"after this run {shown(tl.Now(goal), net)}"
+            text = shown(tl.Now(goal), net)
+            says = f"after this run {text}" if len(text) <= LONGEST else "this run leads to what decides it"
             return Run(Path(answer.firings, end="any"), says)
     return None
 

@@ -1,43 +1,14 @@
-"""How answers about reachability help with temporal formulas.
+"""What CTL and LTL formulas say of a deadlock.
 
-What no reachable marking satisfies is false in every one (query simplification; Bønneland, Dyhr, Jensen,
-Johannsen & Srba, "Simplification of CTL formulae for efficient model checking of Petri nets", PETRI NETS
-2018). In a deadlock there is one path, which stays there: a formula means a condition on the marking.
+There is one path from there, which stays there: a formula means a condition on the marking, and a run to a
+certain deadlock decides some formulas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from provenet.verify.plain import logic
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.logic import Formula
-
-
-def with_constants(formula: tl.Temporal, never: Mapping[Formula, str]) -> tuple[tl.Temporal, tuple[str, ...]]:
-    """A formula with constants in place of conditions that no, or every, reachable marking satisfies.
-
-    Args:
-        formula: A simplified formula.
-        never: Conditions that no reachable marking satisfies, with who found that.
-
-    Returns:
-        A formula that every reachable marking satisfies or not as it does the first one, and who helped.
-    """
-    used: dict[str, None] = {}
-
-    def changed(now: tl.Now) -> tl.Temporal:
-        if now.formula in never:
-            used[never[now.formula]] = None
-            return tl.FALSELY
-        opposite = logic.negation(now.formula)
-        if opposite in never:
-            used[never[opposite]] = None
-            return tl.TRULY
-        return now
-
-    made = tl.simplified(_replaced(formula, changed))
-    return made, tuple(used)
 
 
 def at_the_end(leaf: tl.Temporal) -> Formula | None:
@@ -95,18 +66,3 @@ def in_a_deadlock(formula: tl.Temporal) -> Formula:
         case tl.R(_, hold):
             return in_a_deadlock(hold)
     return logic.negation(in_a_deadlock(formula.of))
-
-
-def _replaced(formula: tl.Temporal, changed: Callable[[tl.Now], tl.Temporal]) -> tl.Temporal:
-    match formula:
-        case tl.Now():
-            return changed(formula)
-        case tl.Both(parts):
-            return tl.Both(tuple(_replaced(part, changed) for part in parts))
-        case tl.Either(parts):
-            return tl.Either(tuple(_replaced(part, changed) for part in parts))
-        case tl.U(a, b):
-            return tl.U(_replaced(a, changed), _replaced(b, changed))
-        case tl.R(a, b):
-            return tl.R(_replaced(a, changed), _replaced(b, changed))
-    return type(formula)(_replaced(formula.of, changed))

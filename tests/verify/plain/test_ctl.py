@@ -17,8 +17,8 @@ from provenet.verify.plain.engines.space import Space, Stop
 from provenet.verify.plain.engines.state_graph import so_far, state_graph
 from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.examination import global_property
-from provenet.verify.plain.hints import at_the_end, with_constants
-from provenet.verify.plain.logic import FALSE, TRUE, at_least, at_most, deadlock, holds, negation
+from provenet.verify.plain.hints import at_the_end
+from provenet.verify.plain.logic import FALSE, TRUE, at_least, at_most, deadlock, holds
 from provenet.verify.plain.net import PTNet
 from tests.verify.plain.formulas import branching, graph_of, satisfying
 from tests.verify.plain.nets import goals, nets
@@ -104,20 +104,6 @@ def test_a_deadlock_decides_what_it_is_said_to_decide(net: PTNet, data: st.DataO
     if goal is None or not any(holds(goal, m) for m, after in expected.items() if not after):
         return
     assert net.initial not in satisfying(expected, quantified)
-
-
-@given(nets(most_places=4, most_transitions=5), st.data())
-def test_what_cannot_be_reached_may_be_left_out(net: PTNet, data: st.DataObject) -> None:
-    expected = graph_of(net, limit=LIMIT)
-    if expected is None:
-        return
-    formula = tl.simplified(data.draw(branching(net)))
-    conditions = [f.formula for f in tl.subformulas(formula) if isinstance(f, tl.Now)]
-    never = {
-        c: "test" for c in [*conditions, *map(negation, conditions)] if not any(holds(c, m) for m in expected)
-    }
-    changed, _ = with_constants(formula, never)
-    assert (net.initial in satisfying(expected, changed)) == (net.initial in satisfying(expected, formula))
 
 
 def chain(n: int) -> PTNet:
