@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from provenet.engine.case import LIVE, LiveCase
-from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros
+from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros, to_micros
 from provenet.engine.codec import clean
 from provenet.engine.errors import (
     CaseClosed,
@@ -45,6 +45,17 @@ from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.versions import Versions, entry_values
 from provenet.engine.views import Reader
+from provenet.engine.watching.events import (
+    CaseStarted,
+    CaseTaken,
+    Deployed,
+    Event,
+    Opened,
+    Pulled,
+    Signalled,
+    Stopped,
+)
+from provenet.engine.watching.watch import Observer, Watch
 from provenet.engine.workers import People, Workers
 from provenet.nets.errors import did_you_mean
 from provenet.nets.marking import initial_marking
@@ -108,9 +119,12 @@ class Engine:
         proposals: int,
         effects: int,
         takes: Literal["all", "asked"],
+        observers: Iterable[Observer],
     ) -> None:
         self._url, self._agents, self._people = url, tuple(agents), people
         self._limits, self._takes = (proposals, effects), takes
+        self._observers = tuple(observers)
+        self._watch: Watch | None = None
         self.clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._known: dict[str, int] = {}
@@ -133,6 +147,7 @@ class Engine:
         proposals: int = 64,
         effects: int = 64,
         takes: Literal["all", "asked"] = "all",
+        observers: Iterable[Observer] = (),
     ) -> Engine:
         """An engine on a database, for ``async with``; entering it resumes every unfinished case.
 
@@ -146,6 +161,7 @@ class Engine:
             effects: Most effects at a time.
             takes: Which unfinished cases it takes up: all that it can run, or only those that it is asked
                 for.
+            observers: Who is told what happens: ``provenet.engine.watching``.
         """
         return cls(
             url,
@@ -155,6 +171,7 @@ class Engine:
             proposals=proposals,
             effects=effects,
             takes=takes,
+            observers=observers,
         )
 
     async def __aenter__(self) -> Self:
@@ -201,6 +218,9 @@ class Engine:
             self._store.abandon()
         else:
             self._store.close()
+        if self._watch is not None:
+            failure = self._runner.jobs.crash or self._store.failure
+            self._watch.say(Stopped(self._runner.now(), "" if failure is None else type(failure).__name__))
 
     # deploy and start
 
@@ -219,6 +239,7 @@ class Engine:
         """
         before = set(self._versions.programs)
         found = self._versions.deploy(agent, report, self._runner.now())
+        self._later(Deployed(agent.net.name, found, self._runner.now()))
         if found not in before:
             self._adopt({found: self._versions.programs[found]}, ALL)
         return found
@@ -424,8 +445,10 @@ class Engine:
         except EngineError as error:
             status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
             self._outside.inbox(no, key, event, payload, status=status, reason=error.message)
+            self._later(Signalled(case, event, status, self._runner.now()))
             await self._store.durable()
             raise
+        self._later(Signalled(case, event, "accepted", self._runner.now()))
         await self._store.durable()
 
     async def kill(self, scope: KillScope, target: str = "", *, who: str = "", reason: str = "") -> int:
@@ -466,6 +489,7 @@ class Engine:
         for case in reached:
             self._store.flush_if_large()
             self._outside.kill(case, who, reason)
+        self._later(Pulled(scope, target, who, reason, len(reached), "no", self._runner.now()))
         await self._store.durable()
         return len(reached)
 
@@ -477,6 +501,7 @@ class Engine:
             "UPDATE provenet_kill SET released = ? WHERE scope = ? AND target = ? AND released IS NULL",
             (self._runner.now(), scope, target),
         )
+        self._later(Pulled(scope, target, "", "", 0, "yes", self._runner.now()))
         await self._store.durable()
 
     async def resume(self, case: str) -> None:
@@ -514,14 +539,17 @@ class Engine:
         work: dict[Any, Any] = {"ask": self._workers.ask, "perform": self._workers.perform}
         if self._people is not None:
             work["person"] = self._workers.person
-        self._runner = Runner(
-            self._store, self.clock, {"ask": self._limits[0], "perform": self._limits[1]}, work
-        )
+        if self._observers:
+            self._watch = self._store.watch = Watch(self._observers, lambda: to_micros(self.clock.now()))
+        limits: dict[Any, int] = {"ask": self._limits[0], "perform": self._limits[1]}
+        self._runner = Runner(self._store, self.clock, limits, work, watch=self._watch)
         self._store.on_failure = self._runner.jobs.fail
         self._outside = Outside(self._store, self._runner)
         self._versions = Versions(self._store)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
         self._resume_clock()
+        if self._watch is not None:
+            self._watch.say(Opened(self._store.uid, self._runner.now()))
         self._versions.load(self._agents)
         if self._store.database.shared == "no":
             self._known = {
@@ -550,6 +578,7 @@ class Engine:
     def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
         for case in load_cases(self._store, programs, numbers):
             self._runner.adopt(case)
+            self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
             self._outside.obey(case)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
@@ -568,14 +597,15 @@ class Engine:
             await asyncio.sleep(ATTENTION)
             try:
                 if self.is_shared():
-                    self._obey_others()
+                    await self._obey_others()
+                    self._versions.load()
                     self._adopt(self._versions.programs, SHARE)
                 await self._requests.answer_new()
             except Exception as error:  # noqa: BLE001  whatever it is, the engine must not go on half blind
                 self._runner.jobs.fail(error)
                 return
 
-    def _obey_others(self) -> None:
+    async def _obey_others(self) -> None:
         """Let a kill switch that another process pulled reach the cases here."""
         pulled = self._kills()
         new = pulled.items() - self._outside.kills.items()
@@ -584,6 +614,7 @@ class Engine:
             for case in tuple(self._runner.cases.values()):
                 self._store.flush_if_large()
                 self._outside.obey(case)
+            await self._store.durable()
 
     def _resume_clock(self) -> None:
         kind = "virtual" if isinstance(self.clock, VirtualClock) else "real"
@@ -618,9 +649,14 @@ class Engine:
             raise _taken(case_id)
         self._known[case_id] = case.no
         self._runner.adopt(case)
+        self._later(CaseStarted(case_id, program.net.name, program.hash, now))
         case.start(self._store, marking, now)
         self._runner.settle(case, 0, [], all_places=True)
         return case_id
+
+    def _later(self, event: Event) -> None:
+        if self._watch is not None:
+            self._watch.later(event)
 
     def _number_for_case(self) -> int:
         if not self._fresh:

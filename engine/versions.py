@@ -32,19 +32,26 @@ class Versions:
         self.programs: dict[str, Program] = {}
         self._store = store
         self._current: dict[str, str] = {}
+        self._given: dict[str, Agent] = {}
+        self._seen: dict[str, int] = {}
         self._deployed = 0
 
-    def load(self, agents: Iterable[Agent]) -> None:
-        """Read what was deployed before, and bind the agents that are at hand.
+    def load(self, agents: Iterable[Agent] = ()) -> None:
+        """Read what was deployed since the last look, and bind the agents that are at hand.
 
         Raises:
             StoreCorrupt: A stored net is not the one that was deployed.
         """
-        given = {content_hash(a.net): a for a in agents}
-        for found, name, content, deployed in self._store.rows(
-            "SELECT hash, name, content, deployed FROM provenet_net ORDER BY deployed"
+        self._given |= {content_hash(a.net): a for a in agents}
+        for found, name, deployed in self._store.rows(
+            "SELECT hash, name, deployed FROM provenet_net ORDER BY deployed"
         ):
-            self._deployed = deployed
+            self._current[name] = found
+            if self._seen.get(found) == deployed:
+                continue
+            self._seen[found] = deployed
+            self._deployed = max(deployed, self._deployed)
+            ((content,),) = self._store.rows("SELECT content FROM provenet_net WHERE hash = ?", (found,))
             try:
                 sound = content_hash(loads(content)) == found
             except ProvenetError:
@@ -55,9 +62,8 @@ class Versions:
                     where=str(self._store.location),
                     hint="somebody changed the database; run `provenet audit` and restore a copy",
                 )
-            self._current[name] = found
-            if found in given:
-                self._bind(given[found], found)
+            if found in self._given:
+                self._bind(self._given[found], found)
 
     def deploy(self, agent: Agent, report: Report, now: int) -> str:
         """Let a version through the gate and make it the current one; its content hash.
@@ -72,7 +78,7 @@ class Versions:
         row = (found, agent.net.name, dumps(agent.net), plain(report.to_json(agent.net)), self._deployed)
         self._store.put("provenet_net", found, row)
         self._store.flush()
-        self._current[agent.net.name] = found
+        self._current[agent.net.name], self._seen[found] = found, self._deployed
         return found
 
     def program(self, net: str) -> Program:

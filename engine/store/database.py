@@ -6,7 +6,7 @@ Statements are written once, with ``?`` for each parameter, in the SQL that both
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +128,14 @@ class Database(Protocol):
 
         Raises:
             TransactionLost: It is.
+        """
+        ...
+
+    def add_case(self, columns: Sequence[str], row: Sequence[Any]) -> Literal["added", "exists", "later"]:
+        """Add a case's row in the open transaction, unless another process has taken its id.
+
+        Returns:
+            ``later`` where nobody else could, so that the row may wait for the next write.
         """
         ...
 
@@ -296,14 +304,40 @@ def check_version(rows: Iterable[tuple[str, str]], where: Location) -> dict[str,
         StoreVersion: It is not.
     """
     facts = dict(rows)
-    if facts.get("schema") != str(SCHEMA_VERSION):
+    found = schema_of(facts, where)
+    if found > SCHEMA_VERSION:
+        raise too_new(found, where)
+    if found < SCHEMA_VERSION:
         raise StoreVersion(
-            f"the database has schema version {facts.get('schema')}, "
-            f"this Provenet reads version {SCHEMA_VERSION}",
+            f"the database has schema version {found}, this Provenet reads version {SCHEMA_VERSION}",
             where=str(where),
-            hint="run the Provenet release that wrote it, or start a new database",
+            hint=f"`provenet upgrade --db {where}` brings it to version {SCHEMA_VERSION}"
+            + ("; it keeps a copy of the file" if where.kind == "file" else "; make a copy first"),
         )
     return facts
+
+
+def schema_of(facts: Mapping[str, str], where: Location) -> int:
+    """The schema version that a database says it has.
+
+    Raises:
+        StoreCorrupt: It says none.
+    """
+    said = facts.get("schema")
+    if said is None or not (said.isascii() and said.isdigit() and len(said) < 10 and int(said)):
+        raise StoreCorrupt(
+            f"it says schema version {said}, which is none", where=str(where), hint="restore a copy"
+        )
+    return int(said)
+
+
+def too_new(found: int, where: Location) -> StoreVersion:
+    """A later release wrote the database."""
+    return StoreVersion(
+        f"the database has schema version {found}, this Provenet knows none beyond {SCHEMA_VERSION}",
+        where=str(where),
+        hint="a later Provenet wrote it: `pip install --upgrade provenet`; there is no way back",
+    )
 
 
 def changed_behind(where: Location) -> StoreError:

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 from sqlmodel import SQLModel
@@ -21,6 +22,7 @@ from provenet.engine.errors import StoreError
 from provenet.engine.faults import fault_point
 from provenet.engine.store.database import Change, Location, TransactionLost, open_database
 from provenet.engine.store.tables import TABLES, table_of
+from provenet.engine.watching.watch import Watch
 from provenet.nets.schema import Value
 
 _FLUSH_ROWS = 4_000
@@ -41,6 +43,7 @@ class Store:
         failure: Why it takes no more.
         on_failure: Told when the database refuses; the engine sets it.
         commits: Transactions so far.
+        watch: Who is told of what is durable, and that what was to be will not be.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -49,6 +52,7 @@ class Store:
         self.failure: Exception | None = None
         self.on_failure: Callable[[Exception], None] = lambda _: None
         self.commits = 0
+        self.watch: Watch | None = None
         self._statements = {t.__tablename__: _Statements(t) for t in TABLES}
         self._inserts: dict[str, dict[Any, tuple[Any, ...]]] = {str(t.__tablename__): {} for t in TABLES}
         self._deletes: dict[str, list[tuple[Any, ...]]] = {str(t.__tablename__): [] for t in TABLES}
@@ -151,14 +155,15 @@ class Store:
 
     def add_case(self, row: tuple[Any, ...]) -> Literal["added", "exists"]:
         """Add a case's row, unless another process took its id first."""
-        if self.database.shared == "no":
-            self.put("provenet_case", row[0], row)
-            return "added"
-        statement = self._statements["provenet_case"].upsert + " ON CONFLICT (id) DO NOTHING"
         try:
-            return "added" if self.run(statement, row) else "exists"
+            found = self.database.add_case(self._statements["provenet_case"].columns, row)
         except Exception as error:  # noqa: BLE001  the transaction is lost, whatever it is
             raise self._fail(error) from None
+        if found == "later":
+            self.put("provenet_case", row[0], row)
+            return "added"
+        self._open = True
+        return found
 
     def claim(self, nets: Collection[str], most: int) -> list[int]:
         """Numbers of unfinished cases that are this process's to run from now on; see ``Database.claim``."""
@@ -188,10 +193,15 @@ class Store:
         if self.failure is not None:
             raise self.failure
         if self._rows or self._open:
+            rows, began = self._rows, perf_counter()
             try:
                 self._write()
             except Exception as error:  # noqa: BLE001  whatever it is, half of the rows are written
                 raise self._fail(error) from None
+            if self.watch is not None:
+                self.watch.committed(rows, perf_counter() - began)
+        elif self.watch is not None:
+            self.watch.committed(0, 0.0)
         waiters, self._waiters = self._waiters, []
         calls, self._calls = self._calls, []
         for future in waiters:
@@ -289,6 +299,8 @@ class Store:
     def _fail(self, error: Exception) -> Exception:
         """Take no more: what memory holds is ahead of the database now."""
         self.failure = self.database.translate(error)
+        if self.watch is not None:
+            self.watch.forget()
         self._open = False
         self.database.rollback()
         waiters, self._waiters = self._waiters, []
@@ -319,6 +331,7 @@ class _Statements:
         # A serial key is the database's to give; cases and events are told apart by other means.
         serial = len(keys) == 1 and table.c[keys[0]].type.python_type is int and table.name != "provenet_case"
         columns = [c.name for c in table.columns if not (serial and c.name in keys)]
+        self.columns = tuple(columns)
         names, marks = ", ".join(f'"{c}"' for c in columns), ", ".join("?" * len(columns))
         self.upsert = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"  # noqa: S608  names of our own tables
         rest = [c for c in columns if c not in keys]

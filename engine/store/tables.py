@@ -15,7 +15,11 @@ from sqlalchemy import BigInteger, Index, Integer, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 SCHEMA_VERSION = 2
-"""Version of these tables; a database of another version is refused."""
+"""Version of these tables; a database of another version is refused.
+
+What changes here changes in ``migrations/versions`` as well, where a test holds the two equal. A new column
+that must have a value has a ``server_default``, for the rows that are there already.
+"""
 
 LONG: Any = BigInteger().with_variant(Integer, "sqlite")
 """A whole number of 64 bits, which SQLite's own kind is already."""
@@ -61,7 +65,7 @@ class CaseRow(SQLModel, table=True):
     outcome: str | None = None
     reason: str | None = None
     killed: int = 0
-    owner: int = Field(default=0, sa_type=LONG)
+    owner: int = Field(default=0, sa_type=LONG, sa_column_kwargs={"server_default": "0"})
 
 
 class TokenRow(SQLModel, table=True):
