@@ -104,6 +104,11 @@ class PTNet:
         return tuple(marking)
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names for people: the first six, and how many more there are."""
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
 def is_plain(net: Net) -> bool:
     """Whether ``plain_net`` can speak of a net."""
     return _why_not_plain(net) is None

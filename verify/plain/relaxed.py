@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from provenet.verify.plain.answer import Budget, Evidence, Explored, Reachable
 from provenet.verify.plain.engines.plans import Plans
 from provenet.verify.plain.logic import Formula, at_least, conj, disj, equal, exactly
-from provenet.verify.plain.net import PTNet
+from provenet.verify.plain.net import PTNet, listed
 from provenet.verify.plain.packed import Space, with_room
 from provenet.verify.plain.soundness import Undecided
 
@@ -73,10 +73,9 @@ def relaxed_soundness(net: PTNet, budget: Budget) -> RelaxedSound | NotRelaxedSo
             return NotRelaxedSound((left[n],), answer.evidence)
         runs.append(answer.firings)
         done.update(answer.firings)
-    missing = [net.transitions[t] for t in left if t not in done]
+    missing = [repr(net.transitions[t]) for t in left if t not in done]
     if missing:
-        shown = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if missing[5:] else "")
-        return Undecided(f"no run that completes was found with {shown}, and none was excluded")
+        return Undecided(f"no run that completes was found with {listed(missing)}, and none was excluded")
     return RelaxedSound(tuple(runs))
 
 

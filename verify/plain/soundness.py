@@ -20,7 +20,7 @@ from typing import Literal
 
 from provenet.verify.plain.answer import Budget, Explored
 from provenet.verify.plain.free_choice import RankTheorem, is_free_choice, live_and_bounded
-from provenet.verify.plain.net import Counts, PTNet
+from provenet.verify.plain.net import Counts, PTNet, listed
 from provenet.verify.plain.packed import Space, with_room
 
 _STUCK = "no option to complete: nothing can happen any more, with tokens in {}"
@@ -181,9 +181,12 @@ def _judged(space: Space) -> Sound | Unsound:
     evidence = Explored(len(space.markings), sum(map(len, space.edges)))
     dead = tuple(t for t in range(len(net.transitions)) if t not in fired)
     if dead:
-        names = ", ".join(repr(net.transitions[t]) for t in dead[:5])
-        more = f" and {len(dead) - 5} more" if len(dead) > 5 else ""
-        return Unsound("dead", f"no run ever fires {names}{more}", dead=dead, evidence=evidence)
+        return Unsound(
+            "dead",
+            f"no run ever fires {listed([repr(net.transitions[t]) for t in dead])}",
+            dead=dead,
+            evidence=evidence,
+        )
     return Sound(evidence, "state space")
 
 
@@ -248,5 +251,4 @@ def _minus(counts: Counts, others: Counts) -> Counts:
 
 
 def _shown(net: PTNet, counts: Counts) -> str:
-    marked = [net.places[p] for p, n in enumerate(counts) if n > 0]
-    return ", ".join(map(repr, marked[:6])) + (f" and {len(marked) - 6} more" if len(marked) > 6 else "")
+    return listed([net.places[p] for p, n in enumerate(counts) if n > 0])

@@ -24,7 +24,7 @@ from provenet.verify.plain.answer import (
     Unreachable,
 )
 from provenet.verify.plain.logic import Formula, at_least, conj, deadlock, disj, exactly, negation, shown
-from provenet.verify.plain.net import Counts, PTNet, is_plain, plain_net
+from provenet.verify.plain.net import Counts, PTNet, is_plain, listed, plain_net
 from provenet.verify.plain.packed import Space, crowded, grown, searched, stuck
 from provenet.verify.properties.common import by_engine
 from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdict
@@ -121,7 +121,7 @@ def bounded(net: Net, pt: PTNet, title: str, deadline: float, k: int | None) -> 
         goal = disj(at_least({p: 1}, k + 1) for p in range(len(pt.places)))
 
         def told(end: Counts) -> str:
-            return f"more than {k} tokens in {_shown(pt, [p for p, n in enumerate(end) if n > k])}"
+            return f"more than {k} tokens in {listed([pt.places[p] for p, n in enumerate(end) if n > k])}"
 
         return _unreachable(net, pt, "STATE-2", title, goal, crowded(pt, k), deadline, told)
     space, pump = grown(pt, limit=20_000, deadline=deadline)
@@ -148,7 +148,7 @@ def deadlock_free(net: Net, pt: PTNet, title: str, deadline: float) -> Verdict:
     goal = conj((deadlock(pt), *ends))
 
     def told(end: Counts) -> str:
-        waiting = _shown(pt, [p for p, n in enumerate(end) if n]) or "no place"
+        waiting = listed([pt.places[p] for p, n in enumerate(end) if n]) or "no place"
         return f"nothing can happen any more, and the marking is not final; tokens wait in {waiting}"
 
     return _unreachable(net, pt, "STATE-3", title, goal, stuck(pt), deadline, told)
@@ -228,11 +228,6 @@ def _unreachable(
         return Verdict(id_, title, Status.REFUTED, answer.engine, why, trace=trace)
     certificate = evidence_certificate(answer.evidence, pt)
     return Verdict(id_, title, Status.PROVED, _method(answer.evidence), certificates=(certificate,))
-
-
-def _shown(pt: PTNet, places: Sequence[int]) -> str:
-    names = ", ".join(pt.places[p] for p in places[:6])
-    return names + (f" and {len(places) - 6} more" if len(places) > 6 else "")
 
 
 def _method(evidence: Evidence) -> str:
