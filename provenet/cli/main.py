@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "exporting": ("export",),
     "running": ("deploy", "run"),
     "people": ("approve", "reject", "signal", "kill", "resume"),
+    "upgrading": ("upgrade",),
     "reading": ("cases", "case", "log", "tasks", "audit"),
 }
 """The modules of this package that define commands, and their commands, in the order of the help."""

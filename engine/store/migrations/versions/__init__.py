@@ -1,0 +1,1 @@
+"""The schemas that releases had, each as what leads to it from the one before."""

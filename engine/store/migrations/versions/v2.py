@@ -1,0 +1,40 @@
+"""Several processes on one database: who runs a case, and what processes ask of each other."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "2"
+down_revision = "1"
+
+LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Add the owner of a case, the processes, and their requests."""
+    # A column that must have a value has a default of the database's own: the rows that are there need one.
+    op.add_column("provenet_case", sa.Column("owner", LONG, nullable=False, server_default="0"))
+    op.create_index("provenet_case_owner", "provenet_case", ["owner", "status"])
+    op.create_table(
+        "provenet_worker",
+        sa.Column("no", LONG, primary_key=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("ended", sa.Integer(), nullable=False),
+    )
+    op.create_table(
+        "provenet_request",
+        sa.Column("id", LONG, primary_key=True),
+        sa.Column("at", LONG, nullable=False),
+        sa.Column("case_id", sa.String(), nullable=False),
+        sa.Column("command", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("worker", LONG, nullable=False),
+        sa.Column("answer", sa.String(), nullable=True),
+    )
+    op.create_index("provenet_request_status", "provenet_request", ["status"])
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(
+            "INSERT INTO provenet_meta (name, value)"
+            " SELECT 'cases', COALESCE(MAX(no), 0)::text FROM provenet_case"
+        )
