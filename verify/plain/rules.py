@@ -27,7 +27,7 @@ from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.runs import Runs
 
 LARGEST = 4_000
-"""Atoms of a condition; ``EX`` of one is left as it is where it would become larger."""
+"""Atoms of a condition, where nothing else is asked for."""
 
 
 @dataclass
@@ -37,12 +37,15 @@ class Rules:
     Attributes:
         net: The net.
         runs: What is known of all of them.
-        deadlocks: ``none`` where no reachable marking is known to be one.
+        deadlocks: ``none`` where no reachable marking is known to be one. Bounds are good, only not as near,
+            even where that is not so.
+        largest: Atoms of a condition that may stand for ``EX`` in a bound.
     """
 
     net: PTNet
     runs: Runs = "may go on"
     deadlocks: Literal["none", "possible"] = "possible"
+    largest: int = LARGEST
     _before: dict[Formula, Formula | None] = field(default_factory=dict)
     _least: dict[tl.Temporal, Formula] = field(default_factory=dict)
     _most: dict[tl.Temporal, Formula] = field(default_factory=dict)
@@ -163,7 +166,7 @@ class Rules:
         for p in places_of(goal):
             for t, _ in (*net.consumers[p], *net.producers[p]):
                 touching[t] = dict(net.effect[t])
-        if len(touching) * _size(goal) + sum(map(len, net.pre)) > LARGEST:
+        if len(touching) * _size(goal) + sum(map(len, net.pre)) > self.largest:
             return None
         idle = conj((goal, disj(logic.fireable(net, t) for t in range(len(net.pre)) if t not in touching)))
         return disj(

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Budget
 from provenet.verify.plain.engines.local import Local, Search
-from provenet.verify.plain.logic import at_least, at_most
+from provenet.verify.plain.logic import at_least, at_most, conj, disj, holds
 from provenet.verify.plain.net import PTNet
 from tests.verify.plain.formulas import branching, graph_of, satisfying
-from tests.verify.plain.nets import nets
+from tests.verify.plain.nets import goals, nets
 
 LIMIT = 150
 
@@ -53,3 +53,16 @@ def test_what_the_first_markings_decide_needs_no_others() -> None:
     ]
     found = {i: s.holds for i, s in Local().run(endless, formulas, Budget.seconds(60))}
     assert found == {0: True, 1: True, 2: True}
+
+
+@settings(max_examples=300)
+@given(nets(most_transitions=1), st.data())
+def test_compiled_conditions_mean_what_they_say(net: PTNet, data: st.DataObject) -> None:
+    goal = data.draw(goals(net, depth=3))
+    search = Search(net, 20, Budget.seconds(60), Random(1))
+    assert search.value(tl.Now(goal), 1) == holds(goal, net.initial)
+    singles = st.tuples(st.integers(0, len(net.places) - 1), st.sampled_from([1, -1]), st.integers(-3, 3))
+    bounds = data.draw(st.lists(singles, max_size=6))
+    for join in (conj, disj):
+        condition = join(at_most({p: c}, n) for p, c, n in bounds)
+        assert search.value(tl.Now(condition), 1) == holds(condition, net.initial)

@@ -115,7 +115,7 @@ class Search:
         self._rank = [random.random() for _ in transitions]
         self._near: dict[int, frozenset[int]] = {}
         self._initial = fields.pack(net.initial)
-        self._rules = Rules(net)
+        self._rules = Rules(net, deadlocks="none", largest=FEW)
         self._able: dict[int, tuple[int, ...]] = {}
         self._after: dict[int, tuple[int, ...]] = {}
         self._parts: dict[tl.Temporal, _Part] = {}
@@ -380,21 +380,30 @@ class Search:
             terms = [(p * bits, c) for p, c in formula.terms]
             bound = formula.bound
             return lambda at: sum([c * (at >> shift & mask) for shift, c in terms]) <= bound
-        # Lower bounds of single places are compared all at once.
+        # Bounds of single places are compared all at once; some bound holds where not all opposites do.
         every = isinstance(formula, And)
-        together = 0
+        bounds: dict[bool, dict[int, int]] = {True: {}, False: {}}
         tests: list[Test] = []
         for part in formula.parts:
-            needed = _needed(part, lower=every)
-            if needed is None or needed[1] > mask >> 1 or together >> (needed[0] * bits) & mask:
+            single = _single(part)
+            if single is None:
+                tests.append(self._test(part))
+                continue
+            p, lower, n = single
+            if not every:
+                lower, n = not lower, n - 1 if lower else n + 1
+            if n < 0 or n > mask >> 1 or p in bounds[lower]:
                 tests.append(self._test(part))
             else:
-                together |= needed[1] << (needed[0] * bits)
-        if together:
-            if every:
-                tests.insert(0, lambda at: ((at | guard) - together) & guard == guard)
-            else:
-                tests.insert(0, lambda at: ((at | guard) - together) & guard != guard)
+                bounds[lower][p] = n
+        least = self._fields.arcs(tuple(bounds[True].items()))
+        most = self._fields.arcs(tuple(bounds[False].items()))
+        if least:
+            tests.insert(0, lambda at: (((at | guard) - least) & guard == guard) is every)
+        if bounds[False]:
+            tops = self._fields.arcs(tuple((p, mask // 2 + 1) for p in bounds[False]))
+            fields = self._fields.arcs(tuple((p, mask) for p in bounds[False]))
+            tests.insert(0, lambda at: (((most | tops) - (at & fields)) & tops == tops) is every)
         if len(tests) == 1:
             return tests[0]
 
@@ -463,12 +472,11 @@ def _nowhere(_: int) -> int:
     return 0
 
 
-def _needed(part: Formula, *, lower: bool) -> tuple[int, int] | None:
-    """``(p, n)`` where the part says ``tokens(p) >= n``; with ``lower`` off where it says the opposite."""
+def _single(part: Formula) -> tuple[int, bool, int] | None:
+    """``(p, lower, n)`` where the part says ``tokens(p) >= n``, or ``<= n`` where it is no lower bound."""
     if not isinstance(part, Le) or len(part.terms) != 1:
         return None
     ((p, c),) = part.terms
-    if c != (-1 if lower else 1):
+    if abs(c) != 1:
         return None
-    n = -part.bound if lower else part.bound + 1
-    return (p, n) if n > 0 else None
+    return (p, True, -part.bound) if c < 0 else (p, False, part.bound)
