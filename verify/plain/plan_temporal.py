@@ -1,8 +1,8 @@
 """The order in which temporal formulas are tried.
 
-The state graph first: most nets that people draw are small, and what it shows is short. Sampled runs then
-refute most linear formulas on nets that are too large for it. Reachability helps where it can, and the rest
-of the time is the graph's.
+The state graph first: most nets that people draw are small, and what it shows is short. On nets that are too
+large for it sampled runs then refute most linear formulas, and local search decides many of CTL. Reachability
+helps where it can; the rest of the time is for searches and the graph again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def first_stages(seconds: float) -> Sequence[Stage]:
     Args:
         seconds: How long there is in all.
     """
-    return (Stage(TemporalGraph(), FIRST_LOOK * seconds), Stage(Lassos(), min(2.0, 0.05 * seconds)))
+    return (
+        Stage(TemporalGraph(), FIRST_LOOK * seconds),
+        Stage(Lassos(), min(2.0, 0.05 * seconds)),
+        Stage(Local(), FIRST_LOOK * seconds),
+    )
 
 
 def help_stages() -> Sequence[Stage]:

@@ -67,7 +67,10 @@ class Local:
         self, net: PTNet, formulas: Sequence[tl.Temporal], budget: Budget
     ) -> Iterator[tuple[int, Settled]]:
         """Answer CTL formulas."""
-        open_ = {i: f for i, f in enumerate(formulas) if tl.is_ctl(f)}
+        rules = Rules(net)
+        open_ = {i: rules.smaller(f) for i, f in enumerate(formulas) if tl.is_ctl(f)}
+        if not open_:
+            return
         most = max((*net.initial, 3))
         search = Search(net, most, budget, Random(self.seed))  # noqa: S311
         limit = FIRST
