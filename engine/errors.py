@@ -20,7 +20,8 @@
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
-        └── KillSwitchOn        EN440  the net, or everything, was killed
+        ├── KillSwitchOn        EN440  the net, or everything, was killed
+        └── WorkersFailed       EN450  a worker process died too often
 """
 
 from __future__ import annotations
@@ -145,3 +146,9 @@ class KillSwitchOn(EngineError):
     """The net, or everything, was killed: no new case starts until the switch is released."""
 
     code = "EN440"
+
+
+class WorkersFailed(EngineError):
+    """A worker process died more often than restarts can mend."""
+
+    code = "EN450"

@@ -65,6 +65,9 @@ def run_command(
     serve: Annotated[
         bool, typer.Option("--serve", help="Go on until stopped, for timers, people and events.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, with --serve on a PostgreSQL database; each restarted.")
+    ] = 1,
     timeout: Timeout = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -81,6 +84,8 @@ def run_command(
         )
     if clock == "real" and days is not None:
         raise Unusable("--days goes with --clock virtual", where="--days", hint="add --clock virtual")
+    if workers > 1:
+        _check_workers(database, serve=serve)
     from provenet.cli.driving import Job, run, stand_line
     from provenet.cli.proving import checked
 
@@ -99,7 +104,12 @@ def run_command(
         serve=serve,
         report=report,
     )
-    last, stopped_by = run(job)
+    if workers > 1:
+        from provenet.cli.workers import run_workers
+
+        last, stopped_by = run_workers(job, workers), 0
+    else:
+        last, stopped_by = run(job)
     stuck = sum(last.statuses.get(s, 0) for s in ("parked", "failed"))
     out.line(stand_line(last), "bold")
     if last.statuses.get("waiting") and not stopped_by:
@@ -121,6 +131,19 @@ def run_command(
     if stopped_by:
         raise typer.Exit(128 + stopped_by)
     stop(ExitCode.FAILED if stuck else ExitCode.DONE)
+
+
+def _check_workers(database: str, *, serve: bool) -> None:
+    from provenet.engine.store.database import located
+
+    if not serve:
+        raise Unusable("several workers go on until stopped", where="--workers", hint="add --serve")
+    if located(database).kind != "server":
+        raise Unusable(
+            "one process runs cases on a file",
+            where="--workers",
+            hint="name a PostgreSQL database: --db postgresql://user@host/name",
+        )
 
 
 def _read(loaded: Loaded, path: Path, id_column: str | None, *, skip_broken: bool) -> Inputs:

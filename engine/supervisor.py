@@ -1,0 +1,196 @@
+"""Several worker processes on one database, each restarted by itself when it dies or falls silent.
+
+One-for-one supervision, after Armstrong, "Making reliable distributed systems in the presence of software
+errors", 2003, chapter 5: a worker that dies is started again after a pause that grows, and one that dies too
+often in too short a time is a fault that restarts do not mend: then all end, and the supervisor says so.
+What a worker was doing is in the database; its peers take its cases over before it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import TypeAlias
+
+from provenet.engine.errors import WorkersFailed
+
+Body: TypeAlias = Callable[["Heart"], None]
+"""What a worker does, in a process of its own; can be pickled. Returns when the heart says so."""
+
+BEAT = 1.0
+"""Seconds between two heartbeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """When a worker is started again.
+
+    Attributes:
+        most: Restarts of one worker ...
+        within: ... in this time; one more ends them all.
+        first: Pause before the first of them; doubled each time.
+        longest: The longest pause.
+        silence: A worker that was not heard of for so long is killed, and started again.
+    """
+
+    most: int = 10
+    within: timedelta = timedelta(minutes=1)
+    first: timedelta = timedelta(seconds=0.1)
+    longest: timedelta = timedelta(seconds=30)
+    silence: timedelta = timedelta(seconds=15)
+
+
+class Heart:
+    """A worker's line to its supervisor.
+
+    Args:
+        number: Which worker this is, from 0.
+        line: Where it beats, and hears that it is to end.
+    """
+
+    def __init__(self, number: int, line: Connection) -> None:
+        self.number, self._line = number, line
+
+    async def beat(self) -> None:
+        """Beat until told to end, or until the supervisor is gone; run it beside the worker's own work.
+
+        It beats from the event loop: a loop that hangs falls silent.
+        """
+        with contextlib.suppress(OSError, EOFError):
+            while not self._line.poll():
+                self._line.send_bytes(b".")
+                await asyncio.sleep(BEAT)
+
+
+@dataclass(slots=True)
+class _Worker:
+    number: int
+    process: BaseProcess | None = None
+    line: Connection | None = None
+    heard: float = 0.0
+    due: float | None = 0.0
+    deaths: deque[float] = field(default_factory=deque)
+
+
+class Supervisor:
+    """Keeps so many workers running.
+
+    Args:
+        body: What each of them does.
+        workers: How many.
+        restarts: When one is started again.
+        told: Called with what happens, in words.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        workers: int,
+        *,
+        restarts: Restarts = Restarts(),
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._body, self._restarts, self._told = body, restarts, told
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = [_Worker(number) for number in range(workers)]
+        self.restarted = 0
+
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [w.process.pid for w in self._workers if w.process is not None and w.process.pid is not None]
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep the workers running until told to stop, or until all have ended by themselves.
+
+        Raises:
+            WorkersFailed: One of them died too often.
+        """
+        try:
+            while not stop.is_set() and any(w.process or w.due is not None for w in self._workers):
+                for worker in self._workers:
+                    if worker.due is not None and worker.due <= time.monotonic():
+                        self._start(worker)
+                self._listen()
+        finally:
+            self._end()
+
+    def _start(self, worker: _Worker) -> None:
+        mine, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(self._body, worker.number, theirs), name=f"provenet worker {worker.number}"
+        )
+        process.start()
+        theirs.close()
+        worker.process, worker.line, worker.due = process, mine, None
+        # It has to import all that it needs first.
+        worker.heard = time.monotonic() + 60
+
+    def _listen(self) -> None:
+        lines = {w.line: w for w in self._workers if w.line is not None}
+        ends = {w.process.sentinel: w for w in self._workers if w.process is not None}
+        for found in wait([*lines, *ends], timeout=0.1):
+            if isinstance(found, Connection):
+                with contextlib.suppress(OSError, EOFError):
+                    found.recv_bytes()
+                    lines[found].heard = time.monotonic()
+            else:
+                self._ended(ends[found])
+        silence = self._restarts.silence.total_seconds()
+        for worker in self._workers:
+            if worker.process is not None and time.monotonic() - worker.heard > silence:
+                self._told(f"worker {worker.number} is silent: killed")
+                worker.process.kill()
+
+    def _ended(self, worker: _Worker) -> None:
+        process, now, rule = worker.process, time.monotonic(), self._restarts
+        assert process is not None
+        process.join()
+        code = process.exitcode
+        self._forget(worker)
+        if code == 0:
+            return
+        worker.deaths.append(now)
+        while worker.deaths and worker.deaths[0] < now - rule.within.total_seconds():
+            worker.deaths.popleft()
+        if len(worker.deaths) > rule.most:
+            raise WorkersFailed(
+                f"worker {worker.number} died {len(worker.deaths)} times in {rule.within}",
+                where=f"last exit code {code}",
+                hint="what it said before it died is above; cases are safe, and resume when it is mended",
+            )
+        pause = min(rule.first * 2 ** (len(worker.deaths) - 1), rule.longest).total_seconds()
+        worker.due = now + pause
+        self.restarted += 1
+        self._told(f"worker {worker.number} ended with {code}: started again in {pause:.1f} s")
+
+    def _end(self) -> None:
+        """Ask all to end, and kill those who do not."""
+        for worker in self._workers:
+            if worker.line is not None:
+                with contextlib.suppress(OSError):
+                    worker.line.send_bytes(b"end")
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.join(10)
+                if worker.process.is_alive():
+                    worker.process.kill()
+                    worker.process.join()
+                self._forget(worker)
+
+    def _forget(self, worker: _Worker) -> None:
+        if worker.line is not None:
+            worker.line.close()
+        worker.process = worker.line = None
+
+
+def _work(body: Body, number: int, line: Connection) -> None:
+    body(Heart(number, line))
