@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import Any
 
 from provenet.engine.case import LiveCase, OpenTask, brought
 from provenet.engine.codec import clean, encoder, plain, quote, text_hash
 from provenet.engine.jobs import Job
 from provenet.engine.program import Step
 from provenet.engine.store.store import Store
+from provenet.engine.watching.events import EffectIntended, EffectTried
+from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import Breach, ProvenetError
 from provenet.nets.models import from_value
 from provenet.nets.net import Ask, Perform
@@ -19,7 +23,14 @@ from provenet.sdb.reject import Reject
 
 
 def request_of(
-    case: LiveCase, step: Step, binding: Mapping[str, Value], key: str, *, anchor: Value, tries: int
+    case: LiveCase,
+    step: Step,
+    binding: Mapping[str, Value],
+    key: str,
+    *,
+    anchor: Value,
+    tries: int,
+    trace: str = "",
 ) -> Request:
     """What a handler is told."""
     trigger = step.transition.trigger
@@ -39,6 +50,7 @@ def request_of(
         attempt=tries if isinstance(trigger, Perform) else attempt,
         signal=None if signal is None else Reject.of(signal),
         timeout=trigger.timeout,
+        traceparent=trace,
     )
 
 
@@ -76,10 +88,11 @@ class Records:
     Args:
         store: Where to.
         now: The time in microseconds.
+        watch: Who is told what happens.
     """
 
-    def __init__(self, store: Store, now: Callable[[], int]) -> None:
-        self._store, self._now = store, now
+    def __init__(self, store: Store, now: Callable[[], int], watch: Watch | None = None) -> None:
+        self._store, self._now, self._watch = store, now, watch
 
     def task(
         self,
@@ -127,3 +140,16 @@ class Records:
             self._now(),
         )
         self._store.put("provenet_effect", job.key, row)
+        if self._watch is not None:
+            self._tell(self._watch, job, effect.name, state)
+
+    def _tell(self, watch: Watch, job: Job, effect: str, state: str) -> None:
+        about = (job.case.id, job.case.program.net.name, job.step.name, effect, job.key)
+        if state == "intended" and job.began is None:
+            watch.later(EffectIntended(*about, self._now()))
+        elif job.began is not None:
+            # A receipt that was known before is none of a try.
+            outcome: Any = "again" if state == "intended" else state
+            seconds = time.monotonic() - job.began[1]
+            watch.later(EffectTried(*about, job.tries, job.began[0], self._now(), seconds, outcome))
+            job.began = None

@@ -19,7 +19,10 @@ Kind: TypeAlias = Literal["ask", "perform", "person"]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One piece of work outside the database, bound to the token that stands for it."""
+    """One piece of work outside the database, bound to the token that stands for it.
+
+    ``began`` is when this try began, by the engine's clock and by a monotonic one, where anybody watches.
+    """
 
     kind: Kind
     case: LiveCase
@@ -29,8 +32,10 @@ class Job:
     binding: Mapping[str, Value]
     state: Literal["armed", "queued", "running", "retrying", "over"] = "armed"
     tries: int = 0
+    due: int = 0
     receipt: str | None = None
     opened: OpenTask | None = None
+    began: tuple[int, float] | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -52,6 +57,7 @@ class Jobs:
         closing: Whether the engine closes: what ends now makes room for nothing new.
         asked: The kinds of work that there is somebody for.
         held: Whether no work may begin for now: what is running comes to its end, what is queued stays so.
+        runs: Where they run: by this engine's own loop, or wherever somebody else dispatches them to.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Jobs:
         self._on_crash = on_crash
         self.crash: BaseException | None = None
         self.closing: Literal["no", "yes"] = "no"
+        self.runs: Literal["here", "elsewhere"] = "here"
         self.asked = frozenset(work)
         self._states = dict.fromkeys(("armed", "queued", "running", "retrying"), 0)
         self._queues: dict[Kind, deque[Job]] = {"ask": deque(), "perform": deque(), "person": deque()}
@@ -84,6 +91,8 @@ class Jobs:
 
     def enqueue_all(self, jobs: Iterable[Job]) -> None:
         """Let jobs run as soon as there is room; their commit is durable."""
+        if self.runs == "elsewhere":
+            return
         kinds: dict[Kind, None] = {}
         for job in jobs:
             if job.state != "over":

@@ -14,6 +14,7 @@ from provenet.engine.faults import fault_point
 from provenet.engine.program import Step
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
+from provenet.engine.watching.events import Decided
 from provenet.nets.errors import ExprError, FiringError, TypeMismatch, did_you_mean
 from provenet.nets.models import to_value
 from provenet.nets.schema import UNIT
@@ -94,6 +95,9 @@ class Outside:
             case.tasks[task.task, task.token] = task
             raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
         self._runner.records.task(case, task, "decided", choice=choice, who=who)
+        if self._runner.watch is not None:
+            net, now = case.program.net.name, self._runner.now()
+            self._runner.watch.later(Decided(case.id, net, task.task, choice, who, task.opened, now))
 
     def signal(self, live: LiveCase, event: str, payload: Any, key: str | None) -> None:
         """Fire with an event, and note it in the inbox in the same commit.

@@ -27,12 +27,15 @@ from provenet.engine.handover import Records, failing, key_of, reject_of, reques
 from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
 from provenet.engine.store.store import Store
+from provenet.engine.watching.events import CaseTurned, Rung
+from provenet.engine.watching.events import Fired as HasFired
+from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import Breach, ExprError, FiringError
 from provenet.nets.marking import is_final
 from provenet.nets.models import to_value
 from provenet.nets.net import Choice, Explain, Judge, Perform, Role
 from provenet.nets.schema import Value, microseconds
-from provenet.sdb.reject import Reject
+from provenet.sdb.reject import REJECT, Reject
 from provenet.sdb.saga import KILL_SIGNAL
 
 CHAIN_LIMIT = 10_000
@@ -47,13 +50,20 @@ class Runner:
         clock: The time.
         limits: Most proposals and effects at a time.
         work: What to do for each kind of job; persons are only asked where there is an entry for them.
+        watch: Who is told what happens.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, limits: Mapping[Kind, int], work: Mapping[Kind, Work]
+        self,
+        store: Store,
+        clock: Clock,
+        limits: Mapping[Kind, int],
+        work: Mapping[Kind, Work],
+        *,
+        watch: Watch | None = None,
     ) -> None:
-        self.store, self._clock = store, clock
-        self.records = Records(store, self.now)
+        self.store, self._clock, self.watch = store, clock, watch
+        self.records = Records(store, self.now, watch)
         self.cases: dict[str, LiveCase] = {}
         self.numbers: dict[int, LiveCase] = {}
         self.firings = 0
@@ -80,6 +90,19 @@ class Runner:
         """Take a case into memory."""
         self.cases[case.id] = self.numbers[case.no] = case
         self.statuses[case.status] += 1
+
+    def forget(self, case: LiveCase) -> None:
+        """Let a case out of memory; all of it is durable."""
+        for job in case.jobs.values():
+            assert isinstance(job, Job)
+            self.jobs.become(job, "over")
+        if self.cases.pop(case.id, None) is not None:
+            self.statuses[case.status] -= 1
+            del self.numbers[case.no]
+        if len(self._due) > 1_000 + 4 * len(self.cases):
+            # Its timers left their entries here, some of them for months.
+            self._due = [entry for entry in self._due if self._awaited(entry)]
+            heapq.heapify(self._due)
 
     def rearm(self, case: LiveCase, expected: int) -> None:
         """Set a case in motion again, after a restart or after it was parked."""
@@ -189,6 +212,8 @@ class Runner:
         if status != case.status:
             self.statuses[case.status] -= 1
             self.statuses[status] += 1
+            if self.watch is not None:
+                self.watch.later(_turned(case, status, self.now()))
             case.status = status
 
     # due times
@@ -198,6 +223,15 @@ class Runner:
         while self._due and not self._awaited(self._due[0]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
+
+    def fire_due_of(self, case: LiveCase) -> None:
+        """Fire every timer of one case that is due, in the order of due time and token."""
+        while case.status in LIVE and case.timers:
+            due, token, index = min((due, token, index) for (index, token), due in case.timers.items())
+            if due > self.now():
+                return
+            fault_point("timer-due")
+            self._ring(case, case.program.steps[index], token)
 
     def fire_due(self) -> None:
         """Fire every timer that is due, in the order of due time, case and token."""
@@ -231,8 +265,11 @@ class Runner:
             self._drop_timer(case, step.index, token)
             return
         self._fate = "expired"
+        due = case.timers[step.index, token]
         try:
             self.fire(case, step, binding, token=token)
+            if self.watch is not None:
+                self.watch.later(Rung(case.id, case.program.net.name, step.name, due, self.now()))
         except (FiringError, ExprError) as error:
             self.park(case, str(error), step.name)
         finally:
@@ -248,11 +285,9 @@ class Runner:
     def retry(self, job: Job, after: timedelta) -> None:
         """Run a job again later; meanwhile it holds no place in the queue."""
         self.jobs.become(job, "retrying")
-        entry = (self.now() + microseconds(after), job.case.no, job.token, -1 - job.step.index, job)
-        heapq.heappush(self._due, entry)
+        job.due = self.now() + microseconds(after)
+        heapq.heappush(self._due, (job.due, job.case.no, job.token, -1 - job.step.index, job))
         self.alarm.set()
-
-    # bindings
 
     # inside
 
@@ -272,6 +307,8 @@ class Runner:
             loose = frozenset((token,))
         fired = case.fire(self.store, step, binding, self.now(), chosen=chosen, loose=loose, note=also)
         self.firings += 1
+        if self.watch is not None:
+            self.watch.later(_told(case, step, binding, self.now()))
         if step.transition.role is Role.KILL:
             case.killed = 1
         return fired
@@ -526,6 +563,32 @@ class Runner:
                 case.receipts[at] = job.tries, job.receipt
             del case.jobs[at]
             self.jobs.drop(job)
+
+
+def _told(case: LiveCase, step: Step, binding: Mapping[str, Value], at: int) -> HasFired:
+    """A firing, for observers; of a reject signal the rule and the field, and none of its values."""
+    t = step.transition
+    why = next((Reject.of(binding[var]) for var, of in step.fresh if of == REJECT), None)
+    rule, field = ("", "") if why is None else (why.rule, why.field)
+    return HasFired(
+        case.id,
+        case.program.net.name,
+        step.name,
+        str(t.role or ""),
+        t.contract or "",
+        case.seq,
+        at,
+        rule,
+        field,
+    )
+
+
+def _turned(case: LiveCase, status: str, at: int) -> CaseTurned:
+    """A case that is about to change its status, for observers."""
+    reason, place = case.reason or "", case.outcome_place or ""
+    return CaseTurned(
+        case.id, case.program.net.name, at, case.status, status, reason, place, case.created, case.seq
+    )
 
 
 def _at_work(case: LiveCase) -> bool:

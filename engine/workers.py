@@ -13,6 +13,7 @@ import asyncio
 import inspect
 import json
 import random
+import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ from provenet.engine.handover import anchor_of, failing, reject_of, request_of
 from provenet.engine.jobs import Job
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
+from provenet.engine.watching.context import traceparent
+from provenet.engine.watching.events import Answered, Asked, Outcome
 from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Perform
@@ -119,6 +122,10 @@ class Workers:
 
     async def ask(self, job: Job) -> None:
         """Ask a proposer and fire with its answer."""
+        (await self.asked(job))()
+
+    async def asked(self, job: Job) -> Callable[[], None]:
+        """Ask a proposer; what is to be done with its answer, while the job's case is in memory."""
         in_job.set(job)
         case, step = job.case, job.step
         trigger = step.transition.trigger
@@ -126,11 +133,13 @@ class Workers:
         of = step.fresh[0][1]
         kept = case.answers.pop((step.index, job.token), None)
         if kept is not None:
-            self._answered(job, Proposal(from_json(json.loads(kept), of)))
-            return
+            return partial(self._answered, job, Proposal(from_json(json.loads(kept), of)))
         fault_point("before-ask")
         job.tries += 1
-        request = request_of(case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries)
+        trace = self._begun(job)
+        request = request_of(
+            case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries, trace=trace
+        )
         why: Reject
         spent: Proposal | None = None
         answer: Any = None
@@ -139,25 +148,37 @@ class Workers:
             answer = await self._within(proposer.propose(request), trigger.timeout)
             fault_point("after-answer")
             if isinstance(answer, Proposal):
-                self._answered(job, answer)
-                return
+                return partial(self._answered, job, answer)
             why = Reject(rule="fault", expected="a Proposal", got=type(answer).__name__)
         except (asyncio.CancelledError, FaultInjected):
             raise
         except ProposalFault as error:
             why, spent = error.reject, error.spent
         except TypeMismatch as error:
-            why = Reject(rule="schema", field=error.field, expected=error.expected, got=error.got)
-            spent = answer if isinstance(answer, Proposal) else None
+            why = _schema(error)
         except TimeoutError:
             why = Reject(rule="timeout", expected=f"an answer within {trigger.timeout}", got="none")
         except Exception as error:  # noqa: BLE001  a proposer may raise anything; none of it may stop the case
             why = reject_of(error, "fault")
+        return partial(self._unanswered, job, why, spent)
+
+    def _unanswered(self, job: Job, why: Reject, spent: Proposal | None) -> None:
+        self._told(job, spent, "failed", why.rule)
         if spent is not None and (spent.tokens_in or spent.tokens_out or spent.cost_usd):
             self._journal(job, spent, "failed", reason=why.rule)
         self._failed(job, why, permanent="no", tries=ASK_TRIES)
 
     def _answered(self, job: Job, answer: Proposal) -> None:
+        try:
+            self._use(job, answer)
+        except FaultInjected:
+            raise
+        except TypeMismatch as error:
+            self._unanswered(job, _schema(error), answer)
+        except Exception as error:  # noqa: BLE001  an answer may be anything; none of it may stop the case
+            self._unanswered(job, reject_of(error, "fault"), None)
+
+    def _use(self, job: Job, answer: Proposal) -> None:
         case, runner = job.case, self.runner
         if not self._current(job):
             runner.finished(job)
@@ -180,6 +201,7 @@ class Workers:
             # it is.
             check(answer.value, job.step.fresh[0][1], job.step.fresh[0][0])
             if job.step.transition.ensures is not None and "breaks ensures" in error.message:
+                self._told(job, answer, "failed", "ensures")
                 self._journal(job, answer, "failed", reason=error.message)
                 why = Reject(rule="ensures", expected="what the net promises", got=error.message)
                 self._failed(job, why, permanent="no", tries=ASK_TRIES)
@@ -188,8 +210,9 @@ class Workers:
             case.answers[job.step.index, job.token] = encoder(job.step.fresh[0][1])(answer.value)
             runner.park(case, str(error), job.step.name)
 
-    def _journal(self, job: Job, answer: Proposal, state: str, *, reason: str | None = None) -> None:
+    def _journal(self, job: Job, answer: Proposal, state: Outcome, *, reason: str | None = None) -> None:
         """Keep what was paid for; the value of a used answer is in the event that used it."""
+        self._told(job, answer, state)
         if state == "used" and not (answer.model or answer.tokens_in or answer.tokens_out or answer.cost_usd):
             return
         text = None
@@ -218,44 +241,49 @@ class Workers:
 
     async def perform(self, job: Job) -> None:
         """Perform an external effect and fire with its receipt."""
+        (await self.performed(job))()
+
+    async def performed(self, job: Job) -> Callable[[], None]:
+        """Perform an external effect; what is to be done with its outcome, while its case is in memory."""
         in_job.set(job)
-        case, step, runner = job.case, job.step, self.runner
+        case, step = job.case, job.step
         trigger = step.transition.trigger
         assert isinstance(trigger, Perform)
         effect = case.program.effect(step)
         if job.receipt is not None:
-            self._performed(job, job.receipt)
-            return
+            return partial(self._performed, job, job.receipt)
         fault_point("after-intent")
         job.tries += 1
-        request = request_of(case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries)
+        trace = self._begun(job)
+        request = request_of(
+            case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries, trace=trace
+        )
         try:
             receipt = await self._within(self._call(effect.run, request), trigger.timeout)
         except (asyncio.CancelledError, FaultInjected):
             raise
         except EffectRefused as error:
-            self._failed(job, reject_of(error, effect.name), permanent="yes", tries=trigger.tries)
-            return
+            why = reject_of(error, effect.name)
+            return partial(self._failed, job, why, permanent="yes", tries=trigger.tries)
         except TimeoutError:
             why = Reject(rule="timeout", expected=f"{effect.name} within {trigger.timeout}", got="no answer")
-            self._failed(job, why, permanent="no", tries=trigger.tries)
-            return
+            return partial(self._failed, job, why, permanent="no", tries=trigger.tries)
         except Exception as error:  # noqa: BLE001  an effect may raise anything; it is tried again with the same key
-            self._failed(job, reject_of(error, effect.name), permanent="no", tries=trigger.tries)
-            return
+            why = reject_of(error, effect.name)
+            return partial(self._failed, job, why, permanent="no", tries=trigger.tries)
         fault_point("after-effect")
         try:
             value = to_value(receipt, effect.receipt_type)
         except TypeMismatch as error:
-            runner.finished(job)
-            runner.records.effect(job, "performed", reason=f"the receipt does not fit: {error.message}")
-            runner.park(
-                case,
-                f"effect {effect.name!r} was performed, but its receipt does not fit: {error.message}",
-                step.name,
-            )
-            return
-        self._performed(job, encoder(effect.receipt_type)(value))
+            return partial(self._misfit, job, error.message)
+        return partial(self._performed, job, encoder(effect.receipt_type)(value))
+
+    def _misfit(self, job: Job, why: str) -> None:
+        runner, effect = self.runner, job.case.program.effect(job.step)
+        why = f"its receipt does not fit: {why}"
+        runner.finished(job)
+        runner.records.effect(job, "performed", reason=why)
+        runner.park(job.case, f"effect {effect.name!r} was performed, but {why}", job.step.name)
 
     def _performed(self, job: Job, receipt: str) -> None:
         case, runner = job.case, self.runner
@@ -374,6 +402,46 @@ class Workers:
             return done.value
         return await self._clock.limit(_rest_of(begun, awaited), span)
 
+    def _begun(self, job: Job) -> str:
+        """Note that a try begins, where anybody watches; the header for what the handler calls."""
+        watch = self.runner.watch
+        if watch is None:
+            return ""
+        case, step, trigger = job.case, job.step, job.step.transition.trigger
+        job.began = (at := self.runner.now()), time.monotonic()
+        if isinstance(trigger, Ask):
+            net = case.program.net.name
+            watch.say(Asked(case.id, net, step.name, trigger.handler, job.key, job.tries, at))
+        return traceparent(self._store.uid, case.id, job.key, job.tries)
+
+    def _told(self, job: Job, answer: Proposal | None, outcome: Outcome, rule: str = "") -> None:
+        """Tell what became of a try, once, with what it cost."""
+        watch, trigger = self.runner.watch, job.step.transition.trigger
+        if watch is None or job.began is None:
+            return
+        assert isinstance(trigger, Ask)
+        (began, since), job.began = job.began, None
+        paid = answer or Proposal(None)
+        watch.later(
+            Answered(
+                job.case.id,
+                job.case.program.net.name,
+                job.step.name,
+                trigger.handler,
+                job.key,
+                job.tries,
+                began,
+                self.runner.now(),
+                time.monotonic() - since,
+                outcome,
+                rule,
+                clean(paid.model),
+                paid.tokens_in,
+                paid.tokens_out,
+                paid.cost_usd if isinstance(paid.cost_usd, Decimal) else Decimal(0),
+            )
+        )
+
     def _current(self, job: Job) -> bool:
         """Whether the job's case still moves and its token is still there."""
         return job.case.status in LIVE and job.case.holds(job.step.anchor, job.token)
@@ -381,6 +449,10 @@ class Workers:
     def _backoff(self, tries: int) -> timedelta:
         base = min(timedelta(seconds=0.2 * 2 ** min(tries, 20)), LONGEST_BACKOFF)
         return base * (0.75 + 0.5 * self._jitter.random())
+
+
+def _schema(error: TypeMismatch) -> Reject:
+    return Reject(rule="schema", field=error.field, expected=error.expected, got=error.got)
 
 
 def _is_decision(decision: object) -> bool:

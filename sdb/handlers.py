@@ -37,6 +37,8 @@ class Request:
         attempt: 1 for the first attempt (of a proposal) or try (of an effect).
         signal: For a proposer: why the last proposal of this contract did not pass.
         timeout: How long the answer may take.
+        traceparent: W3C header that puts what the handler calls into the case's trace; empty where nobody
+            watches.
     """
 
     case: str
@@ -47,6 +49,7 @@ class Request:
     attempt: int = 1
     signal: Reject | None = None
     timeout: timedelta = timedelta(seconds=60)
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "people": ("approve", "reject", "signal", "kill", "resume"),
     "upgrading": ("upgrade",),
     "reading": ("cases", "case", "log", "tasks", "audit"),
+    "top": ("top",),
 }
 """The modules of this package that define commands, and their commands, in the order of the help."""
 
