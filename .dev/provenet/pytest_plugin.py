@@ -1,0 +1,1 @@
+../../provenet/pytest_plugin.py
