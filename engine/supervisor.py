@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from provenet.engine.errors import WorkersFailed
 
@@ -137,13 +137,14 @@ class Supervisor:
     def _listen(self) -> None:
         lines = {w.line: w for w in self._workers if w.line is not None}
         ends = {w.process.sentinel: w for w in self._workers if w.process is not None}
-        for found in wait([*lines, *ends], timeout=0.1):
+        waited: list[Any] = [*lines, *ends]
+        for found in wait(waited, timeout=0.1):
             if isinstance(found, Connection):
                 with contextlib.suppress(OSError, EOFError):
                     found.recv_bytes()
                     lines[found].heard = time.monotonic()
             else:
-                self._ended(ends[found])
+                self._ended(ends[cast("int", found)])
         silence = self._restarts.silence.total_seconds()
         for worker in self._workers:
             if worker.process is not None and time.monotonic() - worker.heard > silence:
