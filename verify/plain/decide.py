@@ -66,7 +66,7 @@ def decide(
     if case.hard():
         # Those that do not need others' help come along: the graph answers them too.
         leaves = [*case.hard(), *map(_asking, case.goals())]
-        plan = first_stages(budget.left())
+        plan = first_stages(budget.left(), logic="CTL" if any(map(tl.is_ctl, case.hard())) else "LTL")
         for n, settled in settle(net, leaves, budget, stages=plan, jobs=jobs):
             case.settle(leaves[n], settled)
             yield from case.news()

@@ -8,6 +8,7 @@ helps where it can; the rest of the time is for searches and the graph again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.free_choice_live import FreeChoiceLive
@@ -26,12 +27,15 @@ HELP = (0.3, 0.12)
 """Parts of the rest that reachability engines get, each time they are asked to help."""
 
 
-def first_stages(seconds: float) -> Sequence[Stage]:
+def first_stages(seconds: float, *, logic: Literal["CTL", "LTL"]) -> Sequence[Stage]:
     """Before reachability helps.
 
     Args:
         seconds: How long there is in all.
+        logic: ``LTL`` where local search has nothing to do: then the graph gets its time too.
     """
+    if logic == "LTL":
+        return (Stage(TemporalGraph(), 0.25 * seconds), Stage(Lassos(), min(2.0, 0.1 * seconds)))
     return (
         Stage(TemporalGraph(), FIRST_LOOK * seconds),
         Stage(Lassos(), min(2.0, 0.05 * seconds)),
