@@ -17,6 +17,7 @@
         ├── CaseClosed          EN423  the case is over, killed or parked
         ├── CaseElsewhere       EN424  another process runs the case
         ├── NotAnswered         EN425  the process that runs it does not answer
+        ├── NoSuchEntry         EN426  a case's log has no such entry
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
@@ -122,6 +123,12 @@ class NotAnswered(EngineError):
     """The process that runs the case did not answer a request in time."""
 
     code = "EN425"
+
+
+class NoSuchEntry(EngineError):
+    """A case's log has no entry of that number."""
+
+    code = "EN426"
 
 
 class DecisionRefused(EngineError):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, get_args
 
 from provenet.engine.case import GENESIS, LIVE, LiveCase, Status, chain
 from provenet.engine.clock import to_micros
-from provenet.engine.codec import Encoder, encoder, plain, text_hash
-from provenet.engine.program import Program, Step
+from provenet.engine.codec import encoder, text_hash
+from provenet.engine.history import ENTRIES, Again, NotReplayed, Replay, due, enabled
+from provenet.engine.program import Program
 from provenet.nets.errors import ExprError, FiringError
 from provenet.nets.marking import Marking, initial_marking, is_final
-from provenet.nets.net import After, Choice, Explain, OnFailure, Perform, Role
-from provenet.nets.schema import Value, from_json, microseconds
+from provenet.nets.net import After, Choice, Explain, OnFailure, Perform
+from provenet.nets.schema import microseconds
 
 
 class Auditor(Protocol):
@@ -37,7 +37,7 @@ class Auditor(Protocol):
         ...
 
 
-class CaseAudit:
+class CaseAudit(Replay):
     """One case, replayed.
 
     Args:
@@ -48,16 +48,15 @@ class CaseAudit:
     def __init__(self, auditor: Auditor, row: tuple[Any, ...]) -> None:
         self.auditor, self.row = auditor, row
         self.no, self.id = row[0], row[1]
-        self.book = Replayed()
+        super().__init__(auditor.program, self.no, self.id, row[7])
         self.effects: dict[tuple[int, str], tuple[Any, ...]] = {}
         self.tasks: dict[tuple[int, str], tuple[Any, ...]] = {}
         self.committed: set[tuple[int, str]] = set()
 
     def run(self) -> None:
         """Replay the log and compare where it leads with what the tables say."""
-        no, case_id, net, status, version, _, head, created, *_ = self.row
-        program = self.auditor.program(net)
-        if program is None:
+        no, _, net, status, version, _, head, *_ = self.row
+        if self.auditor.program(net) is None:
             self._problem(0, f"its net {net[:12]} is not among the deployed ones")
             return
         self.effects = {
@@ -76,21 +75,27 @@ class CaseAudit:
                 no,
             )
         }
-        case = LiveCase(no, case_id, program, created)
-        events = self.auditor.rows(
-            "SELECT seq, kind, transition, at, data, prev, hash FROM provenet_event"
-            " WHERE case_no = ? ORDER BY seq",
-            no,
-        )
+        events = self.auditor.rows(ENTRIES, no)
         self.auditor.count(len(events), len(self.effects))
         whole = self._chained(events)
-        for event in events:
-            if not self._replay(case, event):
-                return
         if not events:
             self._problem(0, "its log is empty")
-        if whole and events and (self.row[5], self.row[10]) != (case.next_token, case.killed):
+            return
+        for seq, kind, transition, *rest in events:
+            try:
+                self.follow((seq, kind, transition, *rest))
+            except NotReplayed as error:
+                self._problem(seq, f"{transition or kind}: {error.message}")
+                return
+            except (FiringError, ExprError, KeyError) as error:
+                self._problem(seq, f"{transition or kind} does not replay: {error}")
+                return
+        case = self.case
+        if whole and (self.row[5], self.row[10]) != (case.next_token, case.killed):
             self._problem(case.seq, "the case's row differs from what the log leads to")
+        if case.program.hash != net:
+            self._problem(case.seq, f"it runs on net {net[:12]}, its log on {case.program.hash[:12]}")
+            return
         if (version, head) != (case.seq, case.head) and whole:
             self._problem(
                 case.seq,
@@ -98,6 +103,67 @@ class CaseAudit:
                 "entries are missing or the row was changed",
             )
         self._compare(case, status)
+
+    def starting(self, marking: Marking, program: Program) -> None:
+        """Whether it starts as the net says."""
+        inputs = {place: marking[place][-1] for place in program.entries}
+        if initial_marking(program.net, inputs) != marking:
+            self._problem(1, "it does not start with the net's initial marking")
+        for place, condition in program.entries.items():
+            if condition is not None and not condition({"it": inputs[place]}):
+                self._problem(1, f"its input at {place!r} is outside what the net was proved for")
+
+    def firing(self, again: Again) -> None:
+        """Whether what makes the transition fire was there: its effect, its deadline, its decision."""
+        case, step, binding, said, seq = self.case, again.step, again.binding, again.said, again.seq
+        self.committed.update((token, step.name) for token in said["took"])
+        anchor = again.token
+        match step.transition.trigger:
+            case Perform(external=True):
+                state, receipt, key, payload = self.effects.get(
+                    (anchor, step.name), ("missing", None, "", "")
+                )
+                if state != "performed":
+                    self._problem(seq, f"{step.name} committed, but its effect is {state}")
+                elif step.fresh and receipt is not None:
+                    brought = encoder(step.fresh[0][1])(binding[step.fresh[0][0]])
+                    if json.loads(receipt) != json.loads(brought):
+                        self._problem(seq, f"{step.name} committed with another receipt than its effect gave")
+                if state != "missing" and key != said.get("note", {}).get("key"):
+                    self._problem(seq, f"{step.name} committed under another key than its effect has")
+                if state != "missing" and payload != text_hash(again.payload(case.program)):
+                    self._problem(
+                        seq, f"the effect of {step.name} was given something else than its token holds"
+                    )
+            case OnFailure(of=failed):
+                state, *_ = self.effects.get((anchor, failed), ("failed",))
+                if state != "failed":
+                    self._problem(seq, f"{step.name} fired, but the effect of {failed} is {state}")
+            case After() if step.due is not None:
+                delay = step.due(binding)
+                rings = (
+                    to_micros(delay)
+                    if isinstance(delay, datetime)
+                    else case.arrived[anchor] + microseconds(delay)
+                )
+                if again.at < rings:
+                    early = (rings - again.at) / 1e6
+                    self._problem(seq, f"{step.name} fired {early:.0f} s before it was due")
+            case Choice(task=task, choice=choice):
+                status, chosen, who, about, about_hash, *_ = self.tasks.get(
+                    (anchor, task), ("missing", *[None] * 5)
+                )
+                by = said.get("note", {}).get("by")
+                if status != "decided" or chosen != choice or who != by:
+                    self._problem(
+                        seq, f"{step.name} fired by {by}, but task {task!r} is {status}, {chosen} by {who}"
+                    )
+                elif about_hash != said.get("note", {}).get("about") or text_hash(about) != about_hash:
+                    self._problem(seq, f"{step.name}: what was decided on is not what the task shows")
+            case Explain():
+                why = case.program.explain(step, binding)
+                if why is None or why.value() != binding[step.fresh[0][0]]:
+                    self._problem(seq, f"{step.name} gives another reason than the policy does")
 
     def _problem(self, seq: int, what: str) -> None:
         self.auditor.problem(self.id, seq, what)
@@ -115,126 +181,6 @@ class CaseAudit:
                 whole = False
             head = digest
         return whole
-
-    def _replay(self, case: LiveCase, event: tuple[Any, ...]) -> bool:
-        seq, kind, transition, at, data, _, digest = event
-        said = json.loads(data)
-        try:
-            if kind == "start":
-                self._start(case, said, at)
-            elif kind == "fire":
-                self._fire(case, said, transition, at, seq)
-            else:
-                case.log(self.book, kind, transition, at, data)
-        except (FiringError, ExprError, KeyError) as error:
-            self._problem(seq, f"{transition or kind} does not replay: {error}")
-            return False
-        if self.book.last[5] != data:
-            self._problem(seq, f"{transition or kind} replays to something else than the log says")
-            return False
-        # Follow the stored chain, so that one changed entry is reported once and not for all that come after.
-        case.head = digest
-        return True
-
-    def _start(self, case: LiveCase, said: dict[str, Any], at: int) -> None:
-        program = case.program
-        tokens: dict[str, tuple[Value, ...]] = {}
-        for _, place, value in said["put"]:
-            tokens[place] = (*tokens.get(place, ()), from_json(value, program.types[place], place))
-        marking = Marking(tokens)
-        inputs = {place: tokens[place][-1] for place in program.entries}
-        if initial_marking(program.net, inputs) != marking:
-            self._problem(1, "it does not start with the net's initial marking")
-        for place, condition in program.entries.items():
-            if condition is not None and not condition({"it": inputs[place]}):
-                self._problem(1, f"its input at {place!r} is outside what the net was proved for")
-        case.start(self.book, marking, at)
-
-    def _fire(self, case: LiveCase, said: dict[str, Any], transition: str, at: int, seq: int) -> None:
-        step = case.program.by_name[transition]
-        places = {var: place for place, variables, _ in step.consumes for var in variables}
-        places |= {var: place for place, variables in step.looks for var in variables}
-        binding = {var: case.value(places[var], token) for var, token in said["bind"].items()}
-        types = dict(step.fresh)
-        binding |= {var: from_json(value, types[var], var) for var, value in said.get("bring", {}).items()}
-        self._reasons(case, step, binding, said, at=at, seq=seq)
-        if step.transition.role is Role.KILL:
-            case.killed = 1
-        took = set(said["took"])
-        self.committed.update((token, transition) for token in took)
-        case.fire(
-            self.book,
-            step,
-            binding,
-            at,
-            chosen=said["bind"],
-            loose=frozenset(took - set(said["bind"].values())),
-            note=plain(said["note"]) if "note" in said else "",
-        )
-
-    def _reasons(
-        self,
-        case: LiveCase,
-        step: Step,
-        binding: dict[str, Value],
-        said: dict[str, Any],
-        *,
-        at: int,
-        seq: int,
-    ) -> None:
-        """Whether what makes the transition fire was there: its effect, its deadline, its decision."""
-        anchor = said["took"][0] if said["took"] else 0
-        match step.transition.trigger:
-            case Perform(external=True):
-                state, receipt, key, payload = self.effects.get(
-                    (anchor, step.name), ("missing", None, "", "")
-                )
-                if state != "performed":
-                    self._problem(seq, f"{step.name} committed, but its effect is {state}")
-                elif step.fresh and receipt is not None:
-                    brought = encoder(step.fresh[0][1])(binding[step.fresh[0][0]])
-                    if json.loads(receipt) != json.loads(brought):
-                        self._problem(seq, f"{step.name} committed with another receipt than its effect gave")
-                if state != "missing" and key != said.get("note", {}).get("key"):
-                    self._problem(seq, f"{step.name} committed under another key than its effect has")
-                if state != "missing" and payload != self._payload(case, step, binding):
-                    self._problem(
-                        seq, f"the effect of {step.name} was given something else than its token holds"
-                    )
-            case OnFailure(of=failed):
-                state, *_ = self.effects.get((anchor, failed), ("failed",))
-                if state != "failed":
-                    self._problem(seq, f"{step.name} fired, but the effect of {failed} is {state}")
-            case After() if step.due is not None:
-                delay = step.due(binding)
-                due = (
-                    to_micros(delay)
-                    if isinstance(delay, datetime)
-                    else case.arrived[anchor] + microseconds(delay)
-                )
-                if at < due:
-                    self._problem(seq, f"{step.name} fired {(due - at) / 1e6:.0f} s before it was due")
-            case Choice(task=task, choice=choice):
-                status, chosen, who, about, about_hash, *_ = self.tasks.get(
-                    (anchor, task), ("missing", *[None] * 5)
-                )
-                by = said.get("note", {}).get("by")
-                if status != "decided" or chosen != choice or who != by:
-                    self._problem(
-                        seq, f"{step.name} fired by {by}, but task {task!r} is {status}, {chosen} by {who}"
-                    )
-                elif about_hash != said.get("note", {}).get("about") or text_hash(about) != about_hash:
-                    self._problem(seq, f"{step.name}: what was decided on is not what the task shows")
-            case Explain():
-                why = case.program.explain(step, binding)
-                if why is None or why.value() != binding[step.fresh[0][0]]:
-                    self._problem(seq, f"{step.name} gives another reason than the policy does")
-
-    def _payload(self, case: LiveCase, step: Step, binding: dict[str, Value]) -> str:
-        """The hash of what an effect is given."""
-        anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
-        value, of, *_ = case.program.payload(step, binding, anchor)
-        return text_hash(encoder(of)(value))
 
     def _compare(self, case: LiveCase, status: str) -> None:
         rows = {
@@ -269,18 +215,18 @@ class CaseAudit:
         timers = self.auditor.rows(
             "SELECT token, transition, due FROM provenet_timer WHERE case_no = ?", self.no
         )
-        for token, transition, due in timers:
+        for token, transition, rings in timers:
             step = names.get(transition)
             if step is None or not case.holds(step.anchor, token):
                 self._problem(case.seq, f"a timer of {transition} waits for token {token}, which is gone")
-            elif due not in self._due(case, step, token):
+            elif rings not in due(case, step, token):
                 self._problem(case.seq, f"the timer of {transition} is not due when the net says")
         if status in LIVE:
             known = {(token, transition) for token, transition, _ in timers}
             for step in case.program.steps:
                 if isinstance(step.transition.trigger, After):
                     for token in case.ids.get(step.anchor, ()):
-                        if self._due(case, step, token) and (token, step.name) not in known:
+                        if due(case, step, token) and (token, step.name) not in known:
                             self._problem(case.seq, f"{step.name} has no timer for token {token}")
             self._compare_tasks(case)
         for (token, transition), (state, *_) in self.effects.items():
@@ -299,70 +245,20 @@ class CaseAudit:
         for (token, task), (status, *_, deadline) in self.tasks.items():
             if status == "open" and token not in case.arrived:
                 self._problem(case.seq, f"task {task!r} is open for token {token}, which is gone")
-            due = [
+            rings = [
                 d
                 for s in case.program.timers_of.get(self._place_of(case, token), ())
-                for d in self._due(case, s, token)
+                for d in due(case, s, token)
             ]
-            if status == "open" and deadline != min(due, default=None):
+            if status == "open" and deadline != min(rings, default=None):
                 self._problem(case.seq, f"task {task!r} has another deadline than the net says")
         for place, steps in case.program.asks_people.items():
             for token in case.ids.get(place, ()):
                 for step in steps:
                     assert isinstance(step.transition.trigger, Choice)
                     task = step.transition.trigger.task
-                    if self._enabled(case, step, token) and self.tasks.get((token, task), ("",))[0] != "open":
+                    if enabled(case, step, token) and self.tasks.get((token, task), ("",))[0] != "open":
                         self._problem(case.seq, f"task {task!r} is not open for token {token}")
 
     def _place_of(self, case: LiveCase, token: int) -> str:
         return next((p for p, ids in case.ids.items() if token in ids), "")
-
-    def _due(self, case: LiveCase, step: Step, token: int) -> set[int]:
-        """When a timer of a token may be due, over all bindings that take it."""
-        assert step.due is not None
-        found: set[int] = set()
-        for binding in self._enabled(case, step, token):
-            delay = step.due(binding)
-            found.add(
-                to_micros(delay) if isinstance(delay, datetime) else case.arrived[token] + microseconds(delay)
-            )
-        return found
-
-    def _enabled(self, case: LiveCase, step: Step, token: int) -> list[dict[str, Value]]:
-        value = case.value(step.anchor, token)
-        return [
-            dict(b)
-            for b in case.program.rule.bindings(case.marking, step.name)
-            if step.anchor_var is None or b[step.anchor_var] == value
-        ]
-
-
-@dataclass(slots=True)
-class Replayed:
-    """Where a replay writes: the token table that it leads to, and the entry just made."""
-
-    tokens: dict[int, tuple[str, Value, Encoder | str, int]] = field(default_factory=dict)
-    last: tuple[Any, ...] = ()
-
-    def text(self, token: int) -> str:
-        """The text of a token's value."""
-        _, value, text, _ = self.tokens[token]
-        return text if isinstance(text, str) else text(value)
-
-    def append(self, table: str, row: tuple[Any, ...]) -> None:  # noqa: ARG002  the log is the only such table here
-        """Keep the entry just made."""
-        self.last = row
-
-    def put_token(self, key: tuple[int, int], place: str, value: Value, text: Encoder | str, at: int) -> None:
-        """Add a token."""
-        self.tokens[key[1]] = place, value, text, at
-
-    def drop_token(self, key: tuple[int, int]) -> None:
-        """Remove a token."""
-        self.tokens.pop(key[1], None)
-
-    def move_case(
-        self, no: int, expected: int, moved: tuple[Any, ...], turned: tuple[Any, ...] | None
-    ) -> None:
-        """Never called."""
-        raise AssertionError(f"a replay saves no case: {no}, {expected}, {moved}, {turned}")

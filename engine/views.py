@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
 from provenet.engine.clock import from_micros
-from provenet.engine.errors import NoSuchCase, StoreCorrupt, StoreError
+from provenet.engine.errors import NoSuchCase, NoSuchEntry, StoreCorrupt, StoreError
+from provenet.engine.history import Moment, Replay, moment, replayed
+from provenet.engine.program import Program
 from provenet.engine.store.database import Location, check_version, located, reading_engine, translated
 from provenet.engine.store.tables import (
     CaseRow,
@@ -35,6 +37,7 @@ from provenet.engine.store.tables import (
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import loads
 from provenet.nets.net import Net, Role
+from provenet.sdb.handlers import Agent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -227,6 +230,7 @@ class Reader:
                 )
             self.engine = reading_engine(self.location)
         self._nets: dict[str, Net | None] = {}
+        self._programs: dict[str, Program | None] = {}
         try:
             with self.engine.connect() as c:
                 rows = c.exec_driver_sql("SELECT name, value FROM provenet_meta").fetchall()
@@ -343,6 +347,34 @@ class Reader:
             return list(self._log(s, self._row(s, case)))
 
     @_decodes
+    def case_at(self, case: str, seq: int) -> Moment:
+        """A case as it was after an entry of its log: replayed, as the audit does.
+
+        Args:
+            case: Its id.
+            seq: Number of the entry.
+
+        Raises:
+            NoSuchCase: There is none of that id.
+            NoSuchEntry: Its log has no such entry.
+            StoreCorrupt: The log does not replay.
+        """
+        with Session(self.engine) as s:
+            row = self._row(s, case)
+            events = _rows(s, select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq)))
+        log = [(e.seq, e.kind, e.transition, e.at, e.data, e.prev, e.hash) for e in events]
+        if not 1 <= seq <= len(log):
+            raise NoSuchEntry(
+                f"there is no entry {seq}",
+                where=f"case {case!r}",
+                hint=f"its log has entries 1 to {len(log)}: `provenet log {case}` shows them",
+            )
+        assert row.no is not None
+        replay = replayed(Replay(self._program, row.no, row.id, row.created), log, seq)
+        found = moment(replay, len(log))
+        return found if seq < len(log) else replace(found, status=row.status, reason=row.reason)
+
+    @_decodes
     def tasks(self, *, status: str | None = "open", role: str | None = None) -> list[TaskView]:
         """Tasks, open ones unless said otherwise, by deadline."""
         with Session(self.engine) as s:
@@ -390,6 +422,12 @@ class Reader:
         ids = [case] if case is not None else [c.id for c in self.cases()]
         for each in ids:
             yield json.dumps(self.case(each).to_json(), ensure_ascii=False)
+
+    def _program(self, digest: str) -> Program | None:
+        if digest not in self._programs:
+            net = self.net(digest)
+            self._programs[digest] = None if net is None else Program(Agent(net), digest)
+        return self._programs[digest]
 
     def _damaged(self, what: str) -> StoreCorrupt:
         where = str(self.location)

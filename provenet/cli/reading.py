@@ -64,10 +64,25 @@ def cases_command(
     out.data({"counts": counts, "cases": [c.to_json() for c in found]})
 
 
-def case_command(*, case: CaseId, database: Database, as_json: JsonFlag = False) -> None:
-    """Show where a case stands and what happened."""
+def case_command(
+    *,
+    case: CaseId,
+    database: Database,
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="N", help="As it was after entry N of its log.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show where a case stands and what happened.
+
+    With --at N: marking, tasks and timers as they were, replayed from the log by the firing rule.
+    """
     out = Out(as_json=as_json)
-    detail = reader_of(database).case(case)
+    reader = reader_of(database)
+    if at is not None:
+        _moment(out, reader, case, at)
+        return
+    detail = reader.case(case)
     view = detail.case
     out.line(f"{view.id}   {_stands(detail)}", "bold")
     out.line(f"  net {view.net} {view.net_hash[:8]}, started {_day(view.created)}", "dim")
@@ -188,6 +203,28 @@ def duration_text(span: timedelta) -> str:
         if seconds >= size:
             return counted(int(seconds // size), unit)
     return counted(int(seconds), "second")
+
+
+def _moment(out: Out, reader: Reader, case: str, at: int) -> None:
+    """A case as it was."""
+    found = reader.case_at(case, at)
+    said = found.status + (f": {found.reason}" if found.reason else "")
+    line = next(x for x in reader.log(case) if x.seq == at)
+    out.line(f"{found.case} after entry {found.seq} of {found.entries}   {said}", "bold")
+    out.line(f"  net {found.net[:8]}, {_day(found.at)}: {line.text}", "dim")
+    for task in found.tasks:
+        who = f" ({task['role']})" if task["role"] else ""
+        out.line(f'  waits for a person: "{task["task"]}"{who}, {" or ".join(task["choices"])}')
+        out.line(f"      about {short_value(task['about'], 160)}   {task['about_hash'][:12]}", "dim")
+    for name, _, due in found.timers:
+        out.line(f"  timer: {name} at {due:%Y-%m-%d %H:%M}", "dim")
+    for name, _, kind in found.work:
+        out.line(f"  {'asks' if kind == 'ask' else 'performs'}: {name}", "dim")
+    for place, tokens in found.marking.items():
+        for number, value, _ in tokens:
+            shown = short_value(value) if value is not None else ""
+            out.line(f"  token {number}: {place} {shown}".rstrip(), "dim")
+    out.data(found.to_json())
 
 
 def _stands(detail: CaseDetail) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ import pytest
 from provenet.cli.main import main
 
 AGENTS = Path(__file__).parent / "agents"
+
+ROWS = "id,wants\nanna,10\nbert,35\ncleo,70\ndora,40\n"
 
 
 @dataclass(frozen=True)
@@ -74,3 +77,42 @@ def shell(folder: Path) -> Cli:
         return Said(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def ledger(folder: Path) -> list[str]:
+    """What the small agent's effects have written, sorted."""
+    path = folder / "ledger.txt"
+    return sorted(path.read_text(encoding="utf-8").splitlines()) if path.exists() else []
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four cases: one published, three waiting for a person."""
+    folder = tmp_path_factory.mktemp("once")
+    shutil.copy(AGENTS / "offers.py", folder)
+    (folder / "in.csv").write_text(ROWS, encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "provenet",
+        "run",
+        "offers.py",
+        "--db",
+        "x.db",
+        "--input",
+        "in.csv",
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["statuses"] == {"done": 1, "waiting": 3}
+    assert ledger(folder) == ["publish anna 10"]
+    return folder
+
+
+@pytest.fixture
+def ran(once: Path, folder: Path) -> Path:
+    """A copy of that folder for each test."""
+    for name in ("in.csv", "x.db", "ledger.txt"):
+        shutil.copy(once / name, folder)
+    return folder

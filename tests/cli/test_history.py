@@ -1,0 +1,49 @@
+"""`upgrade`, `case --at`: databases and cases through time."""
+
+from __future__ import annotations
+
+import gzip
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+DATA = Path(__file__).parent.parent / "engine" / "data"
+
+
+def test_a_database_of_an_earlier_release_is_upgraded(cli: Cli, folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "old.db")) as db:
+        db.executescript(gzip.decompress((DATA / "schema-1.sql.gz").read_bytes()).decode())
+    refused = cli("cases", "--db", "old.db")
+    assert refused.code == 2
+    assert "provenet upgrade --db old.db" in refused.err
+    tried = cli("upgrade", "--db", "old.db", "--dry-run")
+    assert tried.code == 0
+    assert "was not" in tried.out
+    assert cli("cases", "--db", "old.db").code == 2
+    done = cli("upgrade", "--db", "old.db", "--json")
+    assert (done.json["before"], done.json["dry_run"]) == (1, False)
+    assert Path(done.json["copy"]).exists()
+    assert cli("audit", "--db", "old.db").code == 0
+    assert "nothing to do" in cli("upgrade", "--db", "old.db").out
+    missing = cli("upgrade", "--db", "nowhere.db")
+    assert missing.code == 2
+    assert "no such database" in missing.err
+
+
+def test_a_case_is_shown_as_it_was(cli: Cli, ran: Path) -> None:
+    log = cli("log", "bert", "--db", "x.db", "--json").json
+    begun = next(x["seq"] for x in log if x["role"] == "propose")
+    shown = cli("case", "bert", "--at", begun, "--db", "x.db")
+    assert shown.code == 0, shown.err
+    assert f"bert after entry {begun} of {len(log)}" in shown.out
+    assert "discount_pct: 35" in shown.out
+    assert "approve offer" not in shown.out
+    last = cli("case", "bert", "--at", len(log), "--db", "x.db")
+    assert 'waits for a person: "approve offer" (pricing), approve or deny' in last.out
+    data = cli("case", "bert", "--at", len(log), "--db", "x.db", "--json").json
+    assert data["tasks"][0]["about"] == {"customer": "bert", "discount_pct": 35}
+    wrong = cli("case", "bert", "--at", 99, "--db", "x.db")
+    assert wrong.code == 1
+    assert f"entries 1 to {len(log)}" in wrong.err
