@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros, to_micros
@@ -35,6 +35,7 @@ from provenet.engine.errors import (
     InputRefused,
     KillSwitchOn,
     NoSuchCase,
+    NotDeployed,
 )
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.outside import Outside
@@ -62,6 +63,9 @@ from provenet.nets.marking import initial_marking
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
 
+if TYPE_CHECKING:
+    from provenet.engine.adapters.stepper import Stepper
+
 ALL = 1_000_000_000
 """As many cases as there are."""
 
@@ -75,6 +79,10 @@ NUMBERS = 256
 """Case numbers taken from a database at a time."""
 
 KillScope: TypeAlias = Literal["case", "net", "all"]
+
+Takes: TypeAlias = Literal["all", "asked", "turns"]
+"""Which unfinished cases an engine takes up: all that it can run, only those that it is asked for, or each for
+one short turn at a time, when somebody else says that it is time (``provenet.engine.adapters``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,7 @@ class Engine:
         people: People | None,
         proposals: int,
         effects: int,
-        takes: Literal["all", "asked"],
+        takes: Takes,
         observers: Iterable[Observer],
     ) -> None:
         self._url, self._agents, self._people = url, tuple(agents), people
@@ -146,7 +154,7 @@ class Engine:
         people: People | None = None,
         proposals: int = 64,
         effects: int = 64,
-        takes: Literal["all", "asked"] = "all",
+        takes: Takes = "all",
         observers: Iterable[Observer] = (),
     ) -> Engine:
         """An engine on a database, for ``async with``; entering it resumes every unfinished case.
@@ -159,8 +167,7 @@ class Engine:
             people: Decides open tasks, for demos and tests.
             proposals: Most proposals at a time.
             effects: Most effects at a time.
-            takes: Which unfinished cases it takes up: all that it can run, or only those that it is asked
-                for.
+            takes: Which unfinished cases it takes up; where not all, it starts no work by itself.
             observers: Who is told what happens: ``provenet.engine.watching``.
         """
         return cls(
@@ -369,6 +376,12 @@ class Engine:
         finally:
             waiter.cancel()
 
+    async def attend(self) -> None:
+        """Look now at what is due and at what other processes want; it does so by itself a little later."""
+        self._check()
+        await self._look()
+        self._runner.alarm.set()
+
     def progress(self, seconds: float = 0.0) -> Progress:
         """Where the engine stands."""
         counts = {k: n for k, n in self._runner.statuses.items() if n}
@@ -523,6 +536,12 @@ class Engine:
             self._runner.rearm(live, live.seq)
         await self._store.durable()
 
+    def stepper(self) -> Stepper:
+        """What moves cases a turn at a time, for an engine that ``takes="turns"``."""
+        from provenet.engine.adapters.stepper import Stepper
+
+        return Stepper(self, self._store, self._runner, self._workers, lift=self._lift, begin=self._start)
+
     # reading
 
     @property
@@ -559,16 +578,20 @@ class Engine:
         for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
             if status not in (*LIVE, "parked"):
                 self._runner.statuses[status] += count
+        if self._takes != "all":
+            self._runner.jobs.runs = "elsewhere"
         self._adopt(self._versions.programs, ALL)
         create = asyncio.get_running_loop().create_task
         if self._takes == "all":
             self._requests = Requests(self, self._store)
             self._tasks.append(create(self._attend()))
-        if not isinstance(self.clock, VirtualClock):
+        if self._takes != "turns" and not isinstance(self.clock, VirtualClock):
             self._tasks.append(create(self._tick()))
 
     def _adopt(self, programs: Mapping[str, Program], most: int) -> int:
         """Take up unfinished cases of some net versions that nobody runs; how many."""
+        if self._takes == "turns":
+            return 0
         # Where nobody else runs, all cases are asked for.
         all_of_them = self._takes == "all" or not self.is_shared()
         numbers = self._store.claim([*programs], most) if all_of_them else []
@@ -596,14 +619,17 @@ class Engine:
         while True:
             await asyncio.sleep(ATTENTION)
             try:
-                if self.is_shared():
-                    await self._obey_others()
-                    self._versions.load()
-                    self._adopt(self._versions.programs, SHARE)
-                await self._requests.answer_new()
+                await self._look()
             except Exception as error:  # noqa: BLE001  whatever it is, the engine must not go on half blind
                 self._runner.jobs.fail(error)
                 return
+
+    async def _look(self) -> None:
+        if self.is_shared():
+            await self._obey_others()
+            self._versions.load()
+            self._adopt(self._versions.programs, SHARE)
+        await self._requests.answer_new()
 
     async def _obey_others(self) -> None:
         """Let a kill switch that another process pulled reach the cases here."""
@@ -619,7 +645,7 @@ class Engine:
     def _resume_clock(self) -> None:
         kind = "virtual" if isinstance(self.clock, VirtualClock) else "real"
         known = self._store.rows("SELECT value FROM provenet_meta WHERE name = 'clock'")
-        if self._takes == "all" and known != [(kind,)]:
+        if self._takes != "asked" and known != [(kind,)]:
             self._store.put("provenet_meta", "clock", ("clock", kind))
         if isinstance(self.clock, VirtualClock):
             last = self._store.rows("SELECT MAX(at) FROM provenet_event")[0][0]
@@ -691,11 +717,34 @@ class Engine:
         rows = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
         if not rows or rows[0][0] not in (*LIVE, "parked"):
             return
-        if self._store.database.claim_one(no) == "elsewhere":
+        if self._store.claim_one(no) == "elsewhere":
             raise CaseElsewhere(
                 f"another process runs case {case!r}", hint="ask that process: provenet.engine.ask"
             )
         self._take_up(self._versions.programs, [no])
+
+    def _lift(self, case: str) -> int:
+        """Take up a case for one turn; its number, or 0 if it is over.
+
+        Raises:
+            CaseElsewhere: Another process is at its turn.
+            NotDeployed: The agent of its net is not at hand.
+        """
+        self._check()
+        no = self._number(case)
+        ((net, status),) = self._store.rows("SELECT net, status FROM provenet_case WHERE no = ?", (no,))
+        if status not in (*LIVE, "parked"):
+            return 0
+        if net not in self._versions.programs:
+            self._versions.load()
+        if net not in self._versions.programs:
+            raise NotDeployed(f"the agent of net {net[:12]} is not at hand", where=f"case {case!r}")
+        self._store.flush()  # a claim must not wait for anybody's commit
+        if self._store.claim_one(no) == "elsewhere":
+            raise CaseElsewhere(f"another process is at case {case!r}", hint="its turn is over soon")
+        self._outside.kills = self._kills()
+        self._take_up(self._versions.programs, [no])
+        return no
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
         mine, sleeper = self._runner.next_due(), clock.next_due()

@@ -18,6 +18,7 @@
         ├── CaseElsewhere       EN424  another process runs the case
         ├── NotAnswered         EN425  the process that runs it does not answer
         ├── NoSuchEntry         EN426  a case's log has no such entry
+        ├── NotDispatched       EN429  Temporal, or DBOS, does not take a wake
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
@@ -117,6 +118,12 @@ class CaseElsewhere(EngineError):
     """Another process runs the case; ``provenet.engine.requests.ask`` asks that one."""
 
     code = "EN424"
+
+
+class NotDispatched(EngineError):
+    """Temporal, or DBOS, does not take a wake; the store knows what is to be done, and it is tried again."""
+
+    code = "EN429"
 
 
 class NotAnswered(EngineError):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def ask(source: str | Path, command: dict[str, Any], agents: Iterable[Agent] = (
     try:
         return asyncio.run(_alone(source, command, list(agents)))
     except (StoreLocked, CaseElsewhere):
-        return _post(source, command)
+        return post(source, command)
 
 
 async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +88,20 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+async def answer_to(
+    do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], number: int, command: dict[str, Any]
+) -> str:
+    """Carry out a request that somebody left; the answer as JSON text, also where it is refused."""
+    try:
+        if command.get("do") == "signal" and not command.get("key"):
+            # Should this process die before it answers, the repeated request is a duplicate.
+            command["key"] = f"request {number}"
+        answer = await do(command)
+    except ProvenetError as error:
+        answer = {"error": error.message, "code": error.code, "where": error.where, "hint": error.hint}
+    return plain(answer)
+
+
 class Requests:
     """An engine's side.
 
@@ -106,22 +121,10 @@ class Requests:
         if not self._store.rows("SELECT 1 FROM provenet_request WHERE status = 'new' LIMIT 1"):
             return
         for number, text in self._store.database.take_requests():
-            command = json.loads(text)
-            try:
-                if command.get("do") == "signal" and not command.get("key"):
-                    # Should this process die before it answers, the repeated request is a duplicate.
-                    command["key"] = f"request {number}"
-                answer = await carry_out(self._engine, command)
-            except ProvenetError as error:
-                answer = {
-                    "error": error.message,
-                    "code": error.code,
-                    "where": error.where,
-                    "hint": error.hint,
-                }
+            answer = await answer_to(partial(carry_out, self._engine), number, json.loads(text))
             self._store.run(
                 "UPDATE provenet_request SET status = 'done', answer = ? WHERE id = ?",
-                (plain(answer), number),
+                (answer, number),
             )
             await self._store.durable()
 
@@ -179,10 +182,22 @@ def _still(net: Net) -> Agent:
     return Agent(net, handlers)
 
 
-def _post(source: str | Path, command: dict[str, Any]) -> dict[str, Any]:
-    """Leave a request for the running engine and wait for its answer."""
+def post(
+    source: str | Path, command: dict[str, Any], told: Callable[[int], object] = lambda number: None
+) -> dict[str, Any]:
+    """Leave a request for whoever runs cases there, and wait for the answer.
+
+    Args:
+        source: The database's name.
+        command: What to do; see ``carry_out``.
+        told: Given the request's number once it is durable, for somebody who can be told of it.
+
+    Raises:
+        EngineError: It is refused, or nobody answers.
+    """
     with open_to_post(located(source)) as database:
         number = _left(database, command)
+        told(number)
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             found = database.rows(

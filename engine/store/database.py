@@ -156,6 +156,10 @@ class Database(Protocol):
         """Take over one case, unless another living process runs it; one of this process's is its own."""
         ...
 
+    def bury(self) -> list[int]:
+        """Let go of what processes that died held; the numbers of their cases, which are nobody's now."""
+        ...
+
     def give_back(self, numbers: Collection[int]) -> None:
         """Let others run these cases; what this process had to write of them is durable."""
         ...

@@ -168,11 +168,7 @@ class Postgres:
             rows = self.rows(_CLAIM, (self.worker, list(nets), owner, most - len(taken)))
             taken += [no for (no,) in rows]
             if owner and not self.rows(_HELD, (owner,)):
-                self.run(
-                    "UPDATE provenet_request SET status = 'new' WHERE worker = ? AND status = 'taken'",
-                    (owner,),
-                )
-                self.run("UPDATE provenet_worker SET ended = 1 WHERE no = ?", (owner,))
+                self._forget_worker(owner)
             if len(taken) >= most:
                 break
         return sorted(taken)
@@ -186,6 +182,15 @@ class Postgres:
             return "elsewhere"
         statement = "UPDATE provenet_case SET owner = ? WHERE no = ? AND owner = ?"
         return "mine" if self.run(statement, (self.worker, no, owner)) else "elsewhere"
+
+    def bury(self) -> list[int]:
+        """Let go of what processes that died held."""
+        left: list[int] = []
+        for (owner,) in [] if self._open else self.rows(_GONE, (LOCKS,)):
+            freed = self.rows("UPDATE provenet_case SET owner = 0 WHERE owner = ? RETURNING no", (owner,))
+            left += [no for (no,) in freed]
+            self._forget_worker(owner)
+        return left
 
     def give_back(self, numbers: Collection[int]) -> None:
         """Let others run these cases."""
@@ -212,17 +217,27 @@ class Postgres:
 
     def _register(self) -> int:
         """A number that no process had before, with its lock held."""
-        (no,) = self.rows(
-            "INSERT INTO provenet_worker (name, ended) VALUES (?, 0) RETURNING no",
-            (f"{socket.gethostname()}:{os.getpid()}",),
+        # One statement: whoever sees the number finds its lock held.
+        no, held = self.rows(
+            "WITH me AS (INSERT INTO provenet_worker (name, ended) VALUES (?, 0) RETURNING no)"
+            " SELECT no, pg_try_advisory_lock(?, no::int) FROM me",
+            (f"{socket.gethostname()}:{os.getpid()}", LOCKS),
         )[0]
-        if not self.rows("SELECT pg_try_advisory_lock(?, ?)", (LOCKS, no))[0][0]:
+        if not held:
             raise StoreLocked(
                 f"something else holds advisory lock ({LOCKS}, {no})",
                 where=str(self.location),
                 hint="no other program on this database may use advisory locks of that class",
             )
         return int(no)
+
+    def _forget_worker(self, no: int) -> None:
+        """A process that died, and holds no case any more: its requests are everybody's again."""
+        self.run(
+            "UPDATE provenet_request SET status = 'new' WHERE worker = ? AND status = 'taken'",
+            (no,),
+        )
+        self.run("UPDATE provenet_worker SET ended = 1 WHERE no = ?", (no,))
 
     def _own_changes(self) -> int:
         """How many rows of the engine's tables this transaction has changed so far."""

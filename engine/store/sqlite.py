@@ -152,6 +152,10 @@ class Sqlite:
         del no
         return "mine"
 
+    def bury(self) -> list[int]:
+        """Nobody else was there to die."""
+        return []
+
     def give_back(self, numbers: Collection[int]) -> None:
         """Nobody else is there to run them."""
 

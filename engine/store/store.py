@@ -172,6 +172,27 @@ class Store:
         except Exception as error:  # noqa: BLE001  the driver's own
             raise self.database.translate(error) from None
 
+    def claim_one(self, no: int) -> Literal["mine", "elsewhere"]:
+        """Take over one case; see ``Database.claim_one``."""
+        try:
+            return self.database.claim_one(no)
+        except Exception as error:  # noqa: BLE001  the driver's own
+            raise self.database.translate(error) from None
+
+    def bury(self) -> list[int]:
+        """Let go of what dead processes held; see ``Database.bury``."""
+        try:
+            return self.database.bury()
+        except Exception as error:  # noqa: BLE001  the driver's own
+            raise self.database.translate(error) from None
+
+    def give_back(self, numbers: Collection[int]) -> None:
+        """Let others run these cases; see ``Database.give_back``."""
+        try:
+            self.database.give_back(numbers)
+        except Exception as error:  # noqa: BLE001  the driver's own
+            raise self.database.translate(error) from None
+
     @contextmanager
     def joined(self) -> Iterator[None]:
         """Run a transactional effect inside the open transaction: all of it, or nothing where it raises."""

@@ -1,0 +1,372 @@
+"""Moves cases a turn at a time, on an engine that owns none of them for longer than that.
+
+A turn is: claim the case, load it, fire what is due and what the turn is about, commit, let go. What takes
+time (a proposal, an external effect) runs between two turns, when nobody holds the case: the first finds that
+its token is still there and makes the intent durable, the second fires with the result if the token still is.
+So any process may take the next turn, a turn may be taken twice, and one that was lost is taken by whoever is
+told to look next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
+
+from provenet.engine.adapters.protocol import OVER, Adapter, Standing, Work
+from provenet.engine.adapters.sweep import Sweep
+from provenet.engine.case import LIVE, LiveCase
+from provenet.engine.errors import CaseElsewhere, EngineError, StoreCorrupt, StoreError
+from provenet.engine.jobs import Job
+from provenet.engine.requests import answer_to, carry_out
+from provenet.engine.runner import Runner
+from provenet.engine.store.store import Store
+from provenet.engine.workers import Workers
+from provenet.nets.net import Ask, Perform
+
+if TYPE_CHECKING:
+    from provenet.engine.engine import Engine
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds to wait for another process's turn: it takes milliseconds, unless that process hangs."""
+
+BEAT = 1.0
+"""Seconds between two heartbeats of a handler."""
+
+BATCH = 256
+"""Cases started with one commit."""
+
+
+class Stepper:
+    """Turns on an engine that ``takes="turns"``; made by ``Engine.stepper``.
+
+    Args:
+        engine: What carries out requests.
+        store: Its database.
+        runner: What moves cases.
+        workers: What asks proposers and performs effects.
+        lift: Claims and loads a case; its number, or 0 where it is over.
+        begin: Starts a case in memory.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        runner: Runner,
+        workers: Workers,
+        *,
+        lift: Callable[[str], int],
+        begin: Callable[[str, Mapping[str, Any], str], str],
+    ) -> None:
+        self.engine, self._store, self._runner, self._workers = engine, store, runner, workers
+        self._lift, self._begin = lift, begin
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: set[asyncio.Task[Any]] = set()
+
+    @property
+    def database(self) -> str:
+        """The database's own id."""
+        return self._store.uid
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What brought the engine down: it takes no turn any more, and has to be opened again."""
+        return self._store.failure or self._runner.jobs.crash
+
+    async def start(
+        self, net: str, cases: Iterable[tuple[str, Mapping[str, Any]]]
+    ) -> AsyncIterator[list[str]]:
+        """Start cases, those that are not there yet; they are durable, and nobody's, when their ids come.
+
+        Args:
+            net: Name of a deployed net.
+            cases: Ids and inputs.
+
+        Yields:
+            Ids of cases that were started, some hundreds at a time.
+
+        Raises:
+            EngineError: As for ``Engine.start_case``; the cases before the refused one are started.
+        """
+        begun: list[str] = []
+        try:
+            for case, inputs in cases:
+                if not self.engine.has_case(case):
+                    begun.append(self._begin(net, inputs, case))
+                if len(begun) >= BATCH:
+                    ids, begun = begun, []
+                    await self._started(ids)
+                    yield ids
+        finally:
+            await self._started(begun)
+        if begun:
+            yield begun
+
+    async def advance(self, case: str) -> Standing:
+        """Obey the kill switches, fire what is due, and say where the case stands.
+
+        Raises:
+            EngineError: There is no such case, its agent is not at hand, or its turn is another's.
+        """
+        return (await self._turn(case, _look))[0]
+
+    async def work(
+        self,
+        case: str,
+        transition: str,
+        token: int,
+        *,
+        tries: int = 0,
+        beat: Callable[[], None] = lambda: None,
+    ) -> Standing:
+        """Ask a proposer, or perform an effect, and fire with what it gives.
+
+        Harmless where the token is gone by now: nothing is asked, and nothing fires.
+
+        Args:
+            case: Id of the case.
+            transition: The work's transition.
+            token: The token that stands for it.
+            tries: How often it was tried before, as far as the caller knows.
+            beat: Called every second while the handler runs.
+
+        Returns:
+            Where the case stands then. If the work has to be tried again, it is there, with its time.
+
+        Raises:
+            EngineError: As for ``advance``.
+        """
+
+        async def found(live: LiveCase) -> Job | None:
+            step = live.program.by_name.get(transition)
+            job = None if step is None else live.jobs.get((step.index, token))
+            return job if isinstance(job, Job) else None
+
+        standing, job = await self._turn(case, found)
+        if job is None:
+            return standing
+        job.tries = max(job.tries, tries)
+        handle = self._workers.performed if job.kind == "perform" else self._workers.asked
+        async with _beating(beat):
+            try:
+                then = await handle(job)
+            except Exception as error:
+                # A handler's own failure is an outcome; this is the engine's, or a test's.
+                self._runner.jobs.fail(error)
+                raise
+
+        async def fire(live: LiveCase) -> None:
+            fresh = live.jobs.get((job.step.index, job.token))
+            if isinstance(fresh, Job):
+                self._runner.jobs.become(fresh, "over")
+            job.case, job.state = live, "armed"
+            self._runner.jobs.armed(job)
+            then()
+
+        def late() -> None:
+            # It is journaled; nothing fires, since the case as it was remembered is over.
+            job.case.status, job.state = "done", "armed"
+            self._runner.jobs.armed(job)
+            then()
+            self._runner.jobs.become(job, "over")
+
+        return (await self._turn(case, fire, over=late))[0]
+
+    async def outside(self, command: dict[str, Any]) -> tuple[dict[str, Any], Standing | None]:
+        """Carry out a command (see ``provenet.engine.requests``): a decision, an event, a kill, ...
+
+        Returns:
+            What was done, and where its case stands then.
+
+        Raises:
+            EngineError: It is refused.
+        """
+        case = command.get("case") or (command.get("target") if command.get("scope") == "case" else None)
+        if case is None:
+            return await carry_out(self.engine, command), None
+
+        async def do(live: LiveCase) -> dict[str, Any]:
+            del live
+            return await carry_out(self.engine, command)
+
+        standing, answer = await self._turn(case, do)
+        if answer is None:
+            # The case is over: the engine says so in its own words.
+            answer = await carry_out(self.engine, command)
+        return answer, standing
+
+    async def request(self, number: int) -> str | None:
+        """Carry out and answer what another process asked for, if nobody else does; the id of its case."""
+        self._store.flush()
+        mine = "UPDATE provenet_request SET status = 'taken', worker = ? WHERE id = ? AND status = 'new'"
+        if not self._store.run(mine, (self._store.database.worker, number)):
+            return None
+        self._store.flush()
+        ((text,),) = self._store.rows("SELECT command FROM provenet_request WHERE id = ?", (number,))
+        command = json.loads(text)
+        answer = await answer_to(self._done, number, command)
+        self._store.run(
+            "UPDATE provenet_request SET status = 'done', answer = ? WHERE id = ?", (answer, number)
+        )
+        await self._store.durable()
+        case = command.get("case") or command.get("target")
+        return case if isinstance(case, str) and case else None
+
+    def sweep(self, adapter: Adapter) -> Sweep:
+        """What finds the cases that nobody wakes."""
+        return Sweep(self, self._store, adapter)
+
+    async def settled(self) -> None:
+        """Wait for turns whose callers have gone away."""
+        while self._turns:
+            await asyncio.wait(tuple(self._turns))
+
+    # inside
+
+    async def _done(self, command: dict[str, Any]) -> dict[str, Any]:
+        return (await self.outside(command))[0]
+
+    async def _started(self, cases: list[str]) -> None:
+        await self._store.durable()
+        live = [found for case in cases if (found := self._runner.cases.get(case)) is not None]
+        numbers = [found.no for found in live]
+        for found in live:
+            self._runner.forget(found)
+        if numbers and self._store.failure is None:
+            self._store.give_back(numbers)
+
+    async def _turn(
+        self, case: str, act: Callable[[LiveCase], Awaitable[T]], *, over: Callable[[], None] | None = None
+    ) -> tuple[Standing, T | None]:
+        """One turn. It goes on to its end even if its caller is cancelled: no case is let go half done."""
+        turn = asyncio.create_task(self._hold(case, act, over))
+        self._turns.add(turn)
+        turn.add_done_callback(self._ended)
+        return await asyncio.shield(turn)
+
+    def _ended(self, turn: asyncio.Task[Any]) -> None:
+        self._turns.discard(turn)
+        if not turn.cancelled():
+            turn.exception()  # who asked for it has it, or has gone away
+
+    async def _hold(
+        self, case: str, act: Callable[[LiveCase], Awaitable[T]], over: Callable[[], None] | None
+    ) -> tuple[Standing, T | None]:
+        lock = self._locks.setdefault(case, asyncio.Lock())
+        async with lock:
+            try:
+                no = await self._claimed(case)
+                live = self._runner.cases.get(case) if no else None
+                if live is not None:
+                    return await self._take(live, act)
+                if over is not None:
+                    over()
+                await self._store.durable()
+                if no:  # the kill switch ended it just now
+                    self._store.give_back([no])
+                return self._gone(case), None
+            except StoreCorrupt:
+                raise  # this one case's
+            except StoreError as error:
+                self._runner.jobs.fail(error)
+                raise
+            except EngineError:
+                raise
+            except Exception as error:
+                # Memory may be ahead of what was meant: nothing of it may be written.
+                self._runner.jobs.fail(error)
+                raise
+
+    async def _take(
+        self, live: LiveCase, act: Callable[[LiveCase], Awaitable[T]]
+    ) -> tuple[Standing, T | None]:
+        refused: EngineError | None = None
+        found: T | None = None
+        if live.status in LIVE:
+            self._runner.fire_due_of(live)
+        if live.status in OVER:
+            await self._store.durable()  # whoever asks the store for it shall see that
+        try:
+            found = await act(live)
+        except StoreError:
+            raise
+        except EngineError as error:
+            refused = error
+        seq = -1
+        while live.seq != seq:
+            # Somebody else's kill may reach the case while its commit is under way.
+            seq = live.seq
+            await self._store.durable()
+        standing = self._standing(live)
+        self._runner.forget(live)
+        self._store.give_back([live.no])
+        if refused is not None:
+            raise refused
+        return standing, found
+
+    async def _claimed(self, case: str) -> int:
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + PATIENCE, 0.002
+        while True:
+            try:
+                return self._lift(case)
+            except CaseElsewhere:
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(0.1, pause * 1.5)
+
+    def _standing(self, live: LiveCase) -> Standing:
+        work = [
+            Work(job.step.name, job.token, job.key, job.tries, job.due, _limit(job))
+            for job in live.jobs.values()
+            if isinstance(job, Job) and job.kind != "person" and job.state != "over"
+        ]
+        moves = live.status in LIVE
+        return Standing(
+            live.status,
+            live.seq,
+            self._runner.now(),
+            tuple(work) if moves else (),
+            min(live.timers.values(), default=None) if moves else None,
+        )
+
+    def _gone(self, case: str) -> Standing:
+        ((status, version),) = self._store.rows(
+            "SELECT status, version FROM provenet_case WHERE id = ?", (case,)
+        )
+        return Standing(status, version, self._runner.now())
+
+
+async def _look(live: LiveCase) -> None:
+    del live
+
+
+def _limit(job: Job) -> float:
+    trigger = job.step.transition.trigger
+    assert isinstance(trigger, Ask | Perform)
+    return trigger.timeout.total_seconds()
+
+
+@contextlib.asynccontextmanager
+async def _beating(beat: Callable[[], None]) -> AsyncIterator[None]:
+    """Call something every second meanwhile."""
+
+    async def on() -> None:
+        while True:
+            beat()
+            await asyncio.sleep(BEAT)
+
+    beats = asyncio.create_task(on())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beats

@@ -1,0 +1,152 @@
+"""Finds what nobody was woken for: in the store, where it cannot be lost.
+
+A process may die between a commit and the wake that was to follow it, a queue may lose a message, an approval
+may come from somebody who knows of no dispatcher. None of that matters for long: every worker looks at the
+store a few times a second, for requests, kill switches, cases of dead peers, timers that nobody fired, and
+work that does not move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from provenet.engine.clock import to_micros
+from provenet.engine.errors import EngineError, NotDispatched, StoreError
+from provenet.engine.store.store import Store
+
+if TYPE_CHECKING:
+    from provenet.engine.adapters.protocol import Adapter
+    from provenet.engine.adapters.stepper import Stepper
+
+LOOK = 0.2
+"""Seconds between two looks at requests and kill switches."""
+
+EVERY = 5
+"""How many of these looks there are between two for what does not move."""
+
+QUIET = 2.0
+"""Seconds after which work that does not move is dispatched again; doubled each time, up to ``LONGEST``."""
+
+LONGEST = 60.0
+
+LATE = 500_000
+"""Microseconds by which a timer is late that nobody fired."""
+
+MANY = 1_000
+"""Cases looked at with one query."""
+
+AT_ONCE = 8
+"""Cases killed at once by one process: its peers have their share."""
+
+
+class Sweep:
+    """The looks of one worker.
+
+    Args:
+        stepper: Takes the turns.
+        store: Its database.
+        adapter: Wakes the cases.
+    """
+
+    def __init__(self, stepper: Stepper, store: Store, adapter: Adapter) -> None:
+        self._stepper, self._store, self._adapter = stepper, store, adapter
+        self._kills: set[tuple[str, str, int]] = set()
+        self._waits: dict[int, tuple[int, float, float]] = {}
+
+    async def run(self) -> None:
+        """Look, for as long as the engine takes turns.
+
+        Raises:
+            Exception: The database or the adapter failed.
+        """
+        count = 0
+        while self._stepper.failure is None:
+            await self.look(further="yes" if count % EVERY == 0 else "no")
+            count += 1
+            await asyncio.sleep(LOOK)
+
+    async def look(self, *, further: Literal["yes", "no"] = "yes") -> None:
+        """Look once; further, for what does not move."""
+        await self._requests()
+        await self._killed()
+        if further == "yes":
+            await self._wake([*self._bereft(), *self._neglected()])
+
+    async def _requests(self) -> None:
+        rows = self._store.rows("SELECT id FROM provenet_request WHERE status = 'new' ORDER BY id LIMIT 100")
+        for (number,) in rows:
+            case = await self._stepper.request(number)
+            if case is not None and self._stepper.engine.has_case(case):
+                await self._wake([case])
+
+    async def _killed(self) -> None:
+        """Let a kill switch reach every case that it is about, whoever would run it next."""
+        pulled = set(
+            self._store.rows(
+                "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL AND scope <> 'case'"
+            )
+        )
+        new, self._kills = pulled - self._kills, pulled
+        for scope, target, _ in new:
+            of = "" if scope == "all" else " AND n.name = ?"
+            found = self._store.rows(
+                "SELECT c.id FROM provenet_case c JOIN provenet_net n ON n.hash = c.net"  # noqa: S608
+                f" WHERE c.killed = 0 AND c.status IN ('running', 'waiting'){of} ORDER BY random()",
+                () if scope == "all" else (target,),
+            )
+            room = asyncio.Semaphore(AT_ONCE)
+            await asyncio.gather(*(self._kill(case, room) for (case,) in found))
+
+    async def _kill(self, case: str, room: asyncio.Semaphore) -> None:
+        async with room:
+            try:
+                await self._stepper.advance(case)
+            except StoreError:
+                raise
+            except EngineError:
+                pass  # the case's next turn, whoever takes it, obeys
+            await self._wake([case])
+
+    def _bereft(self) -> list[str]:
+        """Cases of processes that died in the middle of a turn."""
+        self._store.flush()
+        numbers = self._store.bury()
+        if not numbers:
+            return []
+        marks = ",".join("?" * len(numbers))
+        found = self._store.rows(f"SELECT id FROM provenet_case WHERE no IN ({marks})", numbers)  # noqa: S608
+        return [case for (case,) in found]
+
+    def _neglected(self) -> Iterable[str]:
+        """Cases whose timer nobody fired, and cases at work that have not moved for a while."""
+        now, at = to_micros(self._stepper.engine.clock.now()), asyncio.get_running_loop().time()
+        late = self._store.rows(
+            "SELECT DISTINCT c.no, c.id, c.version FROM provenet_timer t"
+            " JOIN provenet_case c ON c.no = t.case_no"
+            " WHERE t.due < ? AND c.status IN ('running', 'waiting') LIMIT ?",
+            (now - LATE, MANY),
+        )
+        working = self._store.rows(
+            "SELECT no, id, version FROM provenet_case WHERE status = 'running' LIMIT ?", (MANY,)
+        )
+        before, self._waits = self._waits, {}
+        for first, rows in ((0.0, late), (QUIET, working)):
+            for no, case, version in rows:
+                if no in self._waits:
+                    continue
+                seen, due, pause = before.get(no, (-1, 0.0, 0.0))
+                if seen != version:
+                    due, pause = at + first, QUIET
+                if due <= at:
+                    yield case
+                    due, pause = at + pause, min(LONGEST, pause * 2)
+                self._waits[no] = version, due, pause
+
+    async def _wake(self, cases: Iterable[str]) -> None:
+        for case in cases:
+            try:
+                await self._adapter.dispatch(case)
+            except NotDispatched:
+                return  # the next look finds them again
