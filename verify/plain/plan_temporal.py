@@ -20,7 +20,7 @@ from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
-FIRST_LOOK = 0.1
+FIRST_LOOK = 0.2
 """Part of the time that the graph gets before others help."""
 
 HELP = (0.3, 0.12)
@@ -39,7 +39,7 @@ def first_stages(seconds: float, *, logic: Literal["CTL", "LTL"]) -> Sequence[St
     return (
         Stage(TemporalGraph(), FIRST_LOOK * seconds),
         Stage(Lassos(), min(2.0, 0.05 * seconds)),
-        Stage(Local(), FIRST_LOOK * seconds),
+        Stage(Local(), 0.08 * seconds),
     )
 
 
