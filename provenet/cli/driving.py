@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from provenet.cli.inputs import Inputs
@@ -13,6 +13,7 @@ from provenet.cli.loading import Loaded
 from provenet.cli.printing import Out, counted, progress
 from provenet.engine import Engine, RealClock, VirtualClock
 from provenet.engine import Progress as Stand
+from provenet.engine.watching import Observer
 from provenet.nets.quick import dataclass
 from provenet.verify.verdict import Report
 
@@ -26,14 +27,18 @@ def deploy(loaded: Loaded, database: str, report: Report) -> str:
     return asyncio.run(_deploy(loaded, database, report))
 
 
-def run(job: Job) -> tuple[Stand, int]:
+def run(job: Job, observers: Sequence[Observer] = ()) -> tuple[Stand, int]:
     """Run until nothing moves by itself, or until somebody stops it.
+
+    Args:
+        job: What to run.
+        observers: Who is told what happens.
 
     Returns:
         Where the cases stand then, and the number of the signal that stopped work on them, or 0: a job that
         serves until stopped has done what it was asked for.
     """
-    return asyncio.run(_run(job))
+    return asyncio.run(_run(job, observers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +79,11 @@ async def _deploy(loaded: Loaded, database: str, report: Report) -> str:
         return engine.deploy(loaded.agent, report)
 
 
-async def _run(job: Job) -> tuple[Stand, int]:
+async def _run(job: Job, observers: Sequence[Observer]) -> tuple[Stand, int]:
     out, loaded = job.out, job.loaded
     start = datetime.now(UTC)
     time = VirtualClock(start) if job.clock == "virtual" else RealClock()
-    async with Engine.open(job.database, agents=[loaded.agent], clock=time) as engine:
+    async with Engine.open(job.database, agents=[loaded.agent], clock=time, observers=observers) as engine:
         if job.report is not None:
             found = engine.deploy(loaded.agent, job.report)
             proved = f"{len(job.report.verdicts)} verdicts proved for this hash"

@@ -10,6 +10,7 @@ import typer
 
 from provenet.cli.loading import Loaded, Target, load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop
+from provenet.cli.watching import Log, LogLevel, Metrics, observing
 
 if TYPE_CHECKING:
     from provenet.cli.inputs import Inputs
@@ -68,6 +69,9 @@ def run_command(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes, with --serve on a PostgreSQL database; each restarted.")
     ] = 1,
+    metrics: Metrics = None,
+    log: Log = None,
+    log_level: LogLevel = "info",
     timeout: Timeout = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -86,6 +90,12 @@ def run_command(
         raise Unusable("--days goes with --clock virtual", where="--days", hint="add --clock virtual")
     if workers > 1:
         _check_workers(database, serve=serve)
+        if metrics is not None or log is not None:
+            raise Unusable(
+                "--metrics and --log are for one process",
+                where="--workers",
+                hint="`provenet top` shows all of them; or start each with --serve and an address of its own",
+            )
     from provenet.cli.driving import Job, run, stand_line
     from provenet.cli.proving import checked
 
@@ -109,7 +119,8 @@ def run_command(
 
         last, stopped_by = run_workers(job, workers), 0
     else:
-        last, stopped_by = run(job)
+        with observing(metrics, log, log_level) as observers:
+            last, stopped_by = run(job, observers)
     stuck = sum(last.statuses.get(s, 0) for s in ("parked", "failed"))
     out.line(stand_line(last), "bold")
     if last.statuses.get("waiting") and not stopped_by:
