@@ -10,13 +10,14 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlmodel import Session, col, select
 
-from provenet.engine.case import GENESIS, LiveCase, chain
+from provenet.engine.case import GENESIS, chain
 from provenet.engine.clock import from_micros
-from provenet.engine.program import Program, Step
+from provenet.engine.history import Again, NotReplayed
+from provenet.engine.program import Program
 from provenet.engine.replay import CaseAudit
 from provenet.engine.store.tables import CaseRow, EventRow
 from provenet.engine.testing.failures import BenchError, NotAsExpected
@@ -26,7 +27,7 @@ from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.net import After, Explain, Net
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import Value, to_json
+from provenet.nets.schema import to_json
 from provenet.sdb.handlers import Agent
 
 FORMAT: Final = "provenet history 1"
@@ -59,16 +60,16 @@ class History:
 
     Attributes:
         case: Its id.
-        net: Its net.
-        net_hash: The net's content hash when it was recorded.
+        net_hash: Content hash of its net version in the end.
+        nets: The net versions that it ran on, by content hash.
         entries: Its log.
         marking: The tokens of each marked place at the end, as JSON data.
         version: Which version of Provenet recorded it.
     """
 
     case: str
-    net: Net = field(repr=False)
     net_hash: str
+    nets: Mapping[str, Net] = field(repr=False)
     entries: tuple[Entry, ...]
     marking: Mapping[str, list[Any]]
     version: str = ""
@@ -84,14 +85,22 @@ class History:
 
         reader = source if isinstance(source, Reader) else Reader(source)
         detail = reader.case(case)
-        net = reader.net(detail.case.net_hash)
-        if net is None:
-            raise BenchError(f"the net of case {case!r} cannot be read", hint="`provenet audit` says why")
         with Session(reader.engine) as s:
             no = s.exec(select(CaseRow.no).where(CaseRow.id == case)).one()
             rows = s.exec(select(EventRow).where(EventRow.case_no == no).order_by(col(EventRow.seq))).all()
             entries = tuple(Entry(r.seq, r.kind, r.transition, r.at, r.data, r.hash.hex()) for r in rows)
-        return cls(case, net, detail.case.net_hash, entries, detail.marking, __version__)
+        nets: dict[str, Net] = {}
+        for found in (line.data.get("net", detail.case.net_hash) for line in detail.log):
+            net = reader.net(found)
+            if net is None:
+                raise BenchError(f"a net of case {case!r} cannot be read", hint="`provenet audit` says why")
+            nets[found] = net
+        return cls(case, detail.case.net_hash, nets, entries, detail.marking, __version__)
+
+    @property
+    def net(self) -> Net:
+        """The net version in the end."""
+        return self.nets[self.net_hash]
 
     @classmethod
     def load(cls, path: str | Path) -> History:
@@ -108,8 +117,8 @@ class History:
                 Entry(i, e["kind"], e.get("transition", ""), e["at"], _text(e["data"]), e["hash"])
                 for i, e in enumerate(data["log"], start=1)
             )
-            net = loads(json.dumps(data["net"]))
-            return cls(data["case"], net, data["net_hash"], entries, data["marking"], data["provenet"])
+            nets = {found: loads(json.dumps(net)) for found, net in data["nets"].items()}
+            return cls(data["case"], data["net_hash"], nets, entries, data["marking"], data["provenet"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError, ProvenetError) as error:
             said = error.message if isinstance(error, ProvenetError) else f"{type(error).__name__}: {error}"
             raise BenchError(
@@ -145,7 +154,7 @@ class History:
                 for e in self.entries
             ],
             "marking": dict(self.marking),
-            "net": json.loads(dumps(self.net)),
+            "nets": {found: json.loads(dumps(net)) for found, net in self.nets.items()},
         }
 
     def __iter__(self) -> Iterator[Entry]:
@@ -197,92 +206,86 @@ def replay_history(history: History | str | Path, *, net: Net | None = None) -> 
     __tracebackhide__ = True
     if not isinstance(history, History):
         history = History.load(history)
-    if content_hash(history.net) != history.net_hash:
-        raise HistoryDiverged(history, 1, "", "its net has another content hash than when it was recorded")
-    _Replay(history, net or history.net).run()
+    for found, own in history.nets.items():
+        if content_hash(own) != found:
+            raise HistoryDiverged(history, 1, "", f"its net {found[:12]} has another content hash now")
+    _Again(history, net).run()
     return history
 
 
-class _Replay(CaseAudit):
-    """The audit's own replay of one log, with no database beside it."""
+class _Again(CaseAudit):
+    """The audit's own replay of a log, with no database beside it."""
 
-    def __init__(self, history: History, net: Net) -> None:
+    def __init__(self, history: History, net: Net | None) -> None:
         self._history = history
-        self._said: list[str] = []
-        program = Program(Agent(net), history.net_hash)
+        self._alone = _Alone(history, net)
         begun = history.entries[0].at if history.entries else 0
-        super().__init__(self, (0, history.case, history.net_hash, "", 0, 1, GENESIS, begun))
-        self._live = LiveCase(0, history.case, program, begun)
-
-    # what the audit asks of its whole
-
-    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:  # noqa: ARG002
-        return []
-
-    def program(self, found: str) -> Program | None:  # noqa: ARG002
-        return self._live.program
-
-    def count(self, events: int, effects: int) -> None:
-        pass
-
-    def problem(self, case: str, seq: int, what: str) -> None:  # noqa: ARG002
-        self._said.append(what)
-
-    # the replay
+        super().__init__(self._alone, (0, history.case, history.net_hash, "", 0, 1, GENESIS, begun))
 
     def run(self) -> None:
-        head = GENESIS
+        head, now = GENESIS, {}
         for e in self._history:
             digest = chain(
                 head, self._history.case, e.seq, e.kind, transition=e.transition, at=e.at, data=e.data
             )
             if digest.hex() != e.hash:
                 self._differs(e.seq, e.transition, "its hash does not cover it: the file was changed")
-            made = self._again(e, digest)
-            if made != e.data:
-                text = f"the same step writes something else now\n  then: {e.data}\n  now:  {made}"
-                self._differs(e.seq, e.transition, text)
+            why = self._why(e, (e.seq, e.kind, e.transition, e.at, e.data, head, digest))
+            if why:
+                self._differs(e.seq, e.transition, why)
             head = digest
-        types = self._live.program.types
-        now = {
-            place: sorted(json.dumps(to_json(v, types[place])) for v in tokens)
-            for place, tokens in self._live.marking.items()
-        }
+        if self._history.entries:
+            types = self.case.program.types
+            now = {
+                place: sorted(json.dumps(to_json(v, types[place])) for v in tokens)
+                for place, tokens in self.case.marking.items()
+            }
         then = {place: sorted(map(json.dumps, tokens)) for place, tokens in self._history.marking.items()}
         if now != then:
             text = f"it leads to another marking\n  then: {then}\n  now:  {now}"
             self._differs(len(self._history) + 1, "", text)
 
-    def _again(self, e: Entry, digest: bytes) -> str:
-        event = (e.seq, e.kind, e.transition, e.at, e.data, b"", digest)
-        try:
-            self._replay(self._live, event)
-        except (ProvenetError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            self._said.append(f"{type(error).__name__}: {error}")
-        said = [what for what in self._said if "something else than the log says" not in what]
-        self._said.clear()
-        if said:
-            self._differs(e.seq, e.transition, "; ".join(said))
-        text: str = self.book.last[5]
-        return text
-
-    def _reasons(
-        self,
-        case: LiveCase,
-        step: Step,
-        binding: dict[str, Value],
-        said: dict[str, Any],
-        *,
-        at: int,
-        seq: int,
-    ) -> None:
+    def firing(self, again: Again) -> None:
         # What the database alone knows, effects and decisions, is not part of a history.
-        if isinstance(step.transition.trigger, After | Explain):
-            super()._reasons(case, step, binding, said, at=at, seq=seq)
+        if isinstance(again.step.transition.trigger, After | Explain):
+            super().firing(again)
 
-    def _differs(self, seq: int, transition: str, why: str) -> None:
+    def _why(self, e: Entry, event: tuple[Any, ...]) -> str:
+        """Why an entry does not follow; empty where it does."""
+        try:
+            self.follow(event)
+        except NotReplayed as error:
+            made = self.book.last[5] if self.book.last else ""
+            if made and self.book.last[1] == e.seq and made != e.data:
+                return f"the same step writes something else now\n  then: {e.data}\n  now:  {made}"
+            return error.message
+        except (ProvenetError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            return error.message if isinstance(error, ProvenetError) else f"{type(error).__name__}: {error}"
+        return "; ".join(self._alone.said)
+
+    def _differs(self, seq: int, transition: str, why: str) -> NoReturn:
         __tracebackhide__ = True
         raise HistoryDiverged(self._history, seq, transition, why)
+
+
+class _Alone:
+    """What an audit asks of its whole, where there is none."""
+
+    def __init__(self, history: History, net: Net | None) -> None:
+        self.said: list[str] = []
+        self._programs = {found: Program(Agent(net or own), found) for found, own in history.nets.items()}
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:  # noqa: ARG002
+        return []
+
+    def program(self, found: str) -> Program | None:
+        return self._programs.get(found)
+
+    def count(self, events: int, effects: int) -> None:
+        pass
+
+    def problem(self, case: str, seq: int, what: str) -> None:  # noqa: ARG002
+        self.said.append(what)
 
 
 def _plain(data: Any) -> str:

@@ -33,10 +33,10 @@ from provenet.nets.formats.canonical import content_hash
 from provenet.nets.marking import Marking, initial_marking, is_final
 from provenet.nets.net import After, Choice, Net, Perform
 from provenet.nets.schema import Value, from_json
-from provenet.sdb.handlers import Agent, Effect, Proposal, Request
+from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, Request
 from tests.engine.kit import START, deployed, opened
 from tests.engine.orders import dice
-from tests.engine.test_random import Guess, World, agents
+from tests.engine.test_random import World, agents
 
 CASES = 3
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
@@ -119,29 +119,44 @@ class Firings:
         assert Marking(held) == self.marking
 
 
-class Slow:
-    """The random tests' handlers, with delays by which calls overtake each other, time-outs and lies."""
+class Outside:
+    """Proposers and a service that come late, overtake each other, fail, lie, and lose answers.
 
-    def __init__(self, clock: VirtualClock, world: World) -> None:
-        self._clock, self._world, self._guess = clock, world, Guess()
+    What they do follows from the order in which their keys came first: keys are different in every run.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._order: dict[str, int] = {}
+        self.effects: dict[str, tuple[str, Any]] = {}
+
+    def _dice(self, request: Request, *about: object) -> int:
+        return dice(self._order.setdefault(request.key, len(self._order)), request.case, *about)
 
     async def _wait(self, request: Request) -> None:
-        roll = dice(request.key, request.attempt, "slow")
+        roll = self._dice(request, request.attempt, "slow")
         # The longest is over any time-out of an effect or a proposal.
         await self._clock.sleep(timedelta(seconds=(0, 0, 0.3, 7, 25, 4000)[roll % 6]))
 
     async def propose(self, request: Request) -> Proposal:
         await self._wait(request)
-        return await self._guess.propose(request)
+        if self._dice(request, request.attempt) < 15:
+            raise RuntimeError("no idea")
+        return Proposal(self._dice(request) if self._dice(request, "junk") > 10 else "junk")
 
-    async def run(self, request: Request) -> Any:
+    async def perform(self, request: Request) -> Any:
         await self._wait(request)
-        receipt = await self._world.run(request)
-        if dice(request.key, "lies") < 8:
+        if self._dice(request, request.attempt) < 15:
+            raise ConnectionError("away")
+        if self._dice(request) < 10:
+            raise EffectRefused("no")
+        said = (request.case, request.payload)
+        assert self.effects.setdefault(request.key, said) == said, "one key is one effect"
+        if self._dice(request, "lies") < 8:
             return "a receipt of another kind"
-        if dice(request.key, request.attempt, "lost") < 10:
+        if self._dice(request, request.attempt, "lost") < 10:
             raise ConnectionResetError("performed, and the answer is lost")
-        return receipt
+        return int(request.payload)
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -157,15 +172,17 @@ class EngineMachine(RuleBasedStateMachine):
         self.lengths: dict[int, tuple[int, bytes]] = {}
         self.agent: Agent
         self.engine: Engine
-        self.world: World
+        self.world: Outside
 
     @initialize(drawn=agents())
     def deploy(self, drawn: tuple[Agent, World]) -> None:
-        agent, self.world = drawn
-        slow = Slow(self.clock, self.world)
+        agent, _ = drawn
+        self.world = Outside(self.clock)
         handlers: dict[str, object] = {}
         for name, handler in agent.handlers.items():
-            handlers[name] = replace(handler, run=slow.run) if isinstance(handler, Effect) else slow
+            handlers[name] = (
+                replace(handler, run=self.world.perform) if isinstance(handler, Effect) else self.world
+            )
         self.agent = Agent(agent.net, handlers)
         self.open()
 
@@ -255,7 +272,7 @@ class EngineMachine(RuleBasedStateMachine):
                     elif kind == "fire":
                         run.fire(transition, json.loads(data), at)
                 assert log
-                assert (version, head) == (len(log), log[-1][-1])
+                assert (version, head) == (len(log), log[-1][-1]), log
                 # What was visible once stays so.
                 seen, digest = self.lengths.get(no, (0, b""))
                 assert not seen or (len(log) >= seen and log[seen - 1][-1] == digest)
