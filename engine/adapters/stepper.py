@@ -10,7 +10,6 @@ told to look next.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -153,13 +152,24 @@ class Stepper:
             return standing
         job.tries = max(job.tries, tries)
         handle = self._workers.performed if job.kind == "perform" else self._workers.asked
-        async with _beating(beat):
-            try:
-                then = await handle(job)
-            except Exception as error:
-                # A handler's own failure is an outcome; this is the engine's, or a test's.
-                self._runner.jobs.fail(error)
-                raise
+        handler = asyncio.create_task(handle(job))
+        try:
+            while not (await asyncio.wait({handler}, timeout=BEAT))[0]:
+                beat()
+                if not self._wanted(job):
+                    break
+        finally:
+            if not handler.done():
+                handler.cancel()
+                await asyncio.wait({handler})
+        if handler.cancelled():
+            return await self.advance(case)
+        error = handler.exception()
+        if error is not None:
+            # A handler's own failure is an outcome; this is the engine's, or a test's.
+            self._runner.jobs.fail(error)
+            raise error
+        then = handler.result()
 
         async def fire(live: LiveCase) -> None:
             fresh = live.jobs.get((job.step.index, job.token))
@@ -322,6 +332,17 @@ class Stepper:
             await asyncio.sleep(pause)
             pause = min(0.1, pause * 1.5)
 
+    def _wanted(self, job: Job) -> bool:
+        """Whether the token of a handler that runs is still there; an effect in flight outlives a parking."""
+        statuses = "'running', 'waiting'" + (", 'parked'" if job.kind == "perform" else "")
+        return bool(
+            self._store.rows(
+                "SELECT 1 FROM provenet_token t JOIN provenet_case c ON c.no = t.case_no"  # noqa: S608
+                f" WHERE t.case_no = ? AND t.id = ? AND c.status IN ({statuses})",
+                (job.case.no, job.token),
+            )
+        )
+
     def _standing(self, live: LiveCase) -> Standing:
         work = [
             Work(job.step.name, job.token, job.key, job.tries, job.due, _limit(job))
@@ -352,21 +373,3 @@ def _limit(job: Job) -> float:
     trigger = job.step.transition.trigger
     assert isinstance(trigger, Ask | Perform)
     return trigger.timeout.total_seconds()
-
-
-@contextlib.asynccontextmanager
-async def _beating(beat: Callable[[], None]) -> AsyncIterator[None]:
-    """Call something every second meanwhile."""
-
-    async def on() -> None:
-        while True:
-            beat()
-            await asyncio.sleep(BEAT)
-
-    beats = asyncio.create_task(on())
-    try:
-        yield
-    finally:
-        beats.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await beats
