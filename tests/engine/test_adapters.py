@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
-from provenet.engine import Engine, audit
+from provenet.engine import Engine, Reader, audit
+from provenet.engine.adapters.protocol import Work
 from provenet.engine.adapters.stepper import Stepper
+from provenet.engine.adapters.sweep import QUIET
 from provenet.engine.clock import RealClock
 from provenet.engine.errors import DecisionRefused, EngineError
+from provenet.engine.views import TaskView
 from provenet.nets.build import NetBuilder
 from provenet.sdb.handlers import Agent, Effect, Request
 from provenet.sdb.human import Human
@@ -25,7 +29,7 @@ from tests.engine.kit import Answers, Item, built, deployed
 from tests.engine.orders import Order, dice, orders
 from tests.engine.test_crash import reference
 from tests.support.ledger import Ledger
-from tests.support.temporal import TemporalServer
+from tests.support.temporal import TemporalServer, binary
 from tests.support.temporal import temporal as temporal_server
 
 pytestmark = pytest.mark.postgres
@@ -172,3 +176,155 @@ def _asking(net: NetBuilder, proposer: Answers) -> None:
             otherwise=bad,
         )
     )
+
+
+# turns, with nobody in particular who calls for them
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+async def test_turns_may_come_twice_and_in_any_order(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Shifted
+) -> None:
+    expected, _ = await asyncio.to_thread(reference, CASES)
+    url = request.getfixturevalue("postgres") if kind == "postgresql" else f"{tmp_path}/cases.db"
+    ledger, rng = Ledger(tmp_path / "ledger.db"), random.Random(1)
+    agent = orders(ledger)
+    async with AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(Engine.open(url, agents=[agent], clock=clock, takes="turns"))
+            for _ in range(3 if kind == "postgresql" else 1)
+        ]
+        deployed(engines[0], agent)
+        steppers = [engine.stepper() for engine in engines]
+        ids = [f"o-{i}" for i in range(CASES)]
+        async for _ in steppers[0].start("orders", [(c, {"order": Order(id=c, amount=1)}) for c in ids]):
+            pass
+        old: list[tuple[str, Work]] = []
+        for _ in range(60):
+            standings = await asyncio.gather(*(rng.choice(steppers).advance(case) for case in ids))
+            due = [(c, w) for c, s in zip(ids, standings, strict=True) for w in s.work]
+            if not due:
+                tasks = engines[0].read.tasks()
+                if not tasks:
+                    break
+                await decide_open(rng.choice(steppers), tasks, clock)
+                continue
+            # Everything twice, what is over as well, and all at once.
+            again = [*due, *due, *rng.sample(old, min(5, len(old)))]
+            rng.shuffle(again)
+            await asyncio.gather(
+                *(rng.choice(steppers).work(c, w.transition, w.token, tries=w.tries) for c, w in again),
+                *(rng.choice(steppers).advance(case) for case in rng.choices(ids, k=5)),
+            )
+            old += due
+    assert ledger.effects() == expected
+    result = audit(url)
+    assert result.clean, [str(p) for p in result.problems[:5]]
+    assert Reader(url).counts() == {"done": CASES}
+
+
+async def decide_open(stepper: Stepper, tasks: list[TaskView], clock: Shifted) -> None:
+    for task in tasks:
+        order = task.about["order"]
+        if dice(order, "slow") < 84:
+            choice = "approve" if dice(order, "mood") < 70 else "deny"
+            await stepper.outside(decision(task.case, task.task, choice))
+    clock.jump(timedelta(days=8))
+
+
+async def test_a_lost_wake_is_found_in_the_store(postgres: str, clock: Shifted, tmp_path: Path) -> None:
+    """The process died between a commit and the wake that was to follow: nobody ever called the adapter."""
+    agent = orders(Ledger(tmp_path / "ledger.db"))
+
+    class Deaf:
+        """Loses every wake, and keeps what it was."""
+
+        def __init__(self) -> None:
+            self.woken: list[str] = []
+
+        async def dispatch(self, case: str, work: Work | None = None) -> None:
+            self.woken.append(case)
+
+        def heartbeat(self) -> None: ...
+
+        async def cancel(self, case: str, work: Work) -> None: ...
+
+        async def signal(self, case: str, request: int) -> None: ...
+
+    async with Engine.open(postgres, agents=[agent], clock=clock, takes="turns") as engine:
+        deployed(engine, agent)
+        stepper, deaf = engine.stepper(), Deaf()
+        async for _ in stepper.start("orders", [("o-1", {"order": Order(id="o-1", amount=1)})]):
+            pass
+        sweep = stepper.sweep(deaf)
+        await sweep.look()
+        assert deaf.woken == []  # it may yet be on its way
+        await asyncio.sleep(QUIET + 0.1)
+        await sweep.look()
+        assert deaf.woken == ["o-1"]
+        for _ in range(20):
+            for work in (standing := await stepper.advance("o-1")).work:
+                standing = await stepper.work("o-1", work.transition, work.token)
+            if not standing.work:
+                break
+        await sweep.look()
+        assert deaf.woken == ["o-1"]
+
+
+async def test_a_ninety_day_case_on_temporals_own_time(postgres: str, tmp_path: Path) -> None:
+    """Temporal's test server skips time; what the engine takes for the time is what the server says it is."""
+    program = binary("temporal-test-server")
+    from temporalio import activity
+    from temporalio.testing import WorkflowEnvironment
+
+    class ServerTime(RealClock):
+        last = RealClock().now()
+
+        def now(self) -> datetime:
+            if activity.in_activity():
+                ServerTime.last = max(ServerTime.last, activity.info().started_time)
+            return ServerTime.last
+
+    def make(net: NetBuilder) -> None:
+        start = net.entry("start", Item)
+        review, sent, last = net.place("review", Item), net.place("sent", Item), net.place("last", Item)
+        no, done = net.final("no", Item), net.final("done", Item)
+        net.timer("window opens", takes={"s": start}, after=timedelta(days=30), puts={review: "s"})
+        net.add(Human("offer", takes=review, approve=sent, deny=no, who="pricing", within=timedelta(days=7)))
+        net.timer("reminder", takes={"s": sent}, after=timedelta(days=30), puts={last: "s"})
+        net.add(Human("close", takes=last, approve=done, deny=no, who="pricing", within=timedelta(days=30)))
+
+    agent, begun = built(make), time.monotonic()
+    environment = await WorkflowEnvironment.start_time_skipping(test_server_existing_path=program)
+    async with environment:
+        target = environment.client.service_client.config.target_host
+        async with fleets.temporal(postgres, [agent], ServerTime(), target) as workers:  # type: ignore[arg-type]
+            await workers.start("small", [(c, {"start": Item(id=c, n=1)}) for c in ("kept", "lost")])
+            await workers.until(lambda counts: counts == {"waiting": 2})
+            first = await environment.get_current_time()
+            for days, case in ((31, "kept"), (31, "lost")):
+                if case == "kept":
+                    await environment.sleep(timedelta(days=days))
+                task = await opened_task(workers, case)
+                await workers.tell(decision(case, task, "approve"))
+            await environment.sleep(timedelta(days=32))
+            await workers.tell(decision("kept", await opened_task(workers, "kept"), "approve"))
+            await environment.sleep(timedelta(days=30))
+            await workers.until(lambda counts: counts == {"done": 2})
+            assert await environment.get_current_time() - first > timedelta(days=90)
+            found = {case.id: case for case in workers.read.cases()}
+    assert {c: found[c].outcome_place for c in found} == {"kept": "done", "lost": "no"}
+    lasted = found["lost"].finished - found["lost"].created
+    assert timedelta(days=89.9) < lasted < timedelta(days=94), lasted
+    assert time.monotonic() - begun < 60
+    assert audit(postgres).clean
+
+
+async def opened_task(workers: Fleet, case: str) -> str:
+    """The task of a case that is open, as soon as it is."""
+    for _ in range(200):
+        for task in workers.read.tasks():
+            if task.case == case:
+                return task.task
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"no task of {case} opened")
