@@ -43,6 +43,7 @@ from provenet.engine.program import Program
 from provenet.engine.recovery import load_cases
 from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
+from provenet.engine.simulation import Stage, recording_of
 from provenet.engine.store.store import Store
 from provenet.engine.versions import Versions, entry_values
 from provenet.engine.views import Reader
@@ -564,7 +565,12 @@ class Engine:
         self._runner = Runner(self._store, self.clock, limits, work, watch=self._watch)
         self._store.on_failure = self._runner.jobs.fail
         self._outside = Outside(self._store, self._runner)
-        self._versions = Versions(self._store)
+        recording = recording_of(self._store.rows("SELECT name, value FROM provenet_meta"))
+        if recording is None:
+            self._versions = Versions(self._store)
+        else:
+            # In a simulation no agent reaches the outside, whoever gave it.
+            self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
         self._resume_clock()
         if self._watch is not None:

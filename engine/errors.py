@@ -18,6 +18,7 @@
         ├── CaseElsewhere       EN424  another process runs the case
         ├── NotAnswered         EN425  the process that runs it does not answer
         ├── NoSuchEntry         EN426  a case's log has no such entry
+        ├── NotSimulation       EN428  a fork goes into a simulation, never into a database of real cases
         ├── NotDispatched       EN429  Temporal, or DBOS, does not take a wake
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
@@ -136,6 +137,12 @@ class NoSuchEntry(EngineError):
     """A case's log has no entry of that number."""
 
     code = "EN426"
+
+
+class NotSimulation(EngineError):
+    """A fork goes into a simulation, and never into a database of real cases."""
+
+    code = "EN428"
 
 
 class DecisionRefused(EngineError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from provenet.engine.codec import plain
@@ -23,14 +23,16 @@ class Versions:
 
     Args:
         store: The database.
+        dress: What becomes of an agent before its cases run.
 
     Attributes:
         programs: Versions whose agent is at hand, by content hash.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, dress: Callable[[Agent], Agent] = lambda agent: agent) -> None:
         self.programs: dict[str, Program] = {}
-        self._store = store
+        self._store, self._dress = store, dress
+        self._bound: dict[str, Agent] = {}
         self._current: dict[str, str] = {}
         self._given: dict[str, Agent] = {}
         self._seen: dict[str, int] = {}
@@ -101,8 +103,9 @@ class Versions:
         return self.programs[found]
 
     def _bind(self, agent: Agent, found: str) -> None:
-        if found not in self.programs or self.programs[found].agent is not agent:
-            self.programs[found] = Program(agent, found)
+        if self._bound.get(found) is not agent:
+            self._bound[found] = agent
+            self.programs[found] = Program(self._dress(agent), found)
 
 
 def entry_values(program: Program, inputs: Mapping[str, Any]) -> dict[str, Value]:

@@ -370,7 +370,7 @@ class Reader:
                 hint=f"its log has entries 1 to {len(log)}: `provenet log {case}` shows them",
             )
         assert row.no is not None
-        replay = replayed(Replay(self._program, row.no, row.id, row.created), log, seq)
+        replay = replayed(Replay(self.program, row.no, row.id, row.created), log, seq)
         found = moment(replay, len(log))
         return found if seq < len(log) else replace(found, status=row.status, reason=row.reason)
 
@@ -395,6 +395,18 @@ class Reader:
         """Pulls of the kill switch."""
         with Session(self.engine) as s:
             return [_plain(r) for r in _rows(s, select(KillRow))]
+
+    @_decodes
+    def played(self, case: str) -> list[dict[str, Any]]:
+        """In a simulation: every effect of a case that a stand-in played, in their order."""
+        with Session(self.engine) as s:
+            row = self._row(s, case)
+            order = {
+                f"played:{e.key}": e.token
+                for e in _rows(s, select(EffectRow).where(EffectRow.case_no == row.no))
+            }
+            facts = {r.name: r.value for r in _rows(s, select(MetaRow)) if r.name in order}
+        return [_json(facts[name]) for name in sorted(facts, key=order.__getitem__)]
 
     @_decodes
     def spent(self) -> dict[str, Any]:
@@ -423,7 +435,8 @@ class Reader:
         for each in ids:
             yield json.dumps(self.case(each).to_json(), ensure_ascii=False)
 
-    def _program(self, digest: str) -> Program | None:
+    def program(self, digest: str) -> Program | None:
+        """A deployed net version, compiled, without the code of its handlers."""
         if digest not in self._programs:
             net = self.net(digest)
             self._programs[digest] = None if net is None else Program(Agent(net), digest)

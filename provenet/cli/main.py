@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "exporting": ("export",),
     "running": ("deploy", "run"),
     "people": ("approve", "reject", "signal", "kill", "resume"),
+    "forking": ("fork",),
     "upgrading": ("upgrade",),
     "reading": ("cases", "case", "log", "tasks", "audit"),
     "top": ("top",),

@@ -1,4 +1,4 @@
-"""`upgrade`, `case --at`: databases and cases through time."""
+"""`upgrade`, `case --at`, `fork`: databases and cases through time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, ledger
 
 DATA = Path(__file__).parent.parent / "engine" / "data"
 
@@ -47,3 +47,34 @@ def test_a_case_is_shown_as_it_was(cli: Cli, ran: Path) -> None:
     wrong = cli("case", "bert", "--at", 99, "--db", "x.db")
     assert wrong.code == 1
     assert f"entries 1 to {len(log)}" in wrong.err
+
+
+def test_a_case_goes_on_otherwise_in_a_simulation(cli: Cli, ran: Path) -> None:
+    assert cli("approve", "bert", "--as", "dana@pricing", "--db", "x.db").code == 0
+    assert cli("run", "offers.py", "--db", "x.db").code == 0
+    really = ["publish anna 10", "publish bert 35"]
+    assert ledger(ran) == really
+    log = cli("log", "bert", "--db", "x.db", "--json").json
+    at = next(x["seq"] for x in log if x["role"] == "approve") - 1
+    same = cli("fork", "bert", "--at", at, "--db", "x.db", "--to", "same.db")
+    assert same.code == 0, same.err
+    assert "the histories are the same" in same.out
+    assert 'played: crm.publish {customer: "bert", discount_pct: 35}' in same.out
+    other = cli(
+        "fork", "bert", "--at", at, "--db", "x.db", "--to", "sim.db", "--decide", "approve offer=deny"
+    )
+    assert other.code == 0, other.err
+    assert "the histories differ" in other.out
+    assert "ended in the simulation: dropped" in other.out
+    again = cli("fork", "bert", "--at", 1, "--db", "x.db", "--to", "sim.db")
+    assert (again.code, "has a case 'bert' already" in again.err) == (1, True)
+    real = cli("fork", "bert", "--at", 1, "--db", "x.db", "--to", "x.db")
+    assert (real.code, "no simulation" in real.err) == (1, True)
+    # The real agent, run on the simulation, reaches nothing either.
+    asked = cli("fork", "anna", "offers.py", "--at", 2, "--db", "x.db", "--to", "sim.db", "--json")
+    assert asked.json["differs"] is False
+    (ran / "more.csv").write_text("id,wants\nemil,5\n", encoding="utf-8")
+    more = cli("run", "offers.py", "--db", "sim.db", "--clock", "virtual", "--input", "more.csv", "--json")
+    assert more.json["statuses"] == {"done": 3}
+    assert ledger(ran) == really
+    assert cli("audit", "--db", "sim.db").code == 0

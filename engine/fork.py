@@ -1,0 +1,454 @@
+"""What if: a case as it was at some entry of its log, run on in a simulation, beside what really happened.
+
+The state at the entry is replayed from the log and copied into a database that is marked as a simulation.
+There the case runs on a virtual clock: proposers answer as recorded, or those of a given agent are asked;
+people decide as they did; events come as they came; effects are played by stand-ins. What is told otherwise
+(another agent, another receipt, another decision) makes the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sqlmodel import SQLModel
+
+from provenet.engine.case import LIVE
+from provenet.engine.clock import VirtualClock, from_micros
+from provenet.engine.codec import encoder, plain, text_hash
+from provenet.engine.engine import Engine
+from provenet.engine.errors import (
+    CaseClosed,
+    CaseExists,
+    EngineError,
+    InputRefused,
+    NoSuchEntry,
+    NotSimulation,
+)
+from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed
+from provenet.engine.program import Program
+from provenet.engine.simulation import MARK, Recording, Said, recorded_agent, recording_of
+from provenet.engine.store.database import Rows, located, ready, snapshot
+from provenet.engine.store.store import Store
+from provenet.engine.store.tables import CaseRow, EffectRow, InboxRow, NetRow, TaskRow, table_of
+from provenet.engine.views import LogLine, Reader
+from provenet.engine.workers import Decision, Task
+from provenet.nets.errors import TypeMismatch, did_you_mean
+from provenet.nets.formats.canonical import content_hash
+from provenet.nets.net import Ask, Choice, OnFailure, Perform, Role, Signal
+from provenet.nets.schema import Value, from_json
+from provenet.sdb.handlers import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """How a case went on in a simulation, beside how it really did.
+
+    Attributes:
+        case: Its id.
+        at: The entry that both have last in common by construction.
+        original: What really came after it.
+        simulated: What came in the simulation.
+        same: How many entries after it are the same.
+        statuses: The case's status, really and simulated.
+        outcomes: The place and value that it ended with, really and simulated.
+        played: Every effect that a stand-in played: name, payload, receipt and where that came from.
+        refused: Events of the record that the simulated case did not take.
+    """
+
+    case: str
+    at: int
+    original: tuple[LogLine, ...]
+    simulated: tuple[LogLine, ...]
+    same: int
+    statuses: tuple[str, str]
+    outcomes: tuple[Any, Any]
+    played: tuple[dict[str, Any], ...]
+    refused: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the histories are not the same."""
+        return self.same < max(len(self.original), len(self.simulated))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fork as JSON data."""
+        return {
+            "case": self.case,
+            "at": self.at,
+            "same": self.same,
+            "differs": self.differs,
+            "original": [x.to_json() for x in self.original],
+            "simulated": [x.to_json() for x in self.simulated],
+            "statuses": list(self.statuses),
+            "outcomes": list(self.outcomes),
+            "played": list(self.played),
+            "refused": list(self.refused),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """What is told otherwise in a simulation.
+
+    Attributes:
+        agent: Whose proposers and verifiers are asked; without one, recorded answers are given.
+        receipts: Receipts by effect name, as JSON data.
+        decisions: Choices by task.
+        days: How far the virtual clock goes at most.
+    """
+
+    agent: Agent | None = None
+    receipts: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Mapping[str, str] = field(default_factory=dict)
+    days: float = 3650.0
+
+
+def fork(source: str | Path, case: str, at: int, to: str | Path, what_if: WhatIf | None = None) -> Fork:
+    """Run a case on from an entry of its log, in a simulation.
+
+    Args:
+        source: The database that it is in.
+        case: Its id.
+        at: The entry.
+        to: The simulation's database: one that does not exist yet, or is a simulation already.
+        what_if: What is told otherwise.
+
+    Raises:
+        NotSimulation: ``to`` is a database, and no simulation.
+        CaseExists: The simulation has a case of that id already.
+        NoSuchEntry: The log has no such entry.
+        CaseClosed: The case was over by then.
+        EngineError: Something that is told otherwise does not fit the net.
+    """
+    return asyncio.run(_fork(Reader(source), case, at, to, what_if or WhatIf()))
+
+
+async def _fork(reader: Reader, case: str, at: int, to: str | Path, what_if: WhatIf) -> Fork:
+    past = _read(reader, case, at)
+    program = past.replay.case.program
+    _fits(program, what_if)
+    _refuse_real(to)
+    past.recording.given = dict(what_if.receipts)
+    agent = what_if.agent or recorded_agent(program, past.recording)
+    _copy(past, to)
+    clock = VirtualClock(from_micros(past.log[at - 1][3]))
+    people = _people(past, what_if, clock)
+    refused: list[str] = []
+    async with Engine.open(to, agents=[agent], clock=clock, people=people) as engine:
+        if past.replay.status == "parked":
+            await engine.resume(case)
+        for event in past.events:
+            await engine.run_until_idle(until=from_micros(event.at))
+            try:
+                if event.name:
+                    await engine.signal(case, event.name, event.payload, key=event.key)
+                else:
+                    await engine.kill("case", case, who="the record")
+            except EngineError as error:
+                refused.append(f"{event.name or 'kill'}: {error.message}")
+        await engine.run_until_idle(until=clock.now() + timedelta(days=what_if.days))
+        return _beside(reader, engine.read, case, at, refused)
+
+
+# reading the original
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    at: int
+    name: str
+    payload: Value
+    key: str | None
+
+
+@dataclass(slots=True)
+class _Past:
+    """All that a case's record says: the state at an entry, and what the outside said, then and later."""
+
+    row: _Row
+    log: list[Entry]
+    replay: Replay
+    recording: Recording
+    nets: list[_Row]
+    effects: list[_Row]
+    tasks: list[_Row]
+    inbox: list[_Row]
+    decisions: dict[tuple[str, int], tuple[str, str, str, int, Value]]
+    events: list[_Event]
+
+
+_Row: TypeAlias = dict[str, Any]
+"""A row, by its table's columns."""
+
+
+def _rows(rows: Rows, model: type[SQLModel], where: str, *parameters: Any) -> list[_Row]:
+    names = [c.name for c in table_of(model).columns]
+    columns = ", ".join(f'"{name}"' for name in names)
+    found = rows(f"SELECT {columns} FROM {model.__tablename__} {where}", *parameters)  # noqa: S608  our own tables
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _read(reader: Reader, case: str, at: int) -> _Past:
+    reader.case(case)  # refuses an unknown one with the names that there are
+    with snapshot(reader.engine, reader.location, lambda raw: raw.decode("utf-8", "replace")) as rows:
+        (row,) = _rows(rows, CaseRow, "WHERE id = ?", case)
+        no, created = row["no"], row["created"]
+        log = [(e[0], e[1], e[2], e[3], e[4], e[5], e[6]) for e in rows(ENTRIES, no)]
+        effects = _rows(rows, EffectRow, "WHERE case_no = ?", no)
+        tasks = _rows(rows, TaskRow, "WHERE case_no = ?", no)
+        inbox = _rows(rows, InboxRow, "WHERE case_no = ? ORDER BY id", no)
+        nets = _rows(rows, NetRow, "ORDER BY deployed")
+    if not 1 <= at <= len(log):
+        raise NoSuchEntry(
+            f"there is no entry {at}",
+            where=f"case {case!r}",
+            hint=f"its log has entries 1 to {len(log)}: `provenet log {case}` shows them",
+        )
+    replay = replayed(Replay(reader.program, no, case, created), log, at)
+    if replay.status not in (*LIVE, "parked"):
+        raise CaseClosed(
+            f"case {case!r} was {replay.status} after entry {at}", hint="fork from an entry before its end"
+        )
+    recorder = _Recorder(reader, no, case, created, at)
+    replayed(recorder, log, len(log))
+    recorder.effects_of(effects)
+    until = log[at - 1][3]
+
+    def over(token: int) -> bool:
+        return token < replay.case.next_token and token not in replay.case.arrived
+
+    return _Past(
+        row=row,
+        log=log[:at],
+        replay=replay,
+        recording=recorder.recording,
+        nets=[r for r in nets if r["hash"] in recorder.nets],
+        effects=[r for r in effects if over(r["token"])],
+        tasks=[r for r in tasks if over(r["token"])],
+        inbox=[r for r in inbox if r["status"] == "accepted" and r["at"] <= until],
+        decisions=recorder.decisions,
+        events=recorder.events,
+    )
+
+
+class _Recorder(Replay):
+    """A replay that keeps what the outside said."""
+
+    def __init__(self, reader: Reader, no: int, case: str, created: int, at: int) -> None:
+        super().__init__(reader.program, no, case, created)
+        self.recording = Recording()
+        self.decisions: dict[tuple[str, int], tuple[str, str, str, int, Value]] = {}
+        self.events: list[_Event] = []
+        self.nets: set[str] = set()
+        self._given: dict[tuple[str, int], str] = {}
+        self._id, self._at = case, at
+
+    def program(self, found: str) -> Program:
+        """A net version, which the simulation needs as well."""
+        self.nets.add(found)
+        return super().program(found)
+
+    def firing(self, again: Again) -> None:
+        """Keep what came from outside with this firing."""
+        step, token = again.step, again.token
+        trigger = step.transition.trigger
+        brought = again.binding[step.fresh[0][0]] if step.fresh else ()
+        text = encoder(step.fresh[0][1])(brought) if step.fresh else None
+        note = again.said.get("note", {})
+        match trigger:
+            case Ask():
+                about = text_hash(again.payload(self.case.program))
+                said = Said(about, "done", text, note.get("model", ""), note.get("prompt", ""))
+                self.recording.answers[self._id, step.name, token] = said
+            case OnFailure(of=failed):
+                other = self.case.program.by_name[failed]
+                about = text_hash(self._payload(failed, token))
+                known = self.recording.answers
+                if isinstance(other.transition.trigger, Perform):
+                    known = self.recording.effects
+                known[self._id, failed, token] = Said(about, "failed", text)
+            case Perform():
+                about = text_hash(again.payload(self.case.program))
+                self.recording.effects[self._id, step.name, token] = Said(about, "done", text)
+            case Choice(task=task, choice=choice):
+                self.decisions[task, token] = (note.get("about", ""), choice, note["by"], again.at, brought)
+            case Signal(event=event) if again.seq > self._at:
+                name = "" if step.transition.role is Role.KILL else event
+                self.events.append(_Event(again.at, name, brought if step.fresh else None, note.get("key")))
+
+    def effects_of(self, rows: Sequence[_Row]) -> None:
+        """Effects that were performed and whose case went no further."""
+        for row in rows:
+            at = (self._id, row["transition"], row["token"])
+            if at not in self.recording.effects:
+                said = "done" if row["state"] == "performed" and row["receipt"] is not None else "unknown"
+                self.recording.effects[at] = Said(row["payload_hash"], said, row["receipt"])
+
+    def _payload(self, transition: str, token: int) -> str:
+        """What a long-running transition's handler is given for a token."""
+        case = self.case
+        step = case.program.by_name[transition]
+        binding = case.binding_for(step, token) or {}
+        anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
+        value, of, *_ = case.program.payload(step, binding, anchor)
+        return encoder(of)(value)
+
+
+def _fits(program: Program, what_if: WhatIf) -> None:
+    """Refuse what is told otherwise and does not fit the net."""
+    agent = what_if.agent
+    if agent is not None and content_hash(agent.net) != program.hash:
+        raise EngineError(
+            f"the agent's net is {content_hash(agent.net)[:12]}, the case runs on {program.hash[:12]}",
+            hint="name the agent as it was deployed; for another net, fork without it, then deploy the other "
+            "one to the simulation and `provenet migrate` the case there",
+        )
+    effects = {
+        s.transition.trigger.handler: s for s in program.steps if isinstance(s.transition.trigger, Perform)
+    }
+    for name, data in what_if.receipts.items():
+        if name not in effects:
+            raise EngineError(f"there is no effect {name!r}", hint=did_you_mean(name, effects))
+        fresh = effects[name].fresh
+        try:
+            if fresh:
+                from_json(data, fresh[0][1])
+        except TypeMismatch as error:
+            raise InputRefused(
+                f"the receipt does not fit: {error.message}", where=f"effect {name!r}"
+            ) from None
+    choices: dict[str, list[str]] = {}
+    for s in program.steps:
+        if isinstance(s.transition.trigger, Choice):
+            choices.setdefault(s.transition.trigger.task, []).append(s.transition.trigger.choice)
+    for task, choice in what_if.decisions.items():
+        if task not in choices:
+            raise EngineError(f"there is no task {task!r}", hint=did_you_mean(task, choices))
+        if choice not in choices[task]:
+            raise EngineError(
+                f"task {task!r} has no choice {choice!r}", hint=did_you_mean(choice, choices[task])
+            )
+
+
+# writing the copy
+
+
+def _refuse_real(to: str | Path) -> None:
+    """Make sure that a database is a simulation, or that there is none."""
+    where = located(to)
+    if where.kind == "memory" or not ready(where):
+        return
+    reader = Reader(to)
+    with snapshot(reader.engine, where, lambda raw: raw.decode("utf-8", "replace")) as rows:
+        if recording_of([(str(n), str(v)) for n, v in rows("SELECT name, value FROM provenet_meta")]) is None:
+            raise NotSimulation(
+                "this database is no simulation: its cases are real",
+                where=str(where),
+                hint="name a database that does not exist yet, or one that an earlier fork made",
+            )
+
+
+def _copy(past: _Past, to: str | Path) -> None:
+    """Write the case as it was."""
+    store = Store(to)
+    try:
+        case_id, case = str(past.row["id"]), past.replay.case
+        if store.rows("SELECT 1 FROM provenet_case WHERE id = ?", (case_id,)):
+            raise CaseExists(
+                f"the simulation has a case {case_id!r} already",
+                where=str(store.location),
+                hint="name another database",
+            )
+        no = store.database.case_numbers(1)
+        recorded = f"recorded:{case_id}"
+        facts = {MARK: "yes", "clock": "virtual", recorded: past.recording.to_text(case_id)}
+        for name, value in facts.items():
+            store.put("provenet_meta", name, (name, value))
+        known = {found for (found,) in store.rows("SELECT hash FROM provenet_net")}
+        for row in past.nets:
+            if row["hash"] not in known:
+                store.put("provenet_net", row["hash"], tuple(row.values()))
+        row = past.row | {
+            "no": no,
+            "net": case.program.hash,
+            "status": "parked" if past.replay.status == "parked" else "running",
+            "version": case.seq,
+            "tokens": case.next_token,
+            "head": case.head,
+            "finished": None,
+            "outcome_place": None,
+            "outcome": None,
+            "reason": past.replay.reason,
+            "killed": case.killed,
+            "owner": 0,
+        }
+        store.add_case(tuple(row.values()))
+        for entry in past.log:
+            store.append("provenet_event", (no, *entry))
+        for token, (place, value, text, at) in past.replay.book.tokens.items():
+            store.put_token((no, token), place, value, text, at)
+        for table, rows in (("effect", past.effects), ("task", past.tasks), ("inbox", past.inbox)):
+            for each in rows:
+                each["case_no"] = no
+                values = tuple(v for k, v in each.items() if k != "id")
+                store.put(f"provenet_{table}", (table, *values[:3]), values)
+    except BaseException:
+        store.abandon()
+        raise
+    store.close()
+
+
+# running on
+
+
+def _people(past: _Past, what_if: WhatIf, clock: VirtualClock) -> Any:
+    """People who decide as told, or as they did."""
+
+    async def decide(task: Task) -> Decision | None:
+        if task.task in what_if.decisions:
+            return Decision(what_if.decisions[task.task], f"what-if@{task.role}" if task.role else "what-if")
+        known = past.decisions.get((task.task, task.token))
+        if known is None or known[0] != task.about_hash:
+            return None
+        _, choice, who, at, note = known
+        await clock.sleep(from_micros(at) - clock.now())
+        return Decision(choice, who, note)
+
+    return decide
+
+
+def _beside(reader: Reader, simulated: Reader, case: str, at: int, refused: Sequence[str]) -> Fork:
+    here, there = reader.case(case), simulated.case(case)
+    original = tuple(x for x in here.log if x.seq > at)
+    other = tuple(x for x in there.log if x.seq > at)
+    same = 0
+    for a, b in zip(original, other, strict=False):
+        if _essence(a) != _essence(b):
+            break
+        same += 1
+    ends = [
+        None if d.case.outcome_place is None else {"place": d.case.outcome_place, "value": d.case.outcome}
+        for d in (here, there)
+    ]
+    return Fork(
+        case=case,
+        at=at,
+        original=original,
+        simulated=other,
+        same=same,
+        statuses=(here.case.status, there.case.status),
+        outcomes=(ends[0], ends[1]),
+        played=tuple(simulated.played(case)),
+        refused=tuple(refused),
+    )
+
+
+def _essence(line: LogLine) -> str:
+    """What two entries must have in common to be the same: no time, and no key, which is the database's."""
+    note = {k: v for k, v in line.data.get("note", {}).items() if k != "key"}
+    return plain([line.kind, line.transition, {**line.data, "note": note}])
