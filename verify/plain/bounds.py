@@ -56,7 +56,7 @@ def upper_bounds(
         jobs: How many engines may run at once.
         stages: The plan of engines; the usual one by default.
     """
-    plan = reachability_stages() if stages is None else stages
+    plan = reachability_stages(budget.left()) if stages is None else stages
     relaxation = Relaxation(net, net.initial, numbers="real")
     open_: dict[int, _Range] = {}
     for i, places in enumerate(sets):

@@ -19,7 +19,7 @@ from provenet.verify.plain.logic import Formula, conj, deadlock, holds
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import Path
 from provenet.verify.plain.plan import reachability_stages
-from provenet.verify.plain.plan_temporal import HELP, first_stages, help_stages, last_stages
+from provenet.verify.plain.plan_temporal import HELP, Logic, first_stages, help_stages, last_stages
 from provenet.verify.plain.portfolio import Stage, answers, settle
 from provenet.verify.plain.rules import Rules
 from provenet.verify.plain.runs import runs_of
@@ -66,7 +66,7 @@ def decide(
     if case.hard():
         # Those that do not need others' help come along: the graph answers them too.
         leaves = [*case.hard(), *map(_asking, case.goals())]
-        plan = first_stages(budget.left(), logic="CTL" if any(map(tl.is_ctl, case.hard())) else "LTL")
+        plan = first_stages(budget.left(), case.logic())
         for n, settled in settle(net, leaves, budget, stages=plan, jobs=jobs):
             case.settle(leaves[n], settled)
             yield from case.news()
@@ -74,15 +74,15 @@ def decide(
         return
     yield from case.helped_by_reachability(budget, jobs=jobs)
     if goals := case.goals():
-        share = budget.share(HELP[0]) if case.hard() else budget
-        yield from case.reached(goals, share, reachability_stages(), jobs=jobs)
+        share = budget.share(HELP[case.logic()][0]) if case.hard() else budget
+        yield from case.reached(goals, share, reachability_stages(budget.left()), jobs=jobs)
     if leaves := case.hard():
-        plan = last_stages(budget.left())
+        plan = last_stages(budget.left(), case.logic())
         for n, settled in settle(net, leaves, budget, stages=plan, jobs=jobs):
             case.settle(leaves[n], settled)
             yield from case.news()
     if goals := case.goals():
-        yield from case.reached(goals, budget, reachability_stages(), jobs=jobs)
+        yield from case.reached(goals, budget, reachability_stages(budget.left()), jobs=jobs)
 
 
 def _hints(net: PTNet, hard: Sequence[tl.Temporal]) -> dict[Formula, list[tl.Temporal]]:
@@ -132,6 +132,10 @@ class _Case:
         found = (leaf for f in self.open.values() for leaf in _leaves(f) if tl.as_reachability(leaf) is None)
         return list(dict.fromkeys(leaf for leaf in found if leaf not in self.settled))
 
+    def logic(self) -> Logic:
+        """What the formulas are that are more than reachability."""
+        return "CTL" if any(map(tl.is_ctl, self.hard())) else "LTL"
+
     def reached(
         self, goals: Sequence[Formula], budget: Budget, stages: Sequence[Stage], *, jobs: int
     ) -> Iterator[tuple[int, Decision]]:
@@ -153,7 +157,7 @@ class _Case:
             return
         rules = Rules(self.net, runs_of(self.net, seconds=min(LOOK, RUNS * budget.left())))
         before: set[Formula] = set()
-        for share in HELP:
+        for share in HELP[self.logic()]:
             for i, formula in self.open.items():
                 self.open[i] = _with_leaves(formula, rules.smaller)
             yield from self.news()

@@ -44,7 +44,7 @@ def shows(net: PTNet, formula: tl.Temporal, path: Path) -> bool:
     if markings is None:
         return False
     if path.end == "any":
-        return _after(formula, markings) == tl.TRULY
+        return after(formula, markings) == tl.TRULY
     if path.end == "deadlock":
         dead = not any(net.enabled(markings[-1], t) for t in range(len(net.transitions)))
         return dead and evaluated(formula, markings, len(markings) - 1)
@@ -134,7 +134,7 @@ def _fixpoint(before: list[bool], goal: list[bool], back: int, *, start: bool) -
     return out
 
 
-def _after(formula: tl.Temporal, markings: Sequence[Counts]) -> tl.Temporal:
+def after(formula: tl.Temporal, markings: Sequence[Counts]) -> tl.Temporal:
     """What must hold of the rest of a path that begins so (Bacchus & Kabanza, "progression", 1998)."""
     left = _folded(formula)
     for marking in markings:

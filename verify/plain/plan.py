@@ -20,10 +20,14 @@ from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
 
-def reachability_stages() -> Sequence[Stage]:
-    """The plan for reachability goals."""
+def reachability_stages(seconds: float = 60.0) -> Sequence[Stage]:
+    """The plan for reachability goals.
+
+    Args:
+        seconds: How long there is in all: where that is little, each of the first engines still has its turn.
+    """
     return (
-        Stage(Walk(), 1.5),
+        Stage(Walk(), min(1.5, seconds / 6)),
         Stage(StateEquationEngine(), 5),
         Stage(OnReduced(Explore()), 6),
         Stage(OnReduced(Plans(), first=2), 10),

@@ -7,8 +7,8 @@ helps where it can; the rest of the time is for searches and the graph again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from provenet.verify.plain.engines.explore import Explore
 from provenet.verify.plain.engines.free_choice_live import FreeChoiceLive
@@ -20,22 +20,25 @@ from provenet.verify.plain.engines.temporal_graph import TemporalGraph
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.portfolio import Stage
 
-FIRST_LOOK = 0.2
+FIRST_LOOK = 0.25
 """Part of the time that the graph gets before others help."""
 
-HELP = (0.3, 0.12)
+Logic: TypeAlias = Literal["CTL", "LTL"]
+"""``LTL`` where local search has nothing to do: the graph gets its time too."""
+
+HELP: Mapping[Logic, Sequence[float]] = {"CTL": (0.3, 0.12), "LTL": (0.25,)}
 """Parts of the rest that reachability engines get, each time they are asked to help."""
 
 
-def first_stages(seconds: float, *, logic: Literal["CTL", "LTL"]) -> Sequence[Stage]:
+def first_stages(seconds: float, logic: Logic) -> Sequence[Stage]:
     """Before reachability helps.
 
     Args:
         seconds: How long there is in all.
-        logic: ``LTL`` where local search has nothing to do: then the graph gets its time too.
+        logic: What the formulas are.
     """
     if logic == "LTL":
-        return (Stage(TemporalGraph(), 0.25 * seconds), Stage(Lassos(), min(2.0, 0.1 * seconds)))
+        return (Stage(TemporalGraph(), FIRST_LOOK * seconds), Stage(Lassos(), min(2.0, 0.1 * seconds)))
     return (
         Stage(TemporalGraph(), FIRST_LOOK * seconds),
         Stage(Lassos(), min(2.0, 0.05 * seconds)),
@@ -53,12 +56,20 @@ def help_stages() -> Sequence[Stage]:
     )
 
 
-def last_stages(seconds: float) -> Sequence[Stage]:
+def last_stages(seconds: float, logic: Logic) -> Sequence[Stage]:
     """After that.
 
     Args:
         seconds: How long there still is.
+        logic: What the formulas are.
     """
+    if logic == "LTL":
+        return (
+            Stage(FreeChoiceLive(), 0.1 * seconds),
+            Stage(TemporalGraph(), 0.7 * seconds),
+            Stage(Lassos(seed=2), 0.15 * seconds),
+            Stage(TemporalGraph(), 3_600),
+        )
     return (
         Stage(FreeChoiceLive(), 0.1 * seconds),
         Stage(Local(), 0.4 * seconds),

@@ -219,7 +219,8 @@ def _unreachable(
         from provenet.verify.plain.plan import reachability_stages
         from provenet.verify.plain.portfolio import answers
 
-        answer = next((a for _, a in answers(pt, [goal], budget, stages=reachability_stages())), None)
+        stages = reachability_stages(budget.left())
+        answer = next((a for _, a in answers(pt, [goal], budget, stages=stages)), None)
     if answer is None:
         return Verdict(id_, title, Status.UNKNOWN, reason="the time was over before any engine had an answer")
     if isinstance(answer, Reachable):

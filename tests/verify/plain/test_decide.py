@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenet.verify.plain import decide as deciding
+from provenet.verify.plain import plan_temporal
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Budget
 from provenet.verify.plain.engines.local import Local
@@ -32,7 +33,8 @@ def test_without_a_state_graph_no_answer_is_wrong(net: PTNet, data: st.DataObjec
 
 
 @pytest.mark.slow
-def test_a_net_too_large_for_its_graph_is_decided() -> None:
+def test_a_net_too_large_for_its_graph_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_temporal, "FIRST_LOOK", 0.02)
     # Thirty tokens that go back and forth, each in a place of its own: a thousand million markings.
     size = 30
     back_and_forth = PTNet(
