@@ -27,7 +27,7 @@ def test_without_a_state_graph_no_answer_is_wrong(net: PTNet, data: st.DataObjec
     formulas = [data.draw(branching(net)) for _ in range(8)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deciding, "first_stages", lambda _, logic: ())
-        patch.setattr(deciding, "last_stages", lambda seconds: (Stage(Local(), seconds),))
+        patch.setattr(deciding, "last_stages", lambda seconds, logic: (Stage(Local(), seconds),))
         found = {i: d.holds for i, d in deciding.decide(net, formulas, Budget.seconds(60))}
     assert found == {i: net.initial in satisfying(graph, f) for i, f in enumerate(formulas)}
 
