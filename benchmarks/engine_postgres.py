@@ -1,9 +1,9 @@
-"""Durable firings per second on PostgreSQL, with one process and with several, beside LangGraph's PostgresSaver.
+"""Durable firings per second on PostgreSQL, one process and several, beside LangGraph's PostgresSaver.
 
-Run it with ``python benchmarks/engine_postgres.py --url postgresql://user@host/name`` on a database that it may
-fill, or without ``--url`` to start a server of its own from the ``pgserver`` wheel (with fsync, as servers come).
-Every case is a chain of steps with 1 KB of state, the work of ``engine_throughput.py``; both sides commit each step
-synchronously, take turns on the same server, and ratios are of such turns.
+Run it with ``python benchmarks/engine_postgres.py --url postgresql://user@host/name`` on a database that it
+may fill, or without ``--url`` to start a server of its own from the ``pgserver`` wheel (with fsync, as servers
+come). Every case is a chain of steps with 1 KB of state, the work of ``engine_throughput.py``; both sides
+commit each step synchronously, take turns on the same server, and ratios are of such turns.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import psycopg
 from engine_throughput import PADDING, State, chain
+
 from provenet.engine import Engine, VirtualClock, audit
 from provenet.verify.check import prove
 
@@ -115,7 +116,7 @@ def together(database: str, steps: int, cases: int, at_once: int, processes: int
 
 
 def langgraph(database: str, steps: int, cases: int) -> float | None:
-    """Nodes per second of LangGraph with PostgresSaver, sync durability; ``None`` where it is not installed."""
+    """Nodes per second of LangGraph with PostgresSaver, sync; ``None`` where it is not installed."""
     try:
         from langgraph.checkpoint.postgres import PostgresSaver
         from langgraph.graph import END, START, StateGraph
