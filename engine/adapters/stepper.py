@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -51,6 +51,10 @@ class Stepper:
         workers: What asks proposers and performs effects.
         lift: Claims and loads a case; its number, or 0 where it is over.
         begin: Starts a case in memory.
+
+    Attributes:
+        outbox: Called with where a case stands at the end of each turn, before its commit: what it writes
+            with the engine's own connection belongs to the same transaction.
     """
 
     def __init__(
@@ -67,11 +71,42 @@ class Stepper:
         self._lift, self._begin = lift, begin
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns: set[asyncio.Task[Any]] = set()
+        self.outbox: Callable[[str, Standing], None] | None = None
 
     @property
     def database(self) -> str:
         """The database's own id."""
         return self._store.uid
+
+    @property
+    def url(self) -> str:
+        """The database's URL, where it is on a server; else empty."""
+        return self._store.location.url
+
+    @property
+    def executor(self) -> str:
+        """What this process is called: no other is or was called so on this database."""
+        return f"worker-{self._store.database.worker}"
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection, in whose transaction ``outbox`` may write."""
+        return self._store.database.connection  # type: ignore[attr-defined]  # only a server's database has one
+
+    def begin(self) -> None:
+        """Open the transaction that the next commit ends."""
+        self._store.begin()
+
+    def alive(self, executors: Collection[str]) -> set[str]:
+        """Those of some processes that have not ended, as far as anybody has noticed."""
+        named = {name: int(no) for name in executors if (no := name.removeprefix("worker-")).isdecimal()}
+        marks = ",".join("?" * len(named)) or "0"
+        ended = self._store.rows(
+            f"SELECT no FROM provenet_worker WHERE ended = 1 AND no IN ({marks})",  # noqa: S608
+            [*named.values()],
+        )
+        gone = {no for (no,) in ended}
+        return {name for name in executors if named.get(name) not in gone}
 
     @property
     def failure(self) -> BaseException | None:
@@ -98,6 +133,7 @@ class Stepper:
             for case, inputs in cases:
                 if not self.engine.has_case(case):
                     begun.append(self._begin(net, inputs, case))
+                    self._tell(case)
                 if len(begun) >= BATCH:
                     ids, begun = begun, []
                     await self._started(ids)
@@ -242,6 +278,11 @@ class Stepper:
     async def _done(self, command: dict[str, Any]) -> dict[str, Any]:
         return (await self.outside(command))[0]
 
+    def _tell(self, case: str) -> None:
+        live = self._runner.cases.get(case)
+        if self.outbox is not None and live is not None:
+            self.outbox(case, self._standing(live))
+
     async def _started(self, cases: list[str]) -> None:
         await self._store.durable()
         live = [found for case in cases if (found := self._runner.cases.get(case)) is not None]
@@ -308,6 +349,7 @@ class Stepper:
             raise
         except EngineError as error:
             refused = error
+        self._tell(live.id)
         seq = -1
         while live.seq != seq:
             # Somebody else's kill may reach the case while its commit is under way.

@@ -80,18 +80,22 @@ def one(agents: Iterable[Agent], engine: Engine) -> None:
 async def embedded(url: str, agents: list[Agent], clock: Shifted) -> AsyncIterator[Fleet]:
     async with Engine.open(url, agents=agents, clock=clock) as engine:
         one(agents, engine)
-        yield Fleet(url, Embedded(engine), lambda net, cases: engine.start_cases(net, cases))
+        yield Fleet(url, Embedded(engine), engine.start_cases)
 
 
 @asynccontextmanager
-async def served(url: str, agents: list[Agent], clock: Shifted, serve: Any, workers: int = 1) -> Any:
+async def served(
+    url: str, agents: list[Agent], clock: Shifted, serve: Any, workers: int = 1
+) -> AsyncIterator[Fleet]:
     """Workers in this process, each with an engine of its own."""
     stop, ready = asyncio.Event(), asyncio.Queue[Any]()
 
     def opened() -> Engine:
         return Engine.open(url, agents=agents, clock=clock, takes="turns")
 
-    tasks = []
+    tasks: list[asyncio.Task[None]] = []
+    stepper: Any = None
+    adapter: Any = None
     for _ in range(workers):
         # One after the other, so that one of them makes the tables.
         tasks.append(asyncio.create_task(serve(opened, stop, lambda *parts: ready.put_nowait(parts))))
@@ -121,4 +125,15 @@ async def temporal(url: str, agents: list[Agent], clock: Shifted, target: str) -
         await serve_temporal(opened, Temporal(target), stop=stop, ready=ready)
 
     async with served(url, agents, clock, serve, workers=2) as fleet:
+        yield fleet
+
+
+@asynccontextmanager
+async def dbos(url: str, agents: list[Agent], clock: Shifted) -> AsyncIterator[Fleet]:
+    from provenet.engine.adapters.dbos import serve_dbos
+
+    async def serve(opened: Any, stop: asyncio.Event, ready: Any) -> None:
+        await serve_dbos(opened, stop=stop, ready=ready)
+
+    async with served(url, agents, clock, serve) as fleet:
         yield fleet

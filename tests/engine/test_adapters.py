@@ -1,4 +1,4 @@
-"""Three adapters, one conformance suite: whatever wakes the cases, the same happens, and the store can tell."""
+"""Three adapters, one conformance suite: whatever wakes the cases, the same happens."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from provenet.engine.clock import RealClock
 from provenet.engine.errors import DecisionRefused, EngineError
 from provenet.engine.views import TaskView
 from provenet.nets.build import NetBuilder
-from provenet.sdb.handlers import Agent, Effect, Request
+from provenet.sdb.handlers import Agent, Request
 from provenet.sdb.human import Human
 from tests.engine import fleets
 from tests.engine.fleets import Fleet, Shifted
@@ -50,12 +50,15 @@ def clock(tmp_path: Path) -> Shifted:
     return Shifted(tmp_path / "clock")
 
 
-@pytest.fixture(params=["embedded", "temporal"])
+@pytest.fixture(params=["embedded", "temporal", "dbos"])
 def fleet(request: pytest.FixtureRequest, postgres: str, clock: Shifted) -> Open:
     """Opens workers behind each of the adapters."""
     if request.param == "temporal":
         server: TemporalServer = request.getfixturevalue("dispatcher")
         return lambda agents: fleets.temporal(postgres, agents, clock, server.target)
+    if request.param == "dbos":
+        pytest.importorskip("dbos", reason="the extra provenet[dbos] is not installed")
+        return lambda agents: fleets.dbos(postgres, agents, clock)
     return lambda agents: fleets.embedded(postgres, agents, clock)
 
 
@@ -314,7 +317,9 @@ async def test_a_ninety_day_case_on_temporals_own_time(postgres: str, tmp_path: 
             assert await environment.get_current_time() - first > timedelta(days=90)
             found = {case.id: case for case in workers.read.cases()}
     assert {c: found[c].outcome_place for c in found} == {"kept": "done", "lost": "no"}
-    lasted = found["lost"].finished - found["lost"].created
+    finished = found["lost"].finished
+    assert finished is not None
+    lasted = finished - found["lost"].created
     assert timedelta(days=89.9) < lasted < timedelta(days=94), lasted
     assert time.monotonic() - begun < 60
     assert audit(postgres).clean
