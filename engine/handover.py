@@ -9,6 +9,7 @@ from typing import Any
 
 from provenet.engine.case import LiveCase, OpenTask, brought
 from provenet.engine.codec import clean, encoder, plain, quote, text_hash
+from provenet.engine.hiding import hidden, hidden_reject
 from provenet.engine.jobs import Job
 from provenet.engine.program import Step
 from provenet.engine.store.store import Store
@@ -70,7 +71,7 @@ def failing(case: LiveCase, step: Step, token: int, why: Reject) -> dict[str, Va
     binding = case.binding_for(step, token)
     if binding is None:
         raise Breach("it does not take the token whose work failed", where=f"transition {step.name!r}")
-    return binding | brought(step, why.value())
+    return binding | brought(step, hidden_reject(case, why).value())
 
 
 def reject_of(error: BaseException, rule: str) -> Reject:
@@ -136,7 +137,7 @@ class Records:
             state,
             job.tries,
             receipt,
-            None if reason is None else clean(reason),
+            None if reason is None else clean(hidden(job.case, reason)),
             self._now(),
         )
         self._store.put("provenet_effect", job.key, row)

@@ -11,6 +11,7 @@ from provenet.engine.clock import from_micros
 from provenet.engine.codec import clean
 from provenet.engine.errors import DecisionRefused, DuplicateSignal, SignalRefused
 from provenet.engine.faults import fault_point
+from provenet.engine.hiding import hidden
 from provenet.engine.program import Step
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
@@ -93,7 +94,7 @@ class Outside:
             )
         except (FiringError, ExprError) as error:
             case.tasks[task.task, task.token] = task
-            raise DecisionRefused(f"the net forbids it: {error.message}", where=where) from None
+            raise DecisionRefused(f"the net forbids it: {hidden(case, error.message)}", where=where) from None
         self._runner.records.task(case, task, "decided", choice=choice, who=who)
         if self._runner.watch is not None:
             net, now = case.program.net.name, self._runner.now()
@@ -134,7 +135,7 @@ class Outside:
                 try:
                     self._runner.fire(live, step, {**binding, **brought(step, value)}, also=said(key=key))
                 except (FiringError, ExprError) as error:
-                    reason = f"the net forbids it: {error.message}"
+                    reason = f"the net forbids it: {hidden(live, error.message)}"
                     continue
                 self.inbox(live.no, key, event, payload, status="accepted")
                 return

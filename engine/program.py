@@ -34,6 +34,7 @@ from provenet.nets.net import (
     Transition,
 )
 from provenet.nets.schema import UNIT, RecordType, Type, Value
+from provenet.nets.secrets import keeps_secrets
 from provenet.sdb.handlers import Agent, Effect, Proposer
 from provenet.sdb.policy import explain
 from provenet.sdb.reject import Reject
@@ -93,6 +94,7 @@ class Program:
         self.hash = digest or content_hash(agent.net)
         self.rule = NetRule(agent.net)
         self.types: dict[str, Type] = {p.name: p.type for p in self.net.places}
+        self.secret_places = tuple(p for p, of in self.types.items() if keeps_secrets(of))
         self.encoders: dict[str, Encoder] = {p.name: encoder(p.type) for p in self.net.places}
         self.decoders: dict[str, Decoder] = {p.name: decoder(p.type) for p in self.net.places}
         self.steps: tuple[Step, ...] = tuple(self._step(i, t) for i, t in enumerate(self.net.transitions))

@@ -24,6 +24,7 @@ from provenet.engine.codec import clean, encoder, plain, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
+from provenet.engine.hiding import hidden, hidden_reject
 from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
 from provenet.engine.store.store import Store
@@ -336,7 +337,10 @@ class Runner:
                         continue
                     return (
                         step,
-                        {**binding, **({} if said is None else brought(step, said.value()))},
+                        {
+                            **binding,
+                            **({} if said is None else brought(step, hidden_reject(case, said).value())),
+                        },
                         None,
                         "",
                     )
@@ -549,7 +553,7 @@ class Runner:
         self.numbers.pop(case.no, None)
 
     def _park(self, case: LiveCase, reason: str, transition: str) -> None:
-        reason = clean(reason)
+        reason = clean(hidden(case, reason))
         case.log(self.store, "park", transition, self.now(), plain({"reason": reason}))
         case.reason = reason
         self.status(case, "parked")

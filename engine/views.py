@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
 from provenet.engine.clock import from_micros
+from provenet.engine.codec import plain
 from provenet.engine.errors import NoSuchCase, NoSuchEntry, StoreCorrupt, StoreError
 from provenet.engine.history import Moment, Replay, moment, replayed
 from provenet.engine.program import Program
@@ -34,6 +35,7 @@ from provenet.engine.store.tables import (
     TimerRow,
     TokenRow,
 )
+from provenet.engine.veil import Veil
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import loads
 from provenet.nets.net import Net, Role
@@ -212,12 +214,15 @@ class Reader:
 
     Args:
         source: The database's name, or an open SQLAlchemy engine.
+        secrets: Whether to show the values of secret fields; ``***`` stands for them otherwise.
 
     Raises:
         StoreError: There is no such database, or it is not ours.
     """
 
-    def __init__(self, source: str | Path | sa.Engine) -> None:
+    def __init__(
+        self, source: str | Path | sa.Engine, *, secrets: Literal["hidden", "shown"] = "hidden"
+    ) -> None:
         if isinstance(source, sa.Engine):
             self.engine, self.location = source, Location("memory")
         else:
@@ -230,6 +235,8 @@ class Reader:
                 )
             self.engine = reading_engine(self.location)
         self._nets: dict[str, Net | None] = {}
+        self._veils: dict[str, Veil] = {}
+        self._secrets = secrets
         self._programs: dict[str, Program | None] = {}
         try:
             with self.engine.connect() as c:
@@ -295,7 +302,7 @@ class Reader:
                 query = query.where(col(CaseRow.net).in_(wanted))
             if limit is not None:
                 query = query.limit(limit)
-            return [_case(row, names) for row in _rows(s, query)]
+            return [_case(row, names, self._veil(row.net)) for row in _rows(s, query)]
 
     @_decodes
     def counts(self) -> dict[str, int]:
@@ -315,25 +322,31 @@ class Reader:
         """
         with Session(self.engine) as s:
             row = self._row(s, case)
+            veil, net = self._veil(row.net), self.net(row.net)
             names = {r.hash: r.name for r in _rows(s, select(NetRow))}
             marking: dict[str, list[Any]] = {}
             for t in _rows(s, select(TokenRow).where(TokenRow.case_no == row.no).order_by(col(TokenRow.id))):
-                marking.setdefault(t.place, []).append(_json(t.value))
+                marking.setdefault(t.place, []).append(veil.token(t.place, _json(t.value)))
             timers = _rows(s, select(TimerRow).where(TimerRow.case_no == row.no).order_by(col(TimerRow.due)))
             tasks = _rows(s, select(TaskRow).where(TaskRow.case_no == row.no).order_by(col(TaskRow.opened)))
             return CaseDetail(
-                case=_case(row, names),
+                case=_case(row, names, veil),
                 marking=marking,
                 log=tuple(self._log(s, row)),
-                tasks=tuple(_task(t, case) for t in tasks),
+                tasks=tuple(_task(t, case, veil) for t in tasks),
                 timers=tuple((t.transition, from_micros(t.due)) for t in timers),
                 effects=tuple(
-                    _plain(r) for r in _rows(s, select(EffectRow).where(EffectRow.case_no == row.no))
+                    _veiled(r, "receipt", veil, net)
+                    for r in _rows(s, select(EffectRow).where(EffectRow.case_no == row.no))
                 ),
                 proposals=tuple(
-                    _plain(r) for r in _rows(s, select(ProposalRow).where(ProposalRow.case_no == row.no))
+                    _veiled(r, "value", veil, net)
+                    for r in _rows(s, select(ProposalRow).where(ProposalRow.case_no == row.no))
                 ),
-                inbox=tuple(_plain(r) for r in _rows(s, select(InboxRow).where(InboxRow.case_no == row.no))),
+                inbox=tuple(
+                    _plain(r) | {"payload": veil.payload(r.event, r.payload)}
+                    for r in _rows(s, select(InboxRow).where(InboxRow.case_no == row.no))
+                ),
             )
 
     @_decodes
@@ -371,24 +384,24 @@ class Reader:
             )
         assert row.no is not None
         replay = replayed(Replay(self.program, row.no, row.id, row.created), log, seq)
-        found = moment(replay, len(log))
+        found = self._veiled_moment(moment(replay, len(log)))
         return found if seq < len(log) else replace(found, status=row.status, reason=row.reason)
 
     @_decodes
     def tasks(self, *, status: str | None = "open", role: str | None = None) -> list[TaskView]:
         """Tasks, open ones unless said otherwise, by deadline."""
         with Session(self.engine) as s:
-            query = select(TaskRow, CaseRow.id).join(CaseRow, col(CaseRow.no) == TaskRow.case_no)
+            query = select(TaskRow, CaseRow.id, CaseRow.net).join(CaseRow, col(CaseRow.no) == TaskRow.case_no)
             if status is not None:
                 query = query.where(TaskRow.status == status)
             if role is not None:
                 query = query.where(TaskRow.role == role)
             query = query.order_by(col(TaskRow.deadline), col(TaskRow.case_no), col(TaskRow.token))
             found = s.exec(query).all()
-            for row, case in found:
+            for row, case, _ in found:
                 _checked(row)
                 _must_be(CaseRow, "id", case)
-            return [_task(row, case) for row, case in found]
+            return [_task(row, case, self._veil(net)) for row, case, net in found]
 
     @_decodes
     def kills(self) -> list[dict[str, Any]]:
@@ -406,7 +419,8 @@ class Reader:
                 for e in _rows(s, select(EffectRow).where(EffectRow.case_no == row.no))
             }
             facts = {r.name: r.value for r in _rows(s, select(MetaRow)) if r.name in order}
-        return [_json(facts[name]) for name in sorted(facts, key=order.__getitem__)]
+        veil = self._veil(row.net)
+        return [veil.played(_json(facts[name])) for name in sorted(facts, key=order.__getitem__)]
 
     @_decodes
     def spent(self) -> dict[str, Any]:
@@ -442,6 +456,17 @@ class Reader:
             self._programs[digest] = None if net is None else Program(Agent(net), digest)
         return self._programs[digest]
 
+    def _veiled_moment(self, found: Moment) -> Moment:
+        veil = self._veil(found.net)
+        marking = {p: [(i, veil.token(p, v), at) for i, v, at in held] for p, held in found.marking.items()}
+        tasks = tuple(t | {"about": veil.about(t["task"], t["about"])} for t in found.tasks)
+        return replace(found, marking=marking, tasks=tasks)
+
+    def _veil(self, digest: str) -> Veil:
+        if digest not in self._veils:
+            self._veils[digest] = Veil(self.net(digest) if self._secrets == "hidden" else None)
+        return self._veils[digest]
+
     def _damaged(self, what: str) -> StoreCorrupt:
         where = str(self.location)
         return StoreCorrupt(
@@ -463,10 +488,10 @@ class Reader:
         return row
 
     def _log(self, session: Session, row: CaseRow) -> Iterator[LogLine]:
-        net = self.net(row.net)
+        net, veil = self.net(row.net), self._veil(row.net)
         query = select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq))
         for event in _rows(session, query):
-            data = _json(event.data)
+            data = veil.entry(event.transition, _json(event.data))
             role, text = _words(net, event.kind, event.transition, data)
             yield LogLine(
                 event.seq,
@@ -541,7 +566,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _case(row: CaseRow, names: dict[str, str]) -> CaseView:
+def _case(row: CaseRow, names: dict[str, str], veil: Veil) -> CaseView:
     return CaseView(
         id=row.id,
         net=names.get(row.net, row.net[:12]),
@@ -551,12 +576,12 @@ def _case(row: CaseRow, names: dict[str, str]) -> CaseView:
         created=from_micros(row.created),
         finished=None if row.finished is None else from_micros(row.finished),
         outcome_place=row.outcome_place,
-        outcome=None if row.outcome is None else _json(row.outcome),
+        outcome=None if row.outcome is None else veil.token(row.outcome_place, _json(row.outcome)),
         reason=row.reason,
     )
 
 
-def _task(row: TaskRow, case: str) -> TaskView:
+def _task(row: TaskRow, case: str, veil: Veil) -> TaskView:
     return TaskView(
         case=case,
         task=row.task,
@@ -564,7 +589,7 @@ def _task(row: TaskRow, case: str) -> TaskView:
         status=row.status,
         choices=tuple(_json(row.choices)),
         role=row.role,
-        about=_json(row.about),
+        about=veil.about(row.task, _json(row.about)),
         about_hash=row.about_hash,
         opened=from_micros(row.opened),
         deadline=None if row.deadline is None else from_micros(row.deadline),
@@ -572,6 +597,18 @@ def _task(row: TaskRow, case: str) -> TaskView:
         who=row.who,
         decided=None if row.decided is None else from_micros(row.decided),
     )
+
+
+def _veiled(row: Any, name: str, veil: Veil, net: Net | None) -> dict[str, Any]:
+    """A row with what came from outside, JSON text, without its secrets."""
+    data, text = _plain(row), getattr(row, name)
+    if text is not None and net is not None and net.has_transition(row.transition):
+        fresh = [f.var for f in net.transition(row.transition).fresh]
+        whole = json.loads(text)
+        shown = veil.brought(row.transition, fresh, whole)
+        if shown is not whole:
+            data[name] = plain(shown)
+    return data
 
 
 def _plain(row: Any) -> dict[str, Any]:

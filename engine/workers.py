@@ -30,6 +30,7 @@ from provenet.engine.codec import clean, encoder
 from provenet.engine.errors import DecisionRefused
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.handover import anchor_of, failing, reject_of, request_of
+from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
@@ -232,7 +233,7 @@ class Workers:
             answer.tokens_in,
             answer.tokens_out,
             cost,
-            None if reason is None else clean(reason),
+            None if reason is None else clean(hidden(job.case, reason)),
             self.runner.now(),
         )
         self._store.put("provenet_proposal", key, row)

@@ -22,6 +22,7 @@ from provenet.nets.marking import Marking
 from provenet.nets.net import Net, Transition
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import UNIT_VALUE, Type, Value, check, checker, shorten
+from provenet.nets.secrets import keeps_secrets
 
 Binding: TypeAlias = Mapping[str, Value]
 """Values of a transition's variables: taken, read, and from outside."""
@@ -229,7 +230,8 @@ class _Step:
         try:
             rest.remove(binding[var])
         except (ValueError, KeyError):
-            token = shorten(binding[var]) if var in binding else f"a token for {var!r}"
+            hidden = keeps_secrets(self._net.place(place).type)
+            token = shorten(binding[var]) if var in binding and not hidden else f"a token for {var!r}"
             raise NotEnabled(
                 f"place {place!r} does not hold {token}", where=f"transition {self.transition.name!r}"
             ) from None

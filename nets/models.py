@@ -12,7 +12,7 @@ import json
 import math
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -26,12 +26,24 @@ from pydantic_core import to_json
 from provenet.nets import schema
 from provenet.nets.errors import ProvenetError, TypeMismatch
 from provenet.nets.schema import Field, RecordType, Type, Value
+from provenet.nets.secrets import keeps_secrets
 
 
 class Token(BaseModel):
     """Base of token models: immutable, closed to unknown fields, no silent conversion, finite floats only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What its text shows of it: nothing of secret fields."""
+        fields = type(self).model_fields
+        for name, value in super().__repr_args__():
+            hidden = name in fields and _is_secret(fields[name].metadata)
+            yield name, schema.HIDDEN if hidden else value
+
+
+class Secret:
+    """Marks a token's field: ``card: Annotated[str, Secret]``; see ``provenet.nets.secrets``."""
 
 
 def schema_of(annotation: Any) -> Type:
@@ -78,7 +90,10 @@ def schema_of(annotation: Any) -> Type:
 def model_of(of: RecordType) -> type[BaseModel]:
     """The pydantic model behind a record type; one is made where the type came from a file."""
     if of not in _MODELS:
-        fields: dict[str, Any] = {f.name: (annotation_of(f.type), ...) for f in of.fields}
+        fields: dict[str, Any] = {
+            f.name: (Annotated[annotation_of(f.type), Secret] if f.mark else annotation_of(f.type), ...)
+            for f in of.fields
+        }
         with warnings.catch_warnings():
             # A field of a net from elsewhere may be called like a method of pydantic's, which is harmless.
             warnings.simplefilter("ignore", UserWarning)
@@ -155,10 +170,16 @@ def parse_answer(data: Any, of: Type) -> Value:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
+        if keeps_secrets(of):
+            # A validator's own words may quote what it was given, and a record's input is all of it.
+            raise TypeMismatch(
+                field=path, expected=f"what {of} wants", got=f"{first['type']}: {schema.HIDDEN}"
+            ) from None
         got = "no JSON" if first["type"] == "json_invalid" else schema.shorten(first["input"])
         raise TypeMismatch(field=path, expected=first["msg"], got=got) from None
     except (TypeError, ValueError, RecursionError):
-        raise TypeMismatch(field="", expected=schema.describe(of), got=schema.shorten(data)) from None
+        got = schema.HIDDEN if keeps_secrets(of) else schema.shorten(data)
+        raise TypeMismatch(field="", expected=schema.describe(of), got=got) from None
 
 
 _SCALARS: dict[type, Type] = {
@@ -182,12 +203,18 @@ def _record_of(model: type[BaseModel]) -> RecordType:
         if info.alias or info.validation_alias:
             raise _no_type(f"{model.__name__}.{name}", "a token's field has one name: leave out the alias")
         try:
-            fields.append(Field(name, _constrain(schema_of(info.annotation), tuple(info.metadata))))
+            notes = tuple(n for n in info.metadata if not _is_secret((n,)))
+            mark: Literal["", "secret"] = "secret" if len(notes) < len(info.metadata) else ""
+            fields.append(Field(name, _constrain(schema_of(info.annotation), notes), mark))
         except RecursionError:
             raise _no_type(model.__name__, "a token is finite: a model cannot hold itself") from None
     found = RecordType(model.__name__, tuple(fields))
     _MODELS[found] = model
     return found
+
+
+def _is_secret(notes: Sequence[Any]) -> bool:
+    return any(n is Secret or isinstance(n, Secret) for n in notes)
 
 
 def _enum_of(name: str, members: tuple[Any, ...]) -> schema.EnumType:
@@ -214,6 +241,8 @@ def _constrain(of: Type, notes: Sequence[Any]) -> Type:
     A bound that pydantic enforces and the prover does not know makes proofs weaker, never wrong.
     """
     for note in notes:
+        if _is_secret((note,)):
+            raise _no_type("Secret inside a type", "mark the whole field: x: Annotated[list[str], Secret]")
         if isinstance(note, annotated_types.GroupedMetadata):
             of = _constrain(of, tuple(note))
         elif getattr(note, "metadata", None):
@@ -273,19 +302,27 @@ def _strip(data: Any, of: Type, path: str) -> Value:
             if isinstance(data, tuple):
                 return data
             if not isinstance(data, dict):
-                raise TypeMismatch(field=path, expected=schema.describe(of), got=schema.shorten(data))
+                got = schema.HIDDEN if keeps_secrets(of) else schema.shorten(data)
+                raise TypeMismatch(field=path, expected=schema.describe(of), got=got)
             missing = [f.name for f in fields if f.name not in data]
             unknown = [str(k) for k in data if of.index(k) is None]
             if missing or unknown:
                 got = "; ".join([f"no {m}" for m in missing] + [f"unknown field {u}" for u in unknown])
                 raise TypeMismatch(field=path or name, expected=schema.describe(of), got=got)
-            return tuple(_strip(data[f.name], f.type, f"{path}.{f.name}" if path else f.name) for f in fields)
+            return tuple(_strip_field(data[f.name], f, path) for f in fields)
         case schema.DateTimeType() if isinstance(data, datetime) and data.utcoffset() is not None:
             # One zone for all: around a change of clocks, equal times of two zones do not always compare
             # equal.
             return data.astimezone(UTC)
         case _:
             return data.value if isinstance(data, enum.Enum) else data
+
+
+def _strip_field(data: Any, field: Field, path: str) -> Value:
+    try:
+        return _strip(data, field.type, f"{path}.{field.name}" if path else field.name)
+    except TypeMismatch as error:
+        raise schema.hiding(error, field) from None
 
 
 def _rebuild(value: Value, of: Type, annotation: Any) -> Any:

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from provenet.nets.errors import TypeMismatch
 from provenet.nets.quick import dataclass
@@ -155,10 +155,11 @@ class ListType:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A named field of a record."""
+    """A named field of a record; the value of one that is ``secret`` is shown to nobody."""
 
     name: str
     type: Type
+    mark: Literal["", "secret"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,9 @@ INT = IntType()
 STR = StrType()
 DATETIME = DateTimeType()
 DURATION = DurationType()
+
+HIDDEN = "***"
+"""What is shown in place of a secret."""
 
 # Bounds that keep arithmetic inside Python's calendar and decimals exact, so that evaluation agrees with
 # the solver.
@@ -271,7 +275,12 @@ def check(value: Value, of: Type, path: str = "") -> None:
             ok = isinstance(value, tuple) and len(value) == len(fields)
             if ok:
                 for f, part in zip(fields, value, strict=True):
-                    check(part, f.type, f"{path}.{f.name}" if path else f.name)
+                    try:
+                        check(part, f.type, f"{path}.{f.name}" if path else f.name)
+                    except TypeMismatch as error:
+                        raise hiding(error, f) from None
+            elif any(f.mark for f in fields):
+                raise TypeMismatch(field=path, expected=describe(of), got=HIDDEN)
     if not ok:
         raise TypeMismatch(field=path, expected=describe(of), got=shorten(value))
 
@@ -441,12 +450,26 @@ def _parse(data: Any, of: Type, path: str) -> Value:
                 if unknown or missing:
                     parts = [f"no {m}" for m in missing] + [f"unknown field {shorten(u)}" for u in unknown]
                     raise TypeMismatch(field=path or name, expected=describe(of), got="; ".join(parts))
-                return tuple(
-                    _parse(data[f.name], f.type, f"{path}.{f.name}" if path else f.name) for f in fields
-                )
+                return tuple(_parse_field(data[f.name], f, path) for f in fields)
+            case RecordType(_, fields) if any(f.mark for f in fields):
+                raise TypeMismatch(field=path, expected=describe(of), got=HIDDEN)
     except (ArithmeticError, ValueError):
         pass
     raise TypeMismatch(field=path, expected=describe(of), got=shorten(data))
+
+
+def _parse_field(data: Any, field: Field, path: str) -> Value:
+    try:
+        return _parse(data, field.type, f"{path}.{field.name}" if path else field.name)
+    except TypeMismatch as error:
+        raise hiding(error, field) from None
+
+
+def hiding(error: TypeMismatch, field: Field) -> TypeMismatch:
+    """What does not fit into a field, without its value where that is secret."""
+    if not field.mark:
+        return error
+    return TypeMismatch(field=error.field, expected=error.expected, got=HIDDEN)
 
 
 def _within(value: Any, lo: Any, hi: Any) -> bool:

@@ -14,7 +14,8 @@ from provenet.nets.expr.show import show
 from provenet.nets.models import schema_of
 from provenet.nets.net import ContractInfo, Rule
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import BOOL, RecordType, Type, Value, shorten
+from provenet.nets.schema import BOOL, HIDDEN, RecordType, Type, Value, shorten
+from provenet.nets.secrets import keeps_secrets
 from provenet.sdb.reject import Reject
 
 
@@ -143,8 +144,10 @@ def _got(path: str, of: Type, value: Value) -> str:
     for name in path.split(".") if path else ():
         if not isinstance(of, RecordType) or (at := of.index(name)) is None:
             break
+        if of.fields[at].mark:
+            return HIDDEN
         of, value = of.fields[at].type, value[at]
-    return shorten(value)
+    return HIDDEN if keeps_secrets(of) else shorten(value)
 
 
 def _first_field(expr: Expr) -> str:

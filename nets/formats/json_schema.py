@@ -145,7 +145,11 @@ _TYPES: dict[str, Any] = {
             "name": {"type": "string"},
             "fields": {
                 "type": "array",
-                "items": _closed({"name": {"type": "string", "minLength": 1}, "type": _TYPE}, "name", "type"),
+                "items": _closed(
+                    {"name": {"type": "string", "minLength": 1}, "type": _TYPE, "secret": {"const": True}},
+                    "name",
+                    "type",
+                ),
             },
         },
         "fields",

@@ -96,7 +96,10 @@ class TypeWriter:
         self.table[key] = {}
         if key != of.name:
             self.table[key]["name"] = of.name
-        self.table[key]["fields"] = [{"name": f.name, "type": self.write(f.type)} for f in of.fields]
+        self.table[key]["fields"] = [
+            {"name": f.name, "type": self.write(f.type), **({"secret": True} if f.mark else {})}
+            for f in of.fields
+        ]
         return key
 
     def rewrite(self, expr: Expr) -> Expr:
@@ -122,7 +125,7 @@ class TypeWriter:
                 if of not in self._renamed:
                     key = self.key(of)
                     self._renamed[of] = RecordType(
-                        key, tuple(Field(f.name, self._rename(f.type)) for f in fields)
+                        key, tuple(Field(f.name, self._rename(f.type), f.mark) for f in fields)
                     )
                 return self._renamed[of]
             case _:
@@ -241,7 +244,7 @@ class TypeReader:
         depth = size = 1
         for i, part in enumerate(data["fields"]):
             here = f"{path}.fields[{i}]"
-            if not self._keys(part, here, {"name", "type"}, set()):
+            if not self._keys(part, here, {"name", "type"}, {"secret"}):
                 continue
             found = self._read(part["type"], f"{here}.type")
             if (
@@ -250,8 +253,12 @@ class TypeReader:
                 or part["name"] in {f.name for f in fields}
             ):
                 self._no(f"{here}.name", "field names are texts, and no two alike")
+            elif part.get("secret", True) is not True:
+                self._no(
+                    f"{here}.secret", "a field is secret, or says nothing of it", "write true, or leave it"
+                )
             elif found is not None:
-                fields.append(Field(part["name"], found[0]))
+                fields.append(Field(part["name"], found[0], "secret" if "secret" in part else ""))
                 depth, size = max(depth, found[1] + 1), size + found[2]
         if len(fields) < len(data["fields"]):
             return None

@@ -1,0 +1,96 @@
+"""What people see of a case whose tokens have secret fields: ``***`` in their place.
+
+The store holds the values, since the net needs them; the read side shows them to nobody unless it is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from provenet.nets.expr.typing import type_of
+from provenet.nets.net import Choice, Net, Perform, Signal, Transition
+from provenet.nets.schema import HIDDEN, Type
+from provenet.nets.secrets import hide, keeps_secrets
+
+
+class Veil:
+    """Hides the secrets of one net's cases, in JSON data of every kind that the store holds.
+
+    Args:
+        net: The net; where it cannot be read, nothing is known to be secret.
+    """
+
+    def __init__(self, net: Net | None) -> None:
+        places = () if net is None else net.places
+        self._places = {p.name: p.type for p in places if keeps_secrets(p.type)}
+        self._scopes: dict[str, dict[str, Type]] = {}
+        self._tasks: dict[str, list[Type]] = {}
+        self._events: set[str] = set()
+        self._effects: set[str] = set()
+        for t in () if net is None else net.transitions:
+            scope = net.scope(t) if net is not None else {}
+            if not any(map(keeps_secrets, scope.values())):
+                continue
+            self._scopes[t.name] = scope
+            match t.trigger:
+                case Perform(handler=handler):
+                    self._effects.add(handler)
+                case Choice(task=task):
+                    self._tasks.setdefault(task, []).append(_about(t, t.trigger, scope))
+                case Signal(event=event) if any(keeps_secrets(f.type) for f in t.fresh):
+                    self._events.add(event)
+
+    def token(self, place: str | None, data: Any) -> Any:
+        """A token's value."""
+        return hide(data, self._places[place]) if place in self._places else data
+
+    def entry(self, transition: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The data of an entry of the log."""
+        if not (self._places or self._scopes):
+            return data
+        shown = dict(data)
+        if isinstance(data.get("put"), list):
+            shown["put"] = [
+                [part[0], part[1], self.token(part[1], part[2])]
+                if isinstance(part, list) and len(part) == 3
+                else part
+                for part in data["put"]
+            ]
+        scope = self._scopes.get(transition)
+        if scope is not None and isinstance(data.get("bring"), dict):
+            shown["bring"] = {
+                v: hide(d, scope[v]) if v in scope else HIDDEN for v, d in data["bring"].items()
+            }
+        return shown
+
+    def brought(self, transition: str, fresh: Iterable[str], data: Any) -> Any:
+        """What came from outside for a transition: an answer or a receipt."""
+        scope = self._scopes.get(transition, {})
+        for var in fresh:
+            if var in scope:
+                return hide(data, scope[var])
+        return data
+
+    def about(self, task: str, data: Any) -> Any:
+        """What a task is about."""
+        for of in self._tasks.get(task, ()):
+            data = hide(data, of)
+        return data
+
+    def payload(self, event: str, text: str | None) -> str | None:
+        """The payload of an event from outside, as text; it may be of any shape, so it is hidden whole."""
+        return HIDDEN if text is not None and event in self._events else text
+
+    def played(self, effect: dict[str, Any]) -> dict[str, Any]:
+        """What a stand-in played in a simulation: its payload and its receipt may be of any shape."""
+        if effect.get("effect") not in self._effects:
+            return effect
+        return effect | {k: HIDDEN for k in ("payload", "receipt") if effect.get(k) is not None}
+
+
+def _about(t: Transition, trigger: Choice, scope: dict[str, Type]) -> Type:
+    if trigger.about is not None:
+        return type_of(trigger.about, scope)
+    first = next((take.var for take in t.takes if take.var is not None), None)
+    return scope[first] if first is not None else next(iter(scope.values()))
