@@ -1,7 +1,7 @@
 """Durable firings per second on PostgreSQL, one process and several, beside LangGraph's PostgresSaver.
 
 Run it with ``python benchmarks/engine_postgres.py --url postgresql://user@host/name`` on a database that it
-may fill, or without ``--url`` to start a server of its own from the ``pgserver`` wheel (with fsync, as servers
+may fill, or without ``--url`` to start a server of its own from the ``pgserver`` wheel (with fsync, as they
 come). Every case is a chain of steps with 1 KB of state, the work of ``engine_throughput.py``; both sides
 commit each step synchronously, take turns on the same server, and ratios are of such turns.
 """

@@ -1,9 +1,10 @@
-"""Durable execution of proved nets: exactly what was proved, through crashes, on SQLite."""
+"""Durable execution of proved nets: exactly what was proved, through crashes, on SQLite and PostgreSQL."""
 
 from provenet.engine.audit import Audit, Problem, audit
 from provenet.engine.clock import Clock, RealClock, VirtualClock
 from provenet.engine.engine import Engine, Progress
 from provenet.engine.store.joining import transaction
+from provenet.engine.throttle import Throttle
 from provenet.engine.views import CaseDetail, CaseView, LogLine, Reader, TaskView
 from provenet.engine.workers import Decision, People, Task
 
@@ -22,6 +23,7 @@ __all__ = [
     "RealClock",
     "Task",
     "TaskView",
+    "Throttle",
     "VirtualClock",
     "audit",
     "transaction",

@@ -123,7 +123,8 @@ class _Auditor:
         self._load_nets()
         cases = list(
             self._rows(
-                "SELECT no, id, net, status, version, tokens, head, created, outcome_place, outcome, killed"
+                "SELECT no, id, net, status, version, tokens, head, created, outcome_place, outcome, killed,"
+                " tenant"
                 " FROM provenet_case ORDER BY no"
             )
         )

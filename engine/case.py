@@ -81,6 +81,7 @@ class LiveCase:
         no: Its number in the store.
         id: Its id.
         program: Its net version.
+        tenant: For whom it runs; empty where that does not matter.
         marking: The current marking.
         ids: Per place, the ids of its tokens, in the marking's order.
         arrived: When each live token arrived.
@@ -99,6 +100,7 @@ class LiveCase:
     id: str
     program: Program
     created: int
+    tenant: str = ""
     marking: Marking = field(default_factory=Marking)
     ids: dict[str, list[int]] = field(default_factory=dict)
     arrived: dict[int, int] = field(default_factory=dict)
@@ -126,7 +128,9 @@ class LiveCase:
         for place, tokens in sorted(marking.items()):
             encode = self.program.encoders[place]
             put += [f"[{self._new(book, place, v, at)},{quote(place)},{encode(v)}]" for v in tokens]
-        self.log(book, "start", "", at, f'{{"net":{quote(self.program.hash)},"put":[{",".join(put)}]}}')
+        whose = f',"tenant":{quote(self.tenant)}' if self.tenant else ""
+        data = f'{{"net":{quote(self.program.hash)},"put":[{",".join(put)}]{whose}}}'
+        self.log(book, "start", "", at, data)
 
     def fire(
         self,

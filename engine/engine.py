@@ -45,6 +45,7 @@ from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
 from provenet.engine.simulation import Stage, recording_of
 from provenet.engine.store.store import Store
+from provenet.engine.throttle import Throttle, Throttles
 from provenet.engine.versions import Versions, entry_values
 from provenet.engine.views import Reader
 from provenet.engine.watching.events import (
@@ -129,10 +130,11 @@ class Engine:
         effects: int,
         takes: Takes,
         observers: Iterable[Observer],
+        throttles: Iterable[Throttle],
     ) -> None:
         self._url, self._agents, self._people = url, tuple(agents), people
         self._limits, self._takes = (proposals, effects), takes
-        self._observers = tuple(observers)
+        self._observers, self._throttles = tuple(observers), tuple(throttles)
         self._watch: Watch | None = None
         self.clock = clock
         self._tasks: list[asyncio.Task[None]] = []
@@ -157,6 +159,7 @@ class Engine:
         effects: int = 64,
         takes: Takes = "all",
         observers: Iterable[Observer] = (),
+        throttles: Iterable[Throttle] = (),
     ) -> Engine:
         """An engine on a database, for ``async with``; entering it resumes every unfinished case.
 
@@ -170,6 +173,7 @@ class Engine:
             effects: Most effects at a time.
             takes: Which unfinished cases it takes up; where not all, it starts no work by itself.
             observers: Who is told what happens: ``provenet.engine.watching``.
+            throttles: How much may be called and spent in which time, by all processes together.
         """
         return cls(
             url,
@@ -180,6 +184,7 @@ class Engine:
             effects=effects,
             takes=takes,
             observers=observers,
+            throttles=throttles,
         )
 
     async def __aenter__(self) -> Self:
@@ -253,7 +258,12 @@ class Engine:
         return found
 
     async def start_case(
-        self, net: str, *, inputs: Mapping[str, Any] | None = None, case_id: str | None = None
+        self,
+        net: str,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        case_id: str | None = None,
+        tenant: str = "",
     ) -> str:
         """Start a case; it is durable when this returns.
 
@@ -261,6 +271,7 @@ class Engine:
             net: Name of a deployed net; its latest version is used.
             inputs: A value for each entry place: a model instance, a mapping of fields, or a token value.
             case_id: Unique in the database; one is made up where none is given.
+            tenant: For whom it runs, where throttles tell tenants apart.
 
         Returns:
             The case's id.
@@ -272,7 +283,7 @@ class Engine:
             CaseExists: The id is taken.
             KillSwitchOn: The net, or everything, was killed.
         """
-        made = self._start(net, inputs or {}, case_id or uuid.uuid4().hex[:12])
+        made = self._start(net, inputs or {}, case_id or uuid.uuid4().hex[:12], tenant)
         await self._store.durable()
         return made
 
@@ -282,6 +293,7 @@ class Engine:
         cases: Iterable[tuple[str, Mapping[str, Any]]],
         *,
         existing: Literal["refuse", "skip"] = "refuse",
+        tenant: str = "",
     ) -> int:
         """Start many cases in few commits; durable when this returns.
 
@@ -290,6 +302,7 @@ class Engine:
             cases: Ids and inputs.
             existing: What to do about an id that the database has already; ``skip`` makes a repeated import
                 harmless.
+            tenant: For whom they run.
 
         Returns:
             How many were started.
@@ -301,7 +314,7 @@ class Engine:
         for case_id, inputs in cases:
             if existing == "skip" and self.has_case(case_id):
                 continue
-            self._start(net, inputs, case_id)
+            self._start(net, inputs, case_id, tenant)
             started += 1
             if started % 256 == 0:
                 await self._store.durable()
@@ -524,18 +537,35 @@ class Engine:
         Raises:
             CaseClosed: The case is not parked.
         """
-        self._check()
-        self._number(case)
-        if case not in self._runner.cases:
-            self._ask_for(case)
-        live = self._runner.cases.get(case)
-        if live is None or live.status != "parked":
-            raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
+        live = self._parked(case)
         self._outside.unpark(live)
-        self._outside.obey(live)
-        if live.status in LIVE:
-            self._runner.rearm(live, live.seq)
-        await self._store.durable()
+        await self._go_on(live)
+
+    async def settle(
+        self, case: str, effect: str, *, who: str, receipt: Any = None, failed: str | None = None
+    ) -> None:
+        """Say what became of an effect whose fate is unknown, and let its case go on.
+
+        Args:
+            case: Id of the parked case.
+            effect: Name of the effect.
+            who: Who found out.
+            receipt: What the effect gave; it was performed.
+            failed: Why it was not performed, where it was not.
+
+        Raises:
+            NotSettled: No effect of that name waits for this, or the receipt does not fit.
+            CaseClosed: The case is not parked.
+        """
+        live = self._parked(case)
+        job = self._outside.unsettled(live, effect)
+        if failed is None:
+            self._outside.settle(job, receipt, who)
+        self._outside.unpark(live)
+        if failed is not None:
+            live.receipts.pop((job.step.index, job.token))
+            self._workers.settle_failed(job, f"{who}: {failed}")
+        await self._go_on(live)
 
     def stepper(self) -> Stepper:
         """What moves cases a turn at a time, for an engine that ``takes="turns"``."""
@@ -555,7 +585,13 @@ class Engine:
     # inside
 
     def _open(self) -> None:
-        self._workers = Workers(self._store, self.clock, threads=self._limits[1], people=self._people)
+        self._workers = Workers(
+            self._store,
+            self.clock,
+            threads=self._limits[1],
+            people=self._people,
+            throttles=Throttles(self._throttles, self._store),
+        )
         work: dict[Any, Any] = {"ask": self._workers.ask, "perform": self._workers.perform}
         if self._people is not None:
             work["person"] = self._workers.person
@@ -658,7 +694,7 @@ class Engine:
             if last is not None:
                 self.clock.jump(from_micros(last))
 
-    def _start(self, net: str, inputs: Mapping[str, Any], case_id: str) -> str:
+    def _start(self, net: str, inputs: Mapping[str, Any], case_id: str, tenant: str) -> str:
         self._check()
         for scope in (("all", ""), ("net", net)):
             if scope in self._outside.kills:
@@ -669,14 +705,16 @@ class Engine:
         program = self._versions.program(net)
         if not case_id or len(case_id) > 200 or not case_id.isprintable():
             raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
+        if len(tenant) > 200 or not tenant.isprintable():
+            raise InputRefused(f"a tenant is up to 200 printable characters, not {tenant!r:.80}")
         marking = initial_marking(program.net, entry_values(program, inputs))
         fault_point("start")
         now = self._runner.now()
         if case_id in self._known:
             raise _taken(case_id)
-        case = LiveCase(self._number_for_case(), case_id, program, now)
+        case = LiveCase(self._number_for_case(), case_id, program, now, tenant)
         owner = self._store.database.worker
-        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner)
+        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner, tenant)
         if self._store.add_case(row) == "exists":
             raise _taken(case_id)
         self._known[case_id] = case.no
@@ -701,6 +739,23 @@ class Engine:
         if not self.has_case(case):
             raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
         return self._known[case]
+
+    def _parked(self, case: str) -> LiveCase:
+        self._check()
+        self._number(case)
+        if case not in self._runner.cases:
+            self._ask_for(case)
+        live = self._runner.cases.get(case)
+        if live is None or live.status != "parked":
+            raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
+        return live
+
+    async def _go_on(self, case: LiveCase) -> None:
+        """Set a case in motion that was parked."""
+        self._outside.obey(case)
+        if case.status in LIVE:
+            self._runner.rearm(case, case.seq)
+        await self._store.durable()
 
     def _live(self, case: str) -> LiveCase:
         self._check()

@@ -24,6 +24,7 @@
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
         ├── KillSwitchOn        EN440  the net, or everything, was killed
+        ├── NotSettled          EN433  no effect of that name waits to be settled, or its receipt does not fit
         └── WorkersFailed       EN450  a worker process died too often
 """
 
@@ -161,6 +162,12 @@ class DuplicateSignal(SignalRefused):
     """An event with that key was accepted before."""
 
     code = "EN432"
+
+
+class NotSettled(EngineError):
+    """No effect of that name waits for somebody to say what became of it, or its receipt does not fit."""
+
+    code = "EN433"
 
 
 class KillSwitchOn(EngineError):

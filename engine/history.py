@@ -176,7 +176,7 @@ class Replay:
     def _begin(self, said: dict[str, Any], at: int) -> None:
         program = self.program(said["net"])
         no, case_id, created = self._start
-        self.case = LiveCase(no, case_id, program, created)
+        self.case = LiveCase(no, case_id, program, created, said.get("tenant", ""))
         tokens: dict[str, tuple[Value, ...]] = {}
         for _, place, value in said["put"]:
             tokens[place] = (*tokens.get(place, ()), from_json(value, program.types[place], place))

@@ -8,10 +8,11 @@ from typing import Any
 from provenet.engine.case import LIVE, LiveCase, OpenTask, brought
 from provenet.engine.case import note as said
 from provenet.engine.clock import from_micros
-from provenet.engine.codec import clean
-from provenet.engine.errors import DecisionRefused, DuplicateSignal, SignalRefused
+from provenet.engine.codec import clean, encoder
+from provenet.engine.errors import DecisionRefused, DuplicateSignal, NotSettled, SignalRefused
 from provenet.engine.faults import fault_point
 from provenet.engine.hiding import hidden
+from provenet.engine.jobs import Job
 from provenet.engine.program import Step
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
@@ -161,6 +162,46 @@ class Outside:
         self._kill(case, who, reason)
         if parked and case.status in LIVE:
             self._runner.rearm(case, case.seq)
+
+    def unsettled(self, case: LiveCase, effect: str) -> Job:
+        """The call of an effect whose fate is unknown.
+
+        Raises:
+            NotSettled: There is none.
+        """
+        lost: dict[str, Job] = {}
+        for (index, token), (tries, receipt) in case.receipts.items():
+            step = case.program.steps[index]
+            found = case.program.effect(step)
+            binding = case.binding_for(step, token)
+            if found.idempotent == "no" and tries and receipt is None and binding is not None:
+                lost[found.name] = self._runner.job_of(case, step, token, binding)
+                lost[found.name].tries = tries
+        if effect not in lost:
+            raise NotSettled(
+                f"no effect {effect!r} waits for somebody to say what became of it",
+                where=f"case {case.id!r}",
+                hint=did_you_mean(effect, lost) if lost else f"see `provenet case {case.id}`",
+            )
+        return lost[effect]
+
+    def settle(self, job: Job, receipt: Any, who: str) -> None:
+        """Take a person's word that an effect was performed.
+
+        Raises:
+            NotSettled: The receipt does not fit.
+        """
+        case, of = job.case, job.case.program.effect(job.step).receipt_type
+        try:
+            text = encoder(of)(to_value(receipt, of))
+        except TypeMismatch as error:
+            raise NotSettled(
+                f"the receipt does not fit: {error.message}",
+                where=f"case {case.id!r}",
+                hint="give what the effect would have returned",
+            ) from None
+        self._runner.records.effect(job, "performed", receipt=text, reason=f"settled by {who}")
+        case.receipts[job.step.index, job.token] = job.tries, text
 
     def unpark(self, case: LiveCase) -> None:
         """Let a parked case move again; it is not set in motion yet."""

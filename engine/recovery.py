@@ -53,15 +53,15 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
         numbers,
     )
     cases = store.rows(
-        "SELECT no, id, net, status, version, tokens, head, created, reason, killed FROM provenet_case"  # noqa: S608
-        f" WHERE no {these} ORDER BY no",
+        "SELECT no, id, net, status, version, tokens, head, created, reason, killed, tenant"  # noqa: S608
+        f" FROM provenet_case WHERE no {these} ORDER BY no",
         numbers,
     )
-    for no, case_id, net, status, version, next_token, head, created, reason, killed in cases:
+    for no, case_id, net, status, version, next_token, head, created, reason, killed, tenant in cases:
         program = programs.get(net)
         if program is None:
             continue
-        case = LiveCase(no, case_id, program, created)
+        case = LiveCase(no, case_id, program, created, tenant)
         case.status, case.seq, case.next_token, case.head = status, version, next_token, head
         case.reason, case.killed = reason, killed
         marking: dict[str, tuple[Value, ...]] = {}

@@ -91,7 +91,7 @@ class CaseAudit(Replay):
                 self._problem(seq, f"{transition or kind} does not replay: {error}")
                 return
         case = self.case
-        if whole and (self.row[5], self.row[10]) != (case.next_token, case.killed):
+        if whole and (self.row[5], self.row[10], self.row[11]) != (case.next_token, case.killed, case.tenant):
             self._problem(case.seq, "the case's row differs from what the log leads to")
         if case.program.hash != net:
             self._problem(case.seq, f"it runs on net {net[:12]}, its log on {case.program.hash[:12]}")

@@ -80,6 +80,13 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
         case {"do": "release", "scope": scope, "target": target}:
             await engine.release(scope, target)
             return {"done": f"released: {target or 'everything'}"}
+        case {"do": "settle", "case": case, "effect": effect, "who": who}:
+            receipt, failed = command.get("receipt"), command.get("failed")
+            await engine.settle(case, effect, who=who, receipt=receipt, failed=failed)
+            return {
+                "done": f"case {case} goes on: {effect!r} "
+                + ("was performed" if failed is None else "failed")
+            }
         case {"do": "resume", "case": case}:
             await engine.resume(case)
             return {"done": f"case {case} goes on"}

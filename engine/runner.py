@@ -432,16 +432,8 @@ class Runner:
         binding = case.binding_for(step, token)
         if binding is None:
             return []
-        external = isinstance(step.transition.trigger, Perform)
-        job = Job(
-            "perform" if external else "ask",
-            case,
-            step,
-            token,
-            key_of(self.store, case, step, token),
-            binding,
-        )
-        if external:
+        job = self.job_of(case, step, token, binding)
+        if job.kind == "perform":
             known = case.receipts.pop((step.index, token), None)
             if known is not None:
                 job.tries, job.receipt = known
@@ -449,6 +441,11 @@ class Runner:
                 self.records.effect(job, "intended")
         self.jobs.armed(job)
         return [job]
+
+    def job_of(self, case: LiveCase, step: Step, token: int, binding: Mapping[str, Value]) -> Job:
+        """The piece of work that a token stands for."""
+        kind: Kind = "perform" if isinstance(step.transition.trigger, Perform) else "ask"
+        return Job(kind, case, step, token, key_of(self.store, case, step, token), binding)
 
     def _arm_tasks(self, case: LiveCase, place: str, token: int) -> list[Job]:
         jobs: list[Job] = []

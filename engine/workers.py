@@ -34,19 +34,24 @@ from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
+from provenet.engine.throttle import Throttles
 from provenet.engine.watching.context import traceparent
 from provenet.engine.watching.events import Answered, Asked, Outcome
 from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Perform
 from provenet.nets.schema import check, from_json
-from provenet.sdb.handlers import EffectRefused, Proposal, ProposalFault, Request
+from provenet.sdb.handlers import Backoff, Effect, EffectRefused, Proposal, ProposalFault, Request
 from provenet.sdb.reject import Reject
 
 ASK_TRIES = 5
 """Tries of a proposal that has no failure transition, before its case is parked."""
 
-LONGEST_BACKOFF = timedelta(minutes=5)
+PROPOSALS = Backoff()
+"""Pauses between tries of a proposal."""
+
+UNKNOWN = "fate unknown"
+"""Rule of the signal that says that nobody knows what became of an effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,10 @@ class Workers:
         people: Scripted people.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, threads: int, people: People | None) -> None:
-        self._store, self._clock, self._people = store, clock, people
+    def __init__(
+        self, store: Store, clock: Clock, *, threads: int, people: People | None, throttles: Throttles
+    ) -> None:
+        self._store, self._clock, self._people, self._throttles = store, clock, people, throttles
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="provenet-effect")
         self._jitter = random.Random(0)  # noqa: S311  spreads retries; nothing rests on it
         self.runner: Runner
@@ -118,6 +125,7 @@ class Workers:
     def close(self) -> None:
         """Let go of the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._throttles.close()
 
     # proposals
 
@@ -135,6 +143,8 @@ class Workers:
         kept = case.answers.pop((step.index, job.token), None)
         if kept is not None:
             return partial(self._answered, job, Proposal(from_json(json.loads(kept), of)))
+        if (wait := self._throttles.admit(job, self.runner.now())) is not None:
+            return partial(self._later, job, wait)
         fault_point("before-ask")
         job.tries += 1
         trace = self._begun(job)
@@ -214,6 +224,7 @@ class Workers:
     def _journal(self, job: Job, answer: Proposal, state: Outcome, *, reason: str | None = None) -> None:
         """Keep what was paid for; the value of a used answer is in the event that used it."""
         self._told(job, answer, state)
+        self._throttles.spent(job, answer, self.runner.now())
         if state == "used" and not (answer.model or answer.tokens_in or answer.tokens_out or answer.cost_usd):
             return
         text = None
@@ -253,8 +264,16 @@ class Workers:
         effect = case.program.effect(step)
         if job.receipt is not None:
             return partial(self._performed, job, job.receipt)
-        fault_point("after-intent")
+        if (wait := self._throttles.admit(job, self.runner.now())) is not None:
+            return partial(self._later, job, wait)
+        if effect.idempotent == "no" and job.tries:
+            return partial(self._lost, job, "the engine was stopped while it was called")
         job.tries += 1
+        if effect.idempotent == "no":
+            # Before it is called: whoever comes after a crash must know that it may have been.
+            self.runner.records.effect(job, "intended")
+            await self._store.durable()
+        fault_point("after-intent")
         trace = self._begun(job)
         request = request_of(
             case, step, job.binding, job.key, anchor=anchor_of(job), tries=job.tries, trace=trace
@@ -268,16 +287,23 @@ class Workers:
             return partial(self._failed, job, why, permanent="yes", tries=trigger.tries)
         except TimeoutError:
             why = Reject(rule="timeout", expected=f"{effect.name} within {trigger.timeout}", got="no answer")
-            return partial(self._failed, job, why, permanent="no", tries=trigger.tries)
+            return self._again(job, effect, why)
         except Exception as error:  # noqa: BLE001  an effect may raise anything; it is tried again with the same key
-            why = reject_of(error, effect.name)
-            return partial(self._failed, job, why, permanent="no", tries=trigger.tries)
+            return self._again(job, effect, reject_of(error, effect.name))
         fault_point("after-effect")
         try:
             value = to_value(receipt, effect.receipt_type)
         except TypeMismatch as error:
             return partial(self._misfit, job, error.message)
         return partial(self._performed, job, encoder(effect.receipt_type)(value))
+
+    def _again(self, job: Job, effect: Effect, why: Reject) -> Callable[[], None]:
+        """What is to be done about a call without an outcome."""
+        if effect.idempotent == "no":
+            return partial(self._lost, job, f"{why.rule}: {why.got}")
+        trigger = job.step.transition.trigger
+        assert isinstance(trigger, Perform)
+        return partial(self._failed, job, why, permanent="no", tries=trigger.tries)
 
     def _misfit(self, job: Job, why: str) -> None:
         runner, effect = self.runner, job.case.program.effect(job.step)
@@ -372,12 +398,8 @@ class Workers:
         if not spent:
             if external:
                 runner.records.effect(job, "intended", reason=why.got)
-            if case.status == "parked":
-                # The next try is for whoever resumes the case to allow.
-                runner.finished(job)
-                case.receipts[job.step.index, job.token] = job.tries, None
-                return
-            runner.retry(job, self._backoff(job.tries))
+            backoff = case.program.effect(job.step).backoff if external else PROPOSALS
+            self._later(job, backoff.pause(job.tries, self._jitter.random()))
             return
         runner.finished(job)
         if external:
@@ -393,6 +415,34 @@ class Workers:
             runner.fire(case, failure, failing(case, failure, job.token, why), token=job.token)
         except (FiringError, ExprError) as error:
             runner.park(case, str(error), failure.name)
+
+    def _lost(self, job: Job, why: str) -> None:
+        """Nobody knows what became of an effect that may not be called twice: a person has to say."""
+        case, runner = job.case, self.runner
+        runner.finished(job)
+        runner.records.effect(job, "intended", reason=f"{UNKNOWN}: {why}")
+        case.receipts[job.step.index, job.token] = max(job.tries, 1), None
+        if self._current(job):
+            name = case.program.effect(job.step).name
+            runner.park(
+                case,
+                f"the fate of effect {name!r} is unknown, and it may not be called twice: {why}; "
+                "find out, and settle it",
+                job.step.name,
+            )
+
+    def settle_failed(self, job: Job, why: str) -> None:
+        """Go on as after a call that failed for good: a person says that the effect did not happen."""
+        self._failed(job, Reject(rule=UNKNOWN, expected="an outcome", got=why), permanent="yes", tries=None)
+
+    def _later(self, job: Job, wait: timedelta) -> None:
+        """Run a job again after a while; one of a parked case when that is resumed."""
+        if job.case.status == "parked":
+            self.runner.finished(job)
+            if job.kind == "perform":
+                job.case.receipts[job.step.index, job.token] = job.tries, None
+            return
+        self.runner.retry(job, wait)
 
     async def _within(self, work: Awaitable[Any], span: timedelta) -> Any:
         """What a handler returns; one that answers at once needs no alarm."""
@@ -446,10 +496,6 @@ class Workers:
     def _current(self, job: Job) -> bool:
         """Whether the job's case still moves and its token is still there."""
         return job.case.status in LIVE and job.case.holds(job.step.anchor, job.token)
-
-    def _backoff(self, tries: int) -> timedelta:
-        base = min(timedelta(seconds=0.2 * 2 ** min(tries, 20)), LONGEST_BACKOFF)
-        return base * (0.75 + 0.5 * self._jitter.random())
 
 
 def _schema(error: TypeMismatch) -> Reject:

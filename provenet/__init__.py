@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RealClock,
         Task,
         VirtualClock,
+        Throttle,
         transaction,
     )
     from provenet.engine.audit import Audit, audit
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from provenet.nets.models import Token
     from provenet.nets.net import Label, Net, Perform, Requirement, Role
     from provenet.sdb.contract import Contract
-    from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, Proposer, Request
+    from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Proposer, Request
     from provenet.sdb.human import Human
     from provenet.sdb.policy import Policy, PolicyRule, policy, rule, within
     from provenet.sdb.proposers import function, model, recorded, scripted
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         bound,
         cap,
         eventually,
+        formula,
         machine,
         mutex,
         never,
@@ -64,6 +66,7 @@ __all__ = [
     "Audit",
     "Contract",
     "Decision",
+    "Backoff",
     "Effect",
     "EffectRefused",
     "Engine",
@@ -101,6 +104,7 @@ __all__ = [
     "choose",
     "draw_trace",
     "eventually",
+    "formula",
     "function",
     "machine",
     "make",
@@ -118,6 +122,7 @@ __all__ = [
     "responds",
     "rule",
     "scripted",
+    "Throttle",
     "transaction",
     "within",
 ]
@@ -138,6 +143,7 @@ _EXPORTS: dict[str, str] = {
     # Contracts at the boundary
     "Agent": "provenet.sdb.handlers",
     "Contract": "provenet.sdb.contract",
+    "Backoff": "provenet.sdb.handlers",
     "Effect": "provenet.sdb.handlers",
     "EffectRefused": "provenet.sdb.handlers",
     "Human": "provenet.sdb.human",
@@ -165,6 +171,7 @@ _EXPORTS: dict[str, str] = {
     "bound": "provenet.verify.requirements",
     "cap": "provenet.verify.requirements",
     "eventually": "provenet.verify.requirements",
+    "formula": "provenet.verify.requirements",
     "machine": "provenet.verify.requirements",
     "mutex": "provenet.verify.requirements",
     "never": "provenet.verify.requirements",
@@ -183,6 +190,7 @@ _EXPORTS: dict[str, str] = {
     "VirtualClock": "provenet.engine",
     "Audit": "provenet.engine.audit",
     "audit": "provenet.engine.audit",
+    "Throttle": "provenet.engine",
     "transaction": "provenet.engine",
     # Pictures
     "draw_trace": "provenet.visualize",

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from math import log2
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import ProvenetError
@@ -121,6 +122,34 @@ VerifierFunction: TypeAlias = Callable[[Any, Any], bool | Reject | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses between tries, each longer than the one before.
+
+    Attributes:
+        first: The first.
+        factor: What each is multiplied by for the next.
+        longest: None is longer.
+        jitter: Each is changed by up to this share, so that many that failed together are not tried together.
+    """
+
+    first: timedelta = timedelta(seconds=0.4)
+    factor: float = 2.0
+    longest: timedelta = timedelta(minutes=5)
+    jitter: float = 0.25
+
+    def pause(self, tries: int, dice: float) -> timedelta:
+        """The pause after so many tries.
+
+        Args:
+            tries: From 1.
+            dice: A number from 0 to 1.
+        """
+        longest = self.longest / self.first if self.first > timedelta(0) else 0.0
+        times = longest if (tries - 1) * log2(self.factor) > 60 else self.factor ** (tries - 1)
+        return self.first * min(times, longest) * (1 + self.jitter * (2 * dice - 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Effect:
     """A named effect on the outside.
 
@@ -132,6 +161,10 @@ class Effect:
         external: Whether it reaches outside the database. A transactional effect must not.
         timeout: How long one try may take.
         tries: Most tries before it counts as failed; ``None`` to try until it works.
+        backoff: The pauses between tries.
+        idempotent: Whether its target takes a repeated ``request.key`` for one effect. One that does not is
+            never called twice: where a call ended without an outcome (a crash, a time-out, any exception but
+            ``EffectRefused``), its case is parked until a person says what became of it.
     """
 
     name: str
@@ -141,6 +174,8 @@ class Effect:
     external: bool = True
     timeout: timedelta = timedelta(seconds=30)
     tries: int | None = 5
+    backoff: Backoff = Backoff()
+    idempotent: Literal["yes", "no"] = "yes"
 
     @property
     def payload_type(self) -> Type:

@@ -363,4 +363,11 @@ class _Statements:
         self.delete = f"DELETE FROM {table.name} WHERE {where}"  # noqa: S608
 
 
-_REPLACED = {"provenet_meta", "provenet_task", "provenet_effect", "provenet_proposal", "provenet_net"}
+_REPLACED = {
+    "provenet_effect",
+    "provenet_meta",
+    "provenet_net",
+    "provenet_proposal",
+    "provenet_task",
+    "provenet_window",
+}

@@ -47,7 +47,7 @@ class NetRow(SQLModel, table=True):
 class CaseRow(SQLModel, table=True):
     """A case. ``version`` is the number of its last event, ``head`` that event's hash.
 
-    ``owner`` is the process that runs it, 0 where none has taken it up yet.
+    ``owner`` is the process that runs it, 0 where none has taken it up yet; ``tenant`` for whom it runs.
     """
 
     __tablename__ = "provenet_case"
@@ -66,6 +66,7 @@ class CaseRow(SQLModel, table=True):
     reason: str | None = None
     killed: int = 0
     owner: int = Field(default=0, sa_type=LONG, sa_column_kwargs={"server_default": "0"})
+    tenant: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class TokenRow(SQLModel, table=True):
@@ -214,6 +215,19 @@ class RequestRow(SQLModel, table=True):
     answer: str | None = None
 
 
+class WindowRow(SQLModel, table=True):
+    """What a throttle has let through in a window of time."""
+
+    __tablename__ = "provenet_window"
+    __table_args__ = {"sqlite_with_rowid": False}
+    name: str = Field(primary_key=True)
+    part: str = Field(primary_key=True)
+    number: int = Field(sa_type=LONG, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    calls: int = Field(sa_type=LONG)
+    tokens: int = Field(sa_type=LONG)
+    micros: int = Field(sa_type=LONG)
+
+
 class KillRow(SQLModel, table=True):
     """A pull of the kill switch, for one case, one net or everything."""
 
@@ -241,6 +255,7 @@ TABLES = (
     KillRow,
     WorkerRow,
     RequestRow,
+    WindowRow,
 )
 """All tables."""
 

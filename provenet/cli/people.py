@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command("signal")(signal_command)
     app.command("kill")(kill_command)
     app.command("resume")(resume_command)
+    app.command("settle")(settle_command)
 
 
 def approve_command(
@@ -153,6 +154,29 @@ def resume_command(
 ) -> None:
     """Let a parked case go on."""
     _ask(Out(as_json=as_json), database, {"do": "resume", "case": case}, agent)
+
+
+def settle_command(
+    *,
+    case: CaseId,
+    effect: Annotated[str, typer.Argument(help="Name of the effect.", show_default=False)],
+    database: Database,
+    who: Who,
+    agent: Annotated[
+        str, typer.Option("--agent", help="The target with the case's agent.", show_default=False)
+    ],
+    receipt: Annotated[
+        str | None, typer.Option("--performed", help="It happened: its receipt, as JSON.")
+    ] = None,
+    failed: Annotated[str | None, typer.Option("--failed", help="It did not happen: why.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what became of an effect that may not be called twice."""
+    if (receipt is None) == (failed is None):
+        raise Unusable("did it happen or not?", hint="give --performed RECEIPT or --failed REASON")
+    command = {"do": "settle", "case": case, "effect": effect, "who": who, "failed": failed}
+    command["receipt"] = _json(receipt, "--performed")
+    _ask(Out(as_json=as_json), database, command, agent)
 
 
 def _decide(

@@ -12,9 +12,10 @@ LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the owner of a case, the processes, and their requests."""
+    """Add owner and tenant of a case, the processes, their requests, and what throttles have counted."""
     # A column that must have a value has a default of the database's own: the rows that are there need one.
     op.add_column("provenet_case", sa.Column("owner", LONG, nullable=False, server_default="0"))
+    op.add_column("provenet_case", sa.Column("tenant", sa.String(), nullable=False, server_default=""))
     op.create_index("provenet_case_owner", "provenet_case", ["owner", "status"])
     op.create_table(
         "provenet_worker",
@@ -31,6 +32,16 @@ def upgrade() -> None:
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("worker", LONG, nullable=False),
         sa.Column("answer", sa.String(), nullable=True),
+    )
+    op.create_table(
+        "provenet_window",
+        sa.Column("name", sa.String(), primary_key=True),
+        sa.Column("part", sa.String(), primary_key=True),
+        sa.Column("number", LONG, primary_key=True, autoincrement=False),
+        sa.Column("calls", LONG, nullable=False),
+        sa.Column("tokens", LONG, nullable=False),
+        sa.Column("micros", LONG, nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("provenet_request_status", "provenet_request", ["status"])
     if op.get_bind().dialect.name == "postgresql":
