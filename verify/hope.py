@@ -107,7 +107,7 @@ class Certainty:
                 if not self._reaches(firing, good, usable):
                     break
             else:
-                if self._covers(tuple([e for e, _ in cluster])):
+                if self.covers(tuple([e for e, _ in cluster])):
                     return True
         return False
 
@@ -122,7 +122,7 @@ class Certainty:
         free = unconditional(self.ctx.net, self.ctx.net.transition(edge.transition))
         return (any if free else all)(good[s] for s in targets) and self.fits(edge.transition)
 
-    def _covers(self, firings: tuple[Edge, ...]) -> bool:
+    def covers(self, firings: tuple[Edge, ...]) -> bool:
         """Whether, whatever was forgotten of the tokens at hand, one of the guards holds."""
         key = tuple([id(e) for e in firings])  # an edge is one object wherever it fires
         found = self._cover.get(key)

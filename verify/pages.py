@@ -78,7 +78,10 @@ def page(name: str) -> Page:
 
 def _order(id_: str) -> tuple[int, int, str]:
     families = ("SDB", "SAGA", "CTL", "STATE", "EVT", "DATA", "FLOW")
-    own = ("relaxed-soundness", "never", "always", "precedes", "responds", "eventually", "bound", "mutex")
+    own = (
+        *("relaxed-soundness", "never", "always", "precedes", "responds", "eventually"),
+        *("bound", "mutex", "formula"),
+    )
     family, _, number = id_.partition("-")
     if family in families and number.isdigit():
         return families.index(family), int(number), ""

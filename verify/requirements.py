@@ -19,6 +19,7 @@ from provenet.verify.errors import PropertyError
 
 if TYPE_CHECKING:
     from provenet.sdb.policy import Policy
+    from provenet.verify.modal import Runs
 
 
 def never(
@@ -219,3 +220,16 @@ def eventually(*what: str, name: str = "") -> Requirement:
     token.
     """
     return Requirement("eventually", (("what", tuple(what)),), name)
+
+
+def formula(text: str, *, runs: Runs = "fair", name: str = "") -> Requirement:
+    """A formula of CTL or LTL holds: ``formula("AG (sent -> AF done)")``.
+
+    Args:
+        text: Counts tokens in places (``2*p + q <= 3``; ``p`` alone: it holds a token); ``fireable(t)``,
+            ``deadlock``; ``! & | -> <->``, ``A E X F G U R W``. Names that are no words stand in double
+            quotes. Without ``A`` or ``E``, it is about all runs.
+        runs: ``fair``: as in ``responds``. ``all``: every run that ends only where nothing can fire.
+        name: Text for people.
+    """
+    return Requirement("formula", (("formula", text), ("runs", runs)), name)

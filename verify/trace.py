@@ -54,11 +54,13 @@ class SymRun:
         steps: The firings.
         tokens: Place to its tokens, oldest first.
         constraints: What the firings ask of the data, with the index of the step that asks.
+        passed: The tokens before, between and after the firings.
     """
 
     steps: list[SymStep] = field(default_factory=list)
     tokens: Mapping[str, Sequence[SymToken]] = field(default_factory=dict)
     constraints: list[tuple[int, z3.BoolRef]] = field(default_factory=list)
+    passed: Sequence[Mapping[str, Sequence[SymToken]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class Realizer:
             [p.step for p in prefix if p.step is not None],
             prefix[-1].tokens,
             [(number - 1, c) for number, p in enumerate(prefix) for c in p.constraints],
+            [p.tokens for p in prefix],
         )
         wanted = [] if extra is None else extra(enc, run)
         answer, solver = decide([*(c for _, c in run.constraints), *wanted], timeout_ms)

@@ -51,8 +51,14 @@ def verify_command(
     ] = None,
     formulas: Annotated[
         list[str] | None,
+        typer.Option("--formula", help="A formula of CTL or LTL: 'AG (sent -> AF done)'; repeatable."),
+    ] = None,
+    runs: Annotated[
+        str | None,
         typer.Option(
-            "--formula", help="CTL or LTL on a net without data: 'AG (sent -> AF done)'; repeatable."
+            "--runs",
+            help="What formulas are about: fair runs, or all. Default: all on a net without data, else fair.",
+            show_default=False,
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each property.")] = 60.0,
@@ -113,7 +119,9 @@ def verify_command(
             )
         from provenet.cli.formulas import verify_formulas
 
-        verify_formulas(out, targets[0], formulas, timeout=timeout, jobs=jobs)
+        verify_formulas(out, targets[0], formulas, runs=runs, timeout=timeout, jobs=jobs)
+    if runs is not None:
+        raise Unusable("--runs says what a formula is about, and there is none", where="provenet verify")
     if len(targets) > 1 or any(map(_is_pattern, targets)):
         alone = {"--facts": facts, "--out": out_dir is not None, "--html": html is not None}
         alone["--certificates"] = certificates is not None

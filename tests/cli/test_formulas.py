@@ -86,7 +86,20 @@ def test_mistakes_are_told(cli: Cli, door: str, words: tuple[str, ...], message:
     assert message in said.err
 
 
-def test_a_net_with_data_is_refused_plainly(cli: Cli) -> None:
+def test_a_net_with_data_has_fair_runs_unless_told_otherwise(cli: Cli) -> None:
     said = cli("verify", "offers.py:loose", "--formula", "deadlock")
-    assert said.code == 2
-    assert "no plain place/transition net" in said.err
+    assert said.code == 1
+    assert "REFUTED  formula  deadlock  fair runs" in said.out
+    told = cli("verify", "offers.py:loose", "--formula", "AG EF deadlock", "--runs", "all", "--json")
+    (row,) = told.json["formulas"]
+    assert (row["formula"], row["runs"], row["verdict"], told.code) == ("AG EF deadlock", "all", "PROVED", 0)
+    assert row["reason"].startswith("on all maximal runs")
+    assert cli("verify", "offers.py:loose", "--formula", "AG nowhere").code == 2
+
+
+def test_runs_can_be_told_without_data_too(cli: Cli, door: str) -> None:
+    said = cli("verify", door, "--formula", "F locked", "--runs", "fair", "--json")
+    (row,) = said.json["formulas"]
+    assert (row["verdict"], row["runs"], row["trace"]) == ("PROVED", "fair", None)
+    assert "there are: all, fair" in cli("verify", door, "--formula", "F locked", "--runs", "most").err
+    assert cli("verify", door, "--runs", "all").code == 2

@@ -20,28 +20,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-import z3
-
 from provenet.nets.marking import is_final
-from provenet.nets.net import Requirement, Transition
+from provenet.nets.net import Requirement
 from provenet.nets.quick import dataclass
 from provenet.verify.context import Candidate, Context, Open, Refuted, graph_certificate
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import Certainty, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import Property, proved, verdict
-from provenet.verify.properties.ending import ends_in
+from provenet.verify.properties.ending import ends_in, lets_none_fire, prolonged
 from provenet.verify.properties.naming import named, unknown
-from provenet.verify.questions import inputs_of
-from provenet.verify.smt import Encoding, Opaque
-from provenet.verify.trace import Extra, SymRun, choices_of_tokens
 from provenet.verify.verdict import Status, Trace, Verdict
 
 _FAIR = (
     "fair: what stays possible happens in the end, and so does each answer of the outside; people and events "
     "may stay away"
 )
-_MOST_WAYS = 64
 
 
 def check_responds(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
@@ -163,7 +157,15 @@ def _doubted(ctx: Context, id: str, title: str, asked: _Asked, response: str) ->
     elif not any(not from_outside(net.transition(f.transition)) for f in ctx.rule.enabled(end)):
         how = f"with tokens in {left}, {response!r} has not come, and nothing goes on by itself"
     else:
-        how = f"from here on, with tokens in {left}, {response!r} never comes by itself"
+        how = f"with tokens in {left}, {response!r} never comes by itself"
+        alone = {t.name for t in net.transitions if not from_outside(t)}
+        longer, round_ = prolonged(ctx, found, alone, over="stops")
+        if round_:
+            firings = len(found.steps)
+            how = f"after {firings} firings, {how}: the last {round_} can be repeated for ever"
+            found = longer
+        else:
+            how = f"from here on, {how}"
     result = verdict(
         id,
         title,
@@ -316,30 +318,10 @@ def _stuck(ctx: Context, asked: _Asked) -> Trace | None:
         if any(e.certain and ctx.net.transition(e.transition).guard is None for e in moves):
             continue
         found = ctx.realizer.realize(
-            graph.space, view.path(state), _nothing_alone(ctx, alone), timeout_ms=ctx.remaining_ms(2_000)
+            graph.space, view.path(state), lets_none_fire(ctx, alone), timeout_ms=ctx.remaining_ms(2_000)
         )
         if isinstance(found, Trace):
             end = found.replay(ctx.net)[-1]
             if all(from_outside(ctx.net.transition(f.transition)) for f in ctx.rule.enabled(end)):
                 return found
     return None
-
-
-def _nothing_alone(ctx: Context, alone: list[Transition]) -> Extra:
-    """Asks that no transition can fire at the end of a run unless a person or an event comes."""
-
-    def extra(enc: Encoding, run: SymRun) -> list[z3.BoolRef]:
-        out: list[z3.BoolRef] = []
-        for t in alone:
-            slots = [(a.place, a.var) for a in inputs_of(t) for _ in range(a.weight)]
-            for number, chosen in enumerate(choices_of_tokens(run, slots)):
-                if t.guard is None:
-                    return [z3.BoolVal(False)]
-                if number >= _MOST_WAYS:
-                    raise Opaque("too many tokens to choose from")
-                env = {v: k.value for (_, v), k in zip(slots, chosen, strict=True) if v is not None}
-                scope = {v: o for v, o in ctx.net.scope(t).items() if v in env}
-                out.append(z3.Not(enc.encode_bool(t.guard, env, scope)))
-        return out
-
-    return extra

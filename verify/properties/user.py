@@ -24,6 +24,7 @@ from provenet.verify.properties.common import Property, proved, searched, verdic
 from provenet.verify.properties.control import approvals, committed
 from provenet.verify.properties.following import CATALOGUE as FOLLOWING
 from provenet.verify.properties.naming import known_place, named, unknown
+from provenet.verify.properties.temporal import CATALOGUE as TEMPORAL
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Question, inputs_of
 from provenet.verify.regions import resting_token
 from provenet.verify.smt import Opaque
@@ -158,6 +159,7 @@ CATALOGUE = (
     Property("bound", "places hold few tokens", check_bound),
     Property("mutex", "places are not marked together", check_mutex),
     *FOLLOWING,
+    *TEMPORAL,
 )
 
 
