@@ -136,19 +136,19 @@ def _compare(net: Net, data: st.DataObject) -> None:
         assert not disagreement(net, seen, f, runs, tally)
 
 
-@settings(QUICK, max_examples=60)
+@settings(QUICK, max_examples=35)
 @given(small_nets(), st.data())
 def test_verdicts_agree_with_explicit_search(net: Net, data: st.DataObject) -> None:
     _compare(net, data)
 
 
-@settings(QUICK, max_examples=12)
+@settings(QUICK, max_examples=6)
 @given(contract_nets(), st.data())
 def test_verdicts_agree_on_nets_of_contracts(net: Net, data: st.DataObject) -> None:
     _compare(net, data)
 
 
-@settings(QUICK, max_examples=40)
+@settings(QUICK, max_examples=25)
 @given(plain_nets(), st.data())
 def test_without_data_it_is_the_logic_of_the_contest(plain: PTNet, data: st.DataObject) -> None:
     """Against a third reading of CTL, by the meaning of each operator."""
@@ -175,7 +175,7 @@ def test_without_data_it_is_the_logic_of_the_contest(plain: PTNet, data: st.Data
     assert v.status is (Status.PROVED if holds else Status.REFUTED), v
 
 
-@settings(QUICK, max_examples=30)
+@settings(QUICK, max_examples=20)
 @given(small_nets(), st.data())
 def test_a_formula_and_its_negation(net: Net, data: st.DataObject) -> None:
     f, runs = data.draw(formulas(net).filter(tl.is_state)), data.draw(RUNS)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import z3
@@ -30,7 +31,7 @@ from provenet.verify.abstraction import ANY, Path, small_fields
 from provenet.verify.context import Context, graph_certificate
 from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.modal import Late, Model, Node, Product, Runs, Skeleton, is_next, vocabulary
+from provenet.verify.modal import Model, Runs, is_next, vocabulary
 from provenet.verify.plain import logic
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.engines.buchi import TooLarge
@@ -39,6 +40,7 @@ from provenet.verify.plain.logic import Formula, Le
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import after, evaluated
 from provenet.verify.plain.settled import wanted_path
+from provenet.verify.product import Late, Node, Product, Skeleton
 from provenet.verify.properties.common import Property, proved, refuted
 from provenet.verify.properties.ending import ends_in, lets_none_fire, prolonged, repeated
 from provenet.verify.smt import Encoding
@@ -57,6 +59,7 @@ _CANDIDATES = 30
 _LOOPS = 8
 _SHOWN = 12
 _LONGEST = 200
+_LARGEST = 400
 
 Ending = Literal["any", "ends", "loop", "rest"]
 """Why a run breaks a formula: whatever follows, as it ends, going round, or as all that can follow does."""
@@ -149,8 +152,8 @@ class _Question:
             try:
                 model = Model(ctx, graph, self.words, self.runs, linear=self.linear)
                 found = self._decided(model, asked)
-            except Late:
-                return self._open("the time was over before the state graph was gone through")
+            except Late as late:
+                return self._open(str(late))
             except TooLarge:
                 return self._open("the automaton of the formula is too large")
             if found is not None:
@@ -311,17 +314,26 @@ class _Question:
         left: list[tl.Temporal] = []  # what the rest of a path must satisfy, for each node
         sure: dict[tl.Temporal, bytes] = {}
         loops: Counter[frozenset[Node]] = Counter()
+        known: dict[tuple[tl.Temporal, tuple[int, ...]], tl.Temporal] = {}
+
+        def onward(rest: tl.Temporal, here: tuple[int, ...]) -> tl.Temporal:
+            if (rest, here) not in known:
+                then = after(rest, [here])
+                small = sum(1 for _ in islice(tl.subformulas(then), _LARGEST)) < _LARGEST
+                known[rest, here] = then if small else tl.FALSELY  # one more way that is not tried
+            return known[rest, here]
+
         for node, parent in enumerate(product.parent):
             state, ended = product.state[node], product.ended[node]
             rest = skeleton.path if parent is None else left[parent[0]]
             if parent is not None and not ended:
-                rest = after(rest, [vectors[product.state[parent[0]]]])
+                rest = onward(rest, vectors[product.state[parent[0]]])
             left.append(rest)
             if ended:
                 if node in accepting or node in sinks:
                     yield _Way(*product.way(node), "ends")
                 continue
-            if after(rest, [vectors[state]]) == tl.TRULY:
+            if onward(rest, vectors[state]) == tl.TRULY:
                 yield _Way(*product.way(node), "any")
                 continue
             if runs == "all" and node in accepting and loops[accepting[node]] < _LOOPS:
