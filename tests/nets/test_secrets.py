@@ -12,7 +12,7 @@ from pydantic import Field as ModelField
 
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import ProvenetError, TypeMismatch
-from provenet.nets.formats.canonical import dumps, content_hash, loads
+from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.models import Secret, Token, model_of, parse_answer, schema_of, to_value
 from provenet.nets.schema import HIDDEN, RecordType, from_json, to_json
 from provenet.nets.secrets import hide, keeps_secrets, secrets_in, without
