@@ -86,7 +86,7 @@ class DbosAdapter:
     def enqueue_all(self, case: str, standing: Standing) -> None:
         """Put into the queue what a turn found to be done, in the transaction of that turn."""
         for work in standing.work:
-            self._within(_of(work), _work(standing, work), case, work)
+            self._within(_of(work), _options("provenet-work", _wait(standing, work)), case, work)
         if standing.next_due is not None:
             # A little late rather than a little early: early is another turn.
             delay = standing.seconds_until(standing.next_due) + 0.05
@@ -96,16 +96,27 @@ class DbosAdapter:
         """Put a turn, or a piece of work that nobody does, into the queue."""
         if work is None:
             await self._enqueue(uuid.uuid4().hex, _options("provenet-advance"), case)
-            return
+        else:
+            await self.ensure(case, work)
+
+    async def ensure(self, case: str, work: Work, *, delay: float = 0.0, besides: str | None = None) -> None:
+        """Put a piece of work into the queue that is to be done and that nobody does.
+
+        Args:
+            case: Id of the case.
+            work: What is to be done.
+            delay: Seconds to wait before.
+            besides: A workflow that does it no longer.
+        """
         known = await self.call(
             lambda: self._client.list_workflows(
                 workflow_id_prefix=f"{work.key}/", load_input=False, load_output=False
             )
         )
-        if not any(found.status in ALIVE for found in known):
-            # It was done, or tried, and is to be done all the same: the store says so.
+        if not any(found.status in ALIVE and found.workflow_id != besides for found in known):
+            # It was tried, and is to be done all the same: the store says so.
             name = f"{_of(work)}/{len(known)}"
-            await self._enqueue(name, _work(Standing("running"), work), *_arguments(case, work))
+            await self._enqueue(name, _options("provenet-work", delay), *_arguments(case, work))
 
     def heartbeat(self) -> None:
         """DBOS wants none: that a process is dead is seen by its lock in the database."""
@@ -182,9 +193,8 @@ def _options(name: str, delay: float = 0.0) -> EnqueueOptions:
     return found
 
 
-def _work(standing: Standing, work: Work) -> EnqueueOptions:
-    wait = standing.seconds_until(work.not_before) if work.not_before and standing.now else 0.0
-    return _options("provenet-work", wait)
+def _wait(standing: Standing, work: Work) -> float:
+    return standing.seconds_until(work.not_before) if work.not_before else 0.0
 
 
 async def serve_dbos(
@@ -279,8 +289,14 @@ async def _advance(case: str) -> None:
 
 @DBOS.workflow(name="provenet-work")
 async def _do_work(case: str, transition: str, token: int, tries: int) -> None:
+    this = DBOS.workflow_id
+
     async def do(worker: DbosAdapter) -> None:
-        await worker.stepper.work(case, transition, token, tries=tries, beat=worker.heartbeat)
+        standing = await worker.stepper.work(case, transition, token, tries=tries, beat=worker.heartbeat)
+        for work in standing.work:
+            if (work.transition, work.token) == (transition, token):
+                # To be tried again, or throttled: a name that was used up may keep it out of the queue.
+                await worker.ensure(case, work, delay=_wait(standing, work), besides=this)
 
     await _here(do)
 

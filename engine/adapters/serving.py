@@ -35,18 +35,17 @@ async def serve(open_engine: Callable[[], Engine], working: Working, stop: async
     Raises:
         EngineError: It cannot even begin.
     """
-    begun, pause = False, FIRST
+    begun, pause = asyncio.Event(), FIRST
     while not stop.is_set():
         try:
             async with open_engine() as engine:
-                begun = True
-                failure = await _once(engine.stepper(), working, stop)
+                failure = await _once(engine.stepper(), working, stop, begun)
             if failure is None:
                 return
             LOG.warning("the engine failed and is opened again: %s", failure)
             pause = FIRST
         except EngineError as error:
-            if not begun:
+            if not begun.is_set():
                 raise
             LOG.warning("the engine cannot be opened; trying again: %s", error)
             pause = min(LONGEST, pause * 2)
@@ -66,9 +65,12 @@ def missing(name: str, extra: str, error: ImportError) -> Exception:
     )
 
 
-async def _once(stepper: Stepper, working: Working, stop: asyncio.Event) -> BaseException | None:
+async def _once(
+    stepper: Stepper, working: Working, stop: asyncio.Event, begun: asyncio.Event
+) -> BaseException | None:
     """Work until told to stop, or until the engine fails; why it failed."""
     async with working(stepper) as adapter:
+        begun.set()
         sweep = asyncio.create_task(stepper.sweep(adapter).run())
         waiter = asyncio.create_task(stop.wait())
         try:

@@ -65,7 +65,7 @@ class Stepper:
         workers: Workers,
         *,
         lift: Callable[[str], int],
-        begin: Callable[[str, Mapping[str, Any], str], str],
+        begin: Callable[[str, Mapping[str, Any], str, str], str],
     ) -> None:
         self.engine, self._store, self._runner, self._workers = engine, store, runner, workers
         self._lift, self._begin = lift, begin
@@ -114,16 +114,18 @@ class Stepper:
         return self._store.failure or self._runner.jobs.crash
 
     async def start(
-        self, net: str, cases: Iterable[tuple[str, Mapping[str, Any]]]
+        self, net: str, cases: Iterable[tuple[str, Mapping[str, Any]]], *, tenant: str = ""
     ) -> AsyncIterator[list[str]]:
         """Start cases, those that are not there yet; they are durable, and nobody's, when their ids come.
 
         Args:
             net: Name of a deployed net.
             cases: Ids and inputs.
+            tenant: For whom they run.
 
         Yields:
-            Ids of cases that were started, some hundreds at a time.
+            Ids of cases that were started, some hundreds at a time; unless there is an outbox, somebody has
+            to dispatch them.
 
         Raises:
             EngineError: As for ``Engine.start_case``; the cases before the refused one are started.
@@ -132,7 +134,7 @@ class Stepper:
         try:
             for case, inputs in cases:
                 if not self.engine.has_case(case):
-                    begun.append(self._begin(net, inputs, case))
+                    begun.append(self._begin(net, inputs, case, tenant))
                     self._tell(case)
                 if len(begun) >= BATCH:
                     ids, begun = begun, []
@@ -311,6 +313,9 @@ class Stepper:
     ) -> tuple[Standing, T | None]:
         lock = self._locks.setdefault(case, asyncio.Lock())
         async with lock:
+            if self.failure is not None:
+                # Never what is kept there: an exception that is raised again and again grows.
+                raise StoreError("the engine failed", hint="it is opened again; nothing is lost")
             try:
                 no = await self._claimed(case)
                 live = self._runner.cases.get(case) if no else None

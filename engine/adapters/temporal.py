@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from provenet.engine.adapters.protocol import Standing, Work
-from provenet.engine.adapters.serving import missing, serve
+from provenet.engine.adapters.serving import LONGEST, missing, serve
 from provenet.engine.errors import EngineError, NotDispatched
 
 try:
     from temporalio import activity
     from temporalio.client import Client
+    from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
     from temporalio.service import RPCError
     from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -38,6 +39,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from provenet.engine.adapters.stepper import Stepper
     from provenet.engine.engine import Engine
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class TemporalAdapter:
                 task_queue=self.queue,
                 start_signal=signal,
                 start_signal_args=args,
+                task_timeout=timedelta(seconds=self._pace.turn),
                 rpc_timeout=timedelta(seconds=10),
             )
         except RPCError as error:
@@ -153,17 +157,31 @@ class Activities:
     @activity.defn(name="provenet-advance")
     async def advance(self, case: str) -> Standing:
         """Take a turn on a case."""
-        return await self._stepper.advance(case)
+        return await self._told(self._stepper.advance(case))
 
     @activity.defn(name="provenet-work")
     async def work(self, case: str, transition: str, token: int, tries: int) -> Standing:
         """Do a piece of a case's work."""
-        return await self._stepper.work(case, transition, token, tries=tries, beat=self._adapter.heartbeat)
+        work = self._stepper.work(case, transition, token, tries=tries, beat=self._adapter.heartbeat)
+        return await self._told(work)
 
     @activity.defn(name="provenet-request")
     async def request(self, number: int) -> None:
         """Carry out what somebody left in the store."""
-        await self._stepper.request(number)
+        await self._told(self._stepper.request(number))
+
+    async def _told(self, turn: Awaitable[T]) -> T:
+        """What a turn gives; what is refused is told in Temporal's terms."""
+        try:
+            return await turn
+        except EngineError as error:
+            if self._stepper.failure is not None:
+                # This worker is about to be closed, and its activities with it. One that failed at once would
+                # come back at once.
+                await asyncio.sleep(LONGEST)
+            raise ApplicationError(
+                str(error), type=type(error).__name__, category=ApplicationErrorCategory.BENIGN
+            ) from None
 
 
 async def serve_temporal(
@@ -198,6 +216,7 @@ async def serve_temporal(
             workflows=[DriveCase],
             activities=[do.advance, do.work, do.request],
             max_concurrent_activities=activities,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=server.pace.turn),
             workflow_runner=UnsandboxedWorkflowRunner(),
         )
         async with worker:

@@ -35,11 +35,11 @@ class Pace:
 
     Attributes:
         heartbeat: Seconds of silence after which a worker at work is taken for dead.
-        turn: Seconds that a turn may take.
+        turn: Seconds that a turn may take, and that a workflow waits for the worker that knew it.
     """
 
     heartbeat: float = 10.0
-    turn: float = 10.0
+    turn: float = 5.0
 
 
 @workflow.defn(name="provenet-case", sandboxed=False)

@@ -94,7 +94,7 @@ async def _run(job: Job, observers: Sequence[Observer]) -> tuple[Stand, int]:
             out.line(
                 f"started {counted(started, 'case')}" + (f", {before:,} were there before" if before else "")
             )
-        with _stopping() as stopped, _shown(out, loaded.net.name) as tell:
+        with stopping() as stopped, shown_progress(out, loaded.net.name) as tell:
             until = None if job.days is None else engine.clock.now() + timedelta(days=job.days)
             await _until(engine, stopped.event, until, tell, serve=job.serve)
         now = engine.progress((datetime.now(UTC) - start).total_seconds())
@@ -137,7 +137,7 @@ class _Stop:
 
 
 @contextlib.contextmanager
-def _stopping() -> Iterator[_Stop]:
+def stopping() -> Iterator[_Stop]:
     """What Ctrl-C and SIGTERM set: the engine then ends in good order."""
     stopped = _Stop()
     loop = asyncio.get_running_loop()
@@ -154,7 +154,8 @@ def _stopping() -> Iterator[_Stop]:
 
 
 @contextlib.contextmanager
-def _shown(out: Out, name: str) -> Iterator[Callable[[Stand], None]]:
+def shown_progress(out: Out, name: str) -> Iterator[Callable[[Stand], None]]:
+    """What is told where the cases stand, and shows it."""
     with progress(name, quiet=out.as_json) as shown:
 
         def tell(now: Stand) -> None:

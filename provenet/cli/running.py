@@ -69,6 +69,10 @@ def run_command(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes, with --serve on a PostgreSQL database; each restarted.")
     ] = 1,
+    on: Annotated[
+        str | None,
+        typer.Option(help="Who wakes the cases: temporal://HOST:PORT/NAMESPACE, or dbos (on PostgreSQL)."),
+    ] = None,
     metrics: Metrics = None,
     log: Log = None,
     log_level: LogLevel = "info",
@@ -88,6 +92,12 @@ def run_command(
         )
     if clock == "real" and days is not None:
         raise Unusable("--days goes with --clock virtual", where="--days", hint="add --clock virtual")
+    if on is not None and (workers > 1 or clock == "virtual"):
+        raise Unusable(
+            "with --on there is one worker to a process, and the time is the real one",
+            where="--on",
+            hint="start `provenet run --on ... --serve` as often as you want workers, on any machine",
+        )
     if workers > 1:
         _check_workers(database, serve=serve)
         if metrics is not None or log is not None:
@@ -99,6 +109,11 @@ def run_command(
     from provenet.cli.driving import Job, run, stand_line
     from provenet.cli.proving import checked
 
+    by = None
+    if on is not None:
+        from provenet.cli.dispatching import dispatcher
+
+        by = dispatcher(on)
     loaded = load(target)
     found = None if inputs is None else _read(loaded, inputs, id_column, skip_broken=skip_broken)
     report = (
@@ -120,7 +135,12 @@ def run_command(
         last, stopped_by = run_workers(job, workers), 0
     else:
         with observing(metrics, log, log_level) as observers:
-            last, stopped_by = run(job, observers)
+            if by is None:
+                last, stopped_by = run(job, observers)
+            else:
+                from provenet.cli.dispatching import run_on
+
+                last, stopped_by = run_on(job, by, observers)
     stuck = sum(last.statuses.get(s, 0) for s in ("parked", "failed"))
     out.line(stand_line(last), "bold")
     if last.statuses.get("waiting") and not stopped_by:

@@ -108,7 +108,8 @@ async def served(
 
     async def start(net: str, cases: list[tuple[str, dict[str, Any]]]) -> None:
         async for ids in stepper.start(net, cases):
-            await asyncio.gather(*(adapter.dispatch(case) for case in ids))
+            if stepper.outbox is None:
+                await asyncio.gather(*(adapter.dispatch(case) for case in ids))
 
     try:
         yield Fleet(url, adapter, start)
