@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         Progress,
         RealClock,
         Task,
-        VirtualClock,
         Throttle,
+        VirtualClock,
         transaction,
     )
     from provenet.engine.audit import Audit, audit
@@ -64,9 +64,9 @@ __all__ = [
     "KILL_SIGNAL",
     "Agent",
     "Audit",
+    "Backoff",
     "Contract",
     "Decision",
-    "Backoff",
     "Effect",
     "EffectRefused",
     "Engine",
@@ -92,6 +92,7 @@ __all__ = [
     "Saga",
     "Task",
     "Term",
+    "Throttle",
     "Token",
     "Verdict",
     "VirtualClock",
@@ -122,7 +123,6 @@ __all__ = [
     "responds",
     "rule",
     "scripted",
-    "Throttle",
     "transaction",
     "within",
 ]
