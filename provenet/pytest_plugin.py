@@ -27,6 +27,7 @@ def provenet_bench(request: pytest.FixtureRequest) -> Iterator[Benches]:
     """Opens benches for ``Bench``'s own arguments; checks and closes them in the end."""
     from provenet.engine.testing import Bench
 
+    __tracebackhide__ = True
     benches: list[Bench] = []
     request.node.stash[_OPEN] = benches
 

@@ -67,7 +67,7 @@ class BenchCore:
         self._proposers: dict[str, ProposerScript] = {}
         self._effects: dict[str, EffectScript] = {}
         self._people: dict[str, PersonScript] = {}
-        self._agents = [self._scripted(agent) for agent in given]
+        self._agents = {content_hash(agent.net): self._scripted(agent) for agent in given}
         self._engine: Engine | None = None
         self._reader: Reader | None = None
         self._crashes: list[tuple[str, int]] = []
@@ -483,7 +483,10 @@ class AsyncBench(BenchCore):
     async def _open(self) -> None:
         while True:
             engine = Engine.open(
-                self._database or ":memory:", agents=self._agents, clock=self._clock, people=self._decided
+                self._database or ":memory:",
+                agents=self._agents.values(),
+                clock=self._clock,
+                people=self._decided,
             )
             try:
                 self._engine = await engine.__aenter__()
@@ -499,8 +502,8 @@ class AsyncBench(BenchCore):
 
     def _deploy(self) -> None:
         there = {n["hash"] for n in self.reader.nets()}
-        for agent in self._agents:
-            if content_hash(agent.net) not in there:
+        for found, agent in self._agents.items():
+            if found not in there:
                 self.engine.deploy(agent, self._report or proved(agent.net))
 
     async def _shut(self, how: Literal["close", "crash"]) -> None:
@@ -527,7 +530,7 @@ class AsyncBench(BenchCore):
         self._plan()
 
     def _net(self, name: str | None) -> Net:
-        nets = {agent.net.name: agent.net for agent in self._agents}
+        nets = {agent.net.name: agent.net for agent in self._agents.values()}
         if name is None and len(nets) == 1:
             return next(iter(nets.values()))
         if name not in nets:

@@ -15,10 +15,11 @@ from typing import Any, Literal, Self, TypeVar
 from provenet.engine.engine import Engine
 from provenet.engine.testing.bench import START, AsyncBench, AsyncCase
 from provenet.engine.testing.case import CaseView
-from provenet.engine.testing.failures import BenchError
+from provenet.engine.testing.failures import BenchError, NotAsExpected
 from provenet.engine.testing.scripts import EffectScript, PersonScript, ProposerScript
 from provenet.engine.views import CaseDetail, Reader
 from provenet.nets.build import NetBuilder
+from provenet.nets.errors import ProvenetError
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
 
@@ -161,7 +162,11 @@ class Bench:
         if self._runner is None:
             work.close()
             raise BenchError("the bench is not open", hint="with Bench(agent) as bench: ...")
-        return self._runner.run(work)
+        try:
+            return self._runner.run(work)
+        except (NotAsExpected, ProvenetError) as error:
+            # What lies between is the event loop, and of no use to whoever reads the failure.
+            raise error.with_traceback(None) from error.__cause__
 
 
 class Case(CaseView):

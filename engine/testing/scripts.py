@@ -154,12 +154,16 @@ class Script:
                 return self._always[at]
         return default()
 
-    async def _come(self, answer: Answer, key: str, asked: Any) -> Answer:
+    async def _come(
+        self, answer: Answer, key: str, asked: Any, *, asked_at: datetime | None = None
+    ) -> Answer:
         """Wait for what comes late or never; what a crash interrupts will come again."""
         while True:
             if isinstance(answer, Late | Hang):
+                span = answer.after if isinstance(answer, Late) else FOREVER
+                waited = timedelta(0) if asked_at is None else self._world.now() - asked_at
                 try:
-                    await self._world.sleep(answer.after if isinstance(answer, Late) else FOREVER)
+                    await self._world.sleep(span - waited)
                 except asyncio.CancelledError:
                     if self._world.is_closing():
                         self._given[key] = answer
@@ -326,10 +330,8 @@ class PersonScript(Script):
 
     async def _decide(self, task: Task, key: str) -> Decision | None:
         first = self._next(task.case, key, lambda: None)
-        if isinstance(first, Late):
-            # Counted from when the task was opened, so that a restart in between changes nothing.
-            first = Late(first.answer, task.opened + first.after - self._world.now())
-        answer = await self._come(first, key, task)
+        # Counted from when the task was opened, so that a restart in between changes nothing.
+        answer = await self._come(first, key, task, asked_at=task.opened)
         if isinstance(answer, str):
             answer = Decision(answer, f"tester@{task.role}")
         if answer is not None and not isinstance(answer, Decision):

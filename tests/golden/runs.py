@@ -75,7 +75,9 @@ def everything() -> Agent:
         brings={"r": int},
         puts={noted: "e", numbers: "r"},
         trigger=Perform(
-            net.handle("store", Effect("store", store, payload=Everything, receipt=int, external=False)), None
+            net.handle("store", Effect("store", store, payload=Everything, receipt=int, external=False)),
+            None,
+            external=False,
         ),
     )
     net.transition(
