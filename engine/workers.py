@@ -257,22 +257,40 @@ class Workers:
 
     async def performed(self, job: Job) -> Callable[[], None]:
         """Perform an external effect; what is to be done with its outcome, while its case is in memory."""
-        in_job.set(job)
-        case, step = job.case, job.step
-        trigger = step.transition.trigger
-        assert isinstance(trigger, Perform)
-        effect = case.program.effect(step)
+        instead = self.admitted(job)
+        if instead is not None:
+            return instead
+        if job.case.program.effect(job.step).idempotent == "no":
+            await self._store.durable()
+        return await self.called(job)
+
+    def admitted(self, job: Job, *, by: str | None = None) -> Callable[[], None] | None:
+        """Note that an effect is about to be called; what is to be done instead, where it may not be.
+
+        Args:
+            job: The effect's.
+            by: Who calls it, where others may ask.
+        """
+        effect = job.case.program.effect(job.step)
         if job.receipt is not None:
             return partial(self._performed, job, job.receipt)
         if (wait := self._throttles.admit(job, self.runner.now())) is not None:
             return partial(self._later, job, wait)
         if effect.idempotent == "no" and job.tries:
-            return partial(self._lost, job, "the engine was stopped while it was called")
+            return partial(self.lost, job, "the engine was stopped while it was called")
         job.tries += 1
         if effect.idempotent == "no":
             # Before it is called: whoever comes after a crash must know that it may have been.
-            self.runner.records.effect(job, "intended")
-            await self._store.durable()
+            self.runner.records.effect(job, "intended", reason=by)
+        return None
+
+    async def called(self, job: Job) -> Callable[[], None]:
+        """Call an effect that was admitted; what is to be done with its outcome."""
+        in_job.set(job)
+        case, step = job.case, job.step
+        trigger = step.transition.trigger
+        assert isinstance(trigger, Perform)
+        effect = case.program.effect(step)
         fault_point("after-intent")
         trace = self._begun(job)
         request = request_of(
@@ -300,7 +318,7 @@ class Workers:
     def _again(self, job: Job, effect: Effect, why: Reject) -> Callable[[], None]:
         """What is to be done about a call without an outcome."""
         if effect.idempotent == "no":
-            return partial(self._lost, job, f"{why.rule}: {why.got}")
+            return partial(self.lost, job, f"{why.rule}: {why.got}")
         trigger = job.step.transition.trigger
         assert isinstance(trigger, Perform)
         return partial(self._failed, job, why, permanent="no", tries=trigger.tries)
@@ -416,7 +434,7 @@ class Workers:
         except (FiringError, ExprError) as error:
             runner.park(case, str(error), failure.name)
 
-    def _lost(self, job: Job, why: str) -> None:
+    def lost(self, job: Job, why: str) -> None:
         """Nobody knows what became of an effect that may not be called twice: a person has to say."""
         case, runner = job.case, self.runner
         runner.finished(job)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -36,6 +37,9 @@ PATIENCE = 5.0
 
 BEAT = 1.0
 """Seconds between two heartbeats of a handler."""
+
+CALLED = "called by "
+"""What is noted of an effect that may not be called twice, with the process that calls it."""
 
 BATCH = 256
 """Cases started with one commit."""
@@ -71,6 +75,7 @@ class Stepper:
         self._lift, self._begin = lift, begin
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns: set[asyncio.Task[Any]] = set()
+        self._calls: set[str] = set()
         self.outbox: Callable[[str, Standing], None] | None = None
 
     @property
@@ -179,17 +184,37 @@ class Stepper:
         Raises:
             EngineError: As for ``advance``.
         """
+        begun: list[str] = []
 
-        async def found(live: LiveCase) -> Job | None:
+        async def begin(live: LiveCase) -> Job | None:
             step = live.program.by_name.get(transition)
             job = None if step is None else live.jobs.get((step.index, token))
-            return job if isinstance(job, Job) else None
+            if not isinstance(job, Job):
+                return None
+            if job.kind == "ask":
+                job.tries = max(job.tries, tries)  # of an effect the store knows
+            else:
+                if self._is_called(job):
+                    return None
+                instead = self._workers.admitted(job, by=CALLED + self.executor)
+                if instead is not None:
+                    instead()
+                    return None
+                if _only_once(job):
+                    begun.append(job.key)
+                    self._calls.add(job.key)
+            return job
 
-        standing, job = await self._turn(case, found)
-        if job is None:
-            return standing
-        job.tries = max(job.tries, tries)
-        handle = self._workers.performed if job.kind == "perform" else self._workers.asked
+        try:
+            standing, job = await self._turn(case, begin)
+            return standing if job is None else await self._do(job, beat)
+        finally:
+            self._calls.difference_update(begun)
+
+    async def _do(self, job: Job, beat: Callable[[], None]) -> Standing:
+        """Let a handler run, and fire with what it gives."""
+        case, once = job.case.id, _only_once(job)
+        handle = self._workers.called if job.kind == "perform" else self._workers.asked
         handler = asyncio.create_task(handle(job))
         try:
             while not (await asyncio.wait({handler}, timeout=BEAT))[0]:
@@ -200,6 +225,10 @@ class Stepper:
             if not handler.done():
                 handler.cancel()
                 await asyncio.wait({handler})
+                if once:
+                    # Whoever asked for it may be gone: a person learns of it all the same.
+                    lost = partial(self._workers.lost, job, "it was stopped while it was called")
+                    await asyncio.shield(self._fire(job, lost))
         if handler.cancelled():
             return await self.advance(case)
         error = handler.exception()
@@ -207,7 +236,10 @@ class Stepper:
             # A handler's own failure is an outcome; this is the engine's, or a test's.
             self._runner.jobs.fail(error)
             raise error
-        then = handler.result()
+        return await self._fire(job, handler.result())
+
+    async def _fire(self, job: Job, then: Callable[[], None]) -> Standing:
+        """A turn with what a handler gave."""
 
         async def fire(live: LiveCase) -> None:
             fresh = live.jobs.get((job.step.index, job.token))
@@ -224,7 +256,17 @@ class Stepper:
             then()
             self._runner.jobs.become(job, "over")
 
-        return (await self._turn(case, fire, over=late))[0]
+        return (await self._turn(job.case.id, fire, over=late))[0]
+
+    def _is_called(self, job: Job) -> bool:
+        """Whether somebody is calling an effect that may not be called twice."""
+        if not _only_once(job) or not job.tries or job.receipt is not None:
+            return False
+        if job.key in self._calls:
+            return True
+        ((reason,),) = self._store.rows("SELECT reason FROM provenet_effect WHERE key = ?", (job.key,))
+        by = (reason or "").removeprefix(CALLED)
+        return by not in (reason, self.executor) and bool(self.alive({by}))
 
     async def outside(self, command: dict[str, Any]) -> tuple[dict[str, Any], Standing | None]:
         """Carry out a command (see ``provenet.engine.requests``): a decision, an event, a kill, ...
@@ -410,6 +452,10 @@ class Stepper:
             "SELECT status, version FROM provenet_case WHERE id = ?", (case,)
         )
         return Standing(status, version, self._runner.now())
+
+
+def _only_once(job: Job) -> bool:
+    return job.kind == "perform" and job.case.program.effect(job.step).idempotent == "no"
 
 
 async def _look(live: LiveCase) -> None:

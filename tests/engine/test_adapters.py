@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime, timedelta
@@ -21,8 +22,10 @@ from provenet.engine.clock import RealClock
 from provenet.engine.errors import DecisionRefused, EngineError
 from provenet.engine.views import TaskView
 from provenet.nets.build import NetBuilder
-from provenet.sdb.handlers import Agent, Request
+from provenet.sdb.contract import Contract
+from provenet.sdb.handlers import Agent, Effect, Request
 from provenet.sdb.human import Human
+from provenet.sdb.policy import within
 from tests.engine import fleets
 from tests.engine.fleets import Fleet, Shifted
 from tests.engine.kit import Answers, Item, built, deployed
@@ -164,9 +167,6 @@ async def test_a_kill_is_obeyed_within_a_second(fleet: Open, postgres: str, tmp_
 
 
 def _asking(net: NetBuilder, proposer: Answers) -> None:
-    from provenet.sdb.contract import Contract
-    from provenet.sdb.policy import within
-
     start, done, bad = net.entry("start", Item), net.final("done", Item), net.final("bad", Item)
     net.add(
         Contract(
@@ -224,6 +224,63 @@ async def test_turns_may_come_twice_and_in_any_order(
     result = audit(url)
     assert result.clean, [str(p) for p in result.problems[:5]]
     assert Reader(url).counts() == {"done": CASES}
+
+
+async def test_what_may_be_called_only_once_is_not_called_twice(postgres: str, clock: Shifted) -> None:
+    """However often it is dispatched, by whomever; what was stopped in the midst of it is for a person."""
+    calls, go = Counter[str](), asyncio.Event()
+
+    async def send(request: Request) -> None:
+        calls[request.case] += 1
+        await go.wait()
+
+    def make(net: NetBuilder) -> None:
+        start, done, bad = net.entry("start", Item), net.final("done", Item), net.final("bad", Item)
+        net.add(
+            Contract(
+                "send",
+                takes=start,
+                gives=done,
+                verify=within(Item, lambda i: i.n >= 0, name="n"),
+                commit=Effect("send", send, payload=Item, idempotent="no"),
+                otherwise=bad,
+            )
+        )
+
+    agent = built(make)
+    async with AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(Engine.open(postgres, agents=[agent], clock=clock, takes="turns"))
+            for _ in range(3)
+        ]
+        deployed(engines[0], agent)
+        steppers = [engine.stepper() for engine in engines]
+        async for _ in steppers[0].start("small", [(c, {"start": Item(id=c, n=1)}) for c in ("a", "b")]):
+            pass
+        todo = {case: (await steppers[0].advance(case)).work[0] for case in ("a", "b")}
+        works = [
+            asyncio.create_task(s.work(c, w.transition, w.token, tries=w.tries))
+            for s in (*steppers, *steppers)
+            for c, w in todo.items()
+        ]
+        while len(calls) < 2:  # noqa: ASYNC110  nothing tells when
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        for work in works[1::2]:  # those of b: a worker that is told to stop
+            work.cancel()
+        await asyncio.gather(*works[1::2], return_exceptions=True)
+        go.set()
+        await asyncio.gather(*works[::2])
+        assert calls == {"a": 1, "b": 1}
+        assert (await steppers[1].advance("a")).status == "done"
+        assert (await steppers[1].advance("b")).status == "parked"
+        await steppers[2].outside({"do": "settle", "case": "b", "effect": "send", "who": "dana@it"})
+        for _ in range(3):
+            for work_left in (standing := await steppers[0].advance("b")).work:
+                standing = await steppers[0].work("b", work_left.transition, work_left.token)
+        assert standing.status == "done"
+        assert calls == {"a": 1, "b": 1}
+    assert audit(postgres).clean
 
 
 async def decide_open(stepper: Stepper, tasks: list[TaskView], clock: Shifted) -> None:
