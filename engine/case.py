@@ -93,6 +93,7 @@ class LiveCase:
         tasks: Open tasks, by task and token.
         receipts: Of effects that were begun before a restart: tries so far, and the receipt where it came.
         answers: Proposals that were paid for and not used yet.
+        keys: Idempotency keys of effects that were begun under another name, by transition and token.
         saved: What of its row the store was told last, but for what every step changes.
     """
 
@@ -119,6 +120,7 @@ class LiveCase:
     tasks: dict[tuple[str, int], OpenTask] = field(default_factory=dict)
     receipts: dict[tuple[int, int], tuple[int, str | None]] = field(default_factory=dict)
     answers: dict[tuple[int, int], str] = field(default_factory=dict)
+    keys: dict[tuple[int, int], str] = field(default_factory=dict)
     saved: tuple[object, ...] | None = None
 
     def start(self, book: Book, marking: Marking, at: int) -> None:

@@ -67,6 +67,9 @@ from provenet.verify.verdict import Report
 
 if TYPE_CHECKING:
     from provenet.engine.adapters.stepper import Stepper
+    from provenet.engine.marking_map import MarkingMap
+    from provenet.engine.migrate import Migration
+    from provenet.engine.reaching import Evidence
 
 ALL = 1_000_000_000
 """As many cases as there are."""
@@ -573,6 +576,47 @@ class Engine:
 
         return Stepper(self, self._store, self._runner, self._workers, lift=self._lift, begin=self._start)
 
+    async def migrate(
+        self,
+        old: str,
+        new: str,
+        marking_map: MarkingMap,
+        *,
+        accept: Evidence = "history",
+        dry_run: Literal["no", "yes"] = "no",
+    ) -> Migration:
+        """Move unfinished cases of a net version to another one, which is deployed here.
+
+        Both agents are at hand. Every case is looked at by itself: one that cannot go stays as it is.
+
+        Args:
+            old: The version that they leave: its content hash, or the beginning of it.
+            new: The version that they go to, likewise, or the net's name for its latest one.
+            marking_map: Where their tokens go.
+            accept: The least that has to show that the new version's proofs cover a case there; see
+                ``provenet.engine.reaching``.
+            dry_run: ``yes`` to look only.
+
+        Raises:
+            MigrationRefused: There are no such versions, or the map does not fit them.
+            NotDeployed: The agent of one of them was not given.
+        """
+        from provenet.engine.migrate import migrate
+
+        self._check()
+        found = migrate(
+            self._store,
+            self._runner,
+            self._versions.programs,
+            (old, new),
+            marking_map,
+            accept=accept,
+            dry_run=dry_run,
+            lift=self._lifted,
+        )
+        await self._store.durable()
+        return found
+
     # reading
 
     @property
@@ -806,6 +850,16 @@ class Engine:
         self._outside.kills = self._kills()
         self._take_up(self._versions.programs, [no])
         return no
+
+    def _lifted(self, case: str) -> LiveCase | None:
+        """An unfinished case in memory; ``None`` where another process runs it."""
+        self._number(case)
+        if case not in self._runner.cases:
+            try:
+                self._ask_for(case)
+            except CaseElsewhere:
+                return None
+        return self._runner.cases.get(case)
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
         mine, sleeper = self._runner.next_due(), clock.next_due()

@@ -18,6 +18,7 @@
         ├── CaseElsewhere       EN424  another process runs the case
         ├── NotAnswered         EN425  the process that runs it does not answer
         ├── NoSuchEntry         EN426  a case's log has no such entry
+        ├── MigrationRefused    EN427  a case, or a marking map, cannot go to another net version
         ├── NotSimulation       EN428  a fork goes into a simulation, never into a database of real cases
         ├── NotDispatched       EN429  Temporal, or DBOS, does not take a wake
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
@@ -138,6 +139,12 @@ class NoSuchEntry(EngineError):
     """A case's log has no entry of that number."""
 
     code = "EN426"
+
+
+class MigrationRefused(EngineError):
+    """A marking map cannot be used, or a case cannot go where it leads."""
+
+    code = "EN427"
 
 
 class NotSimulation(EngineError):

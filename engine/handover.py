@@ -61,7 +61,13 @@ def anchor_of(job: Job) -> Value:
 
 
 def key_of(store: Store, case: LiveCase, step: Step, token: int) -> str:
-    """The idempotency key of a piece of work: the same after any restart, different for any other."""
+    """The idempotency key of a piece of work: the same after any restart, different for any other.
+
+    An effect that was begun on another version of the net goes on under the key that it began with.
+    """
+    begun = case.keys.get((step.index, token))
+    if begun is not None:
+        return begun
     text = f'["{store.uid}",{quote(case.id)},{step.text},{token}]'
     return sha256(text.encode()).hexdigest()[:40]
 

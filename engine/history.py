@@ -15,6 +15,7 @@ from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import from_micros, to_micros
 from provenet.engine.codec import Encoder, encoder, plain, text_hash
 from provenet.engine.errors import StoreCorrupt
+from provenet.engine.marking_map import BoundMap, MarkingMap, apply, moved
 from provenet.engine.program import Program, Step
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking, is_final
@@ -135,6 +136,8 @@ class Replay:
                 self._begin(said, at)
             case "fire":
                 self._fire(said, transition, at, seq)
+            case "migrate":
+                self._move(said, at)
             case _:
                 self.case.log(self.book, kind, transition, at, data)
         if self.book.last[5] != data:
@@ -183,6 +186,22 @@ class Replay:
         marking = Marking(tokens)
         self.starting(marking, program)
         self.case.start(self.book, marking, at)
+
+    def _move(self, said: dict[str, Any], at: int) -> None:
+        case, book = self.case, self.book
+        if said["from"] != case.program.hash:
+            raise NotReplayed(f"it leaves net {said['from'][:12]}, and was on {case.program.hash[:12]}")
+        new, plan = self.program(said["to"]), MarkingMap.of(said["map"])
+        found = moved(case, BoundMap(plan, case.program.net, new.net), new)
+        for token in found.gone:
+            book.drop_token((case.no, token))
+        for token, place, value, text in found.changed:
+            book.put_token((case.no, token), place, value, text, case.arrived[token])
+        for token, place, value, text in found.added:
+            book.put_token((case.no, token), place, value, text, at)
+        old = case.program.hash
+        apply(case, found, new, at)
+        case.log(book, "migrate", "", at, found.data(old, new.hash, plan, said["reached"]))
 
     def _fire(self, said: dict[str, Any], transition: str, at: int, seq: int) -> None:
         case = self.case

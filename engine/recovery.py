@@ -37,7 +37,7 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
     )
     effects = _grouped(
         store,
-        "SELECT e.case_no, e.token, e.transition, e.state, e.tries, e.receipt FROM provenet_effect e"  # noqa: S608
+        "SELECT e.case_no, e.token, e.transition, e.state, e.tries, e.receipt, e.key FROM provenet_effect e"  # noqa: S608
         f" JOIN provenet_token t ON t.case_no = e.case_no AND t.id = e.token WHERE e.case_no {these}",
         numbers,
     )
@@ -78,9 +78,10 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
             case.ids.setdefault(place, []).append(token)
             case.arrived[token] = arrived
         case.marking = Marking(marking)
-        for token, transition, state, tries, receipt in effects.get(no, ()):
+        for token, transition, state, tries, receipt, key in effects.get(no, ()):
             if transition in program.by_name and state in {"intended", "performed"}:
-                case.receipts[program.by_name[transition].index, token] = tries, receipt
+                at = program.by_name[transition].index, token
+                case.receipts[at], case.keys[at] = (tries, receipt), key
         for token, transition, due in timers.get(no, ()):
             if transition in program.by_name:
                 index = program.by_name[transition].index

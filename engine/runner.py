@@ -113,6 +113,10 @@ class Runner:
         self.settle(case, expected, [], all_places=True)
         self.alarm.set()
 
+    def still(self, case: LiveCase) -> None:
+        """Take down all that was set up for a case: timers, tasks, work that has not begun."""
+        self._let_go(case, [*case.arrived])
+
     def fire(
         self,
         case: LiveCase,

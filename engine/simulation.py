@@ -230,8 +230,7 @@ def recorded_agent(program: Program, recording: Recording) -> Agent:
                 handlers[name] = Recorded(recording)
             case Perform(handler=name, external=external):
                 receipt = step.fresh[0][1] if step.fresh else UNIT
-                kind = {"payload": step.payload_type, "receipt": receipt, "external": external}
-                handlers[name] = Effect(name, _nobody, **kind)
+                handlers[name] = Effect(name, _nobody, step.payload_type, receipt, external=external)
             case Judge(handler=name):
                 raise EngineError(
                     f"net {program.net.name!r} runs a verifier that is a function ({name!r})",

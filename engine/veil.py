@@ -50,13 +50,17 @@ class Veil:
         if not (self._places or self._scopes):
             return data
         shown = dict(data)
-        if isinstance(data.get("put"), list):
-            shown["put"] = [
-                [part[0], part[1], self.token(part[1], part[2])]
-                if isinstance(part, list) and len(part) == 3
-                else part
-                for part in data["put"]
-            ]
+        for name in ("put", "moved"):
+            if isinstance(data.get(name), list):
+                shown[name] = [
+                    [part[0], part[1], self.token(part[1], part[2])]
+                    if isinstance(part, list) and len(part) == 3
+                    else part
+                    for part in data[name]
+                ]
+        if isinstance(data.get("map"), dict) and isinstance(data["map"].get("add"), dict):
+            added = {p: [self.token(p, t) for t in tokens] for p, tokens in data["map"]["add"].items()}
+            shown["map"] = data["map"] | {"add": added}
         scope = self._scopes.get(transition)
         if scope is not None and isinstance(data.get("bring"), dict):
             shown["bring"] = {

@@ -97,7 +97,7 @@ class LogLine:
     Attributes:
         seq: Its number.
         at: When.
-        kind: ``start``, ``fire``, ``park``, ``resume``, ``kill``, ``fail``.
+        kind: ``start``, ``fire``, ``park``, ``resume``, ``kill``, ``fail``, ``migrate``.
         transition: Which transition fired.
         role: Its role; empty for other entries.
         text: What happened, in a few words.
@@ -491,7 +491,11 @@ class Reader:
         net, veil = self.net(row.net), self._veil(row.net)
         query = select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq))
         for event in _rows(session, query):
-            data = veil.entry(event.transition, _json(event.data))
+            data = _json(event.data)
+            if event.kind in {"start", "migrate"}:
+                digest = str(data["net"] if event.kind == "start" else data["to"])
+                net, veil = self.net(digest), self._veil(digest)
+            data = veil.entry(event.transition, data)
             role, text = _words(net, event.kind, event.transition, data)
             yield LogLine(
                 event.seq,
@@ -541,6 +545,8 @@ def _words(net: Net | None, kind: str, transition: str, data: dict[str, Any]) ->
         return "", f"{'killed' if kind == 'kill' else 'failed'}: {data.get('reason', '')}"
     if kind == "resume":
         return "", "resumed"
+    if kind == "migrate":
+        return "", f"moved from net {data['from'][:8]} to {data['to'][:8]}"
     t = net.transition(transition) if net is not None and net.has_transition(transition) else None
     if t is None:
         return "", transition

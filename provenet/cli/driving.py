@@ -74,8 +74,9 @@ def stand_line(now: Stand) -> str:
 
 
 async def _deploy(loaded: Loaded, database: str, report: Report) -> str:
-    # Nothing may run: no agent is given to the engine before the net is deployed, and no time passes.
-    async with Engine.open(database, clock=VirtualClock(datetime.now(UTC))) as engine:
+    # Nothing may run: no agent is given to the engine before the net is deployed, and no time passes. It is
+    # none that runs cases there, so the database keeps the clock that they run on.
+    async with Engine.open(database, clock=VirtualClock(datetime.now(UTC)), takes="asked") as engine:
         return engine.deploy(loaded.agent, report)
 
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "running": ("deploy", "run"),
     "people": ("approve", "reject", "signal", "kill", "resume"),
     "forking": ("fork",),
+    "migrating": ("migrate",),
     "upgrading": ("upgrade",),
     "reading": ("cases", "case", "log", "tasks", "audit"),
     "top": ("top",),

@@ -15,9 +15,6 @@ from provenet.engine.store.tables import TABLES
 from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from tests.cli.conftest import Cli
-from tests.cli.test_running import once, ran
-
-__all__ = ["once", "ran"]
 
 SURROGATE = "CAST(x'EDA080' AS TEXT)"
 READERS = (("cases",), ("case", "bert"), ("log", "bert"), ("export",))

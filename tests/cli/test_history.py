@@ -1,4 +1,4 @@
-"""`upgrade`, `case --at`, `fork`: databases and cases through time."""
+"""`upgrade`, `case --at`, `fork`, `migrate`: databases and cases through time."""
 
 from __future__ import annotations
 
@@ -78,3 +78,42 @@ def test_a_case_goes_on_otherwise_in_a_simulation(cli: Cli, ran: Path) -> None:
     assert more.json["statuses"] == {"done": 3}
     assert ledger(ran) == really
     assert cli("audit", "--db", "sim.db").code == 0
+
+
+NEXT = """
+from offers import *
+
+def agent():
+    return Agent.of(build(limit=20))
+"""
+
+
+def test_cases_in_flight_move_to_a_new_version(cli: Cli, ran: Path) -> None:
+    (ran / "offers2.py").write_text(NEXT, encoding="utf-8")
+    old = cli("cases", "--db", "x.db", "--json").json["cases"][0]["net_hash"]
+    missing = cli("migrate", "--net", old[:8], "f00", "--db", "x.db")
+    assert (missing.code, "provenet deploy" in missing.err) == (1, True)
+    deployed = cli("deploy", "offers2.py", "--db", "x.db", "--json")
+    assert deployed.code == 0, deployed.err
+    new = deployed.json["net_hash"]
+    tried = cli("migrate", "--net", old[:8], "offers", "--dry-run", "--db", "x.db")
+    assert tried.code == 0, tried.err
+    assert "3 cases would move" in tried.out
+    assert "its history is one of the new net" in tried.out
+    (ran / "map.yaml").write_text("places: {review: approved}\n", encoding="utf-8")
+    wrong = cli("migrate", "--net", old[:8], new[:8], "--map", "map.yaml", "--db", "x.db")
+    assert (wrong.code, "3 stay" in wrong.out) == (1, True)
+    assert "its history is none of the new net" in wrong.out
+    done = cli("migrate", "--net", old[:8], new[:8], "--db", "x.db", "--json")
+    assert (done.code, done.json["moving"], done.json["done"]) == (0, 3, True)
+    assert {
+        c["net_hash"] for c in cli("cases", "--db", "x.db", "--status", "waiting", "--json").json["cases"]
+    } == {new}
+    assert cli("audit", "--db", "x.db").code == 0
+    assert "moved from net" in cli("case", "bert", "--db", "x.db").out
+    assert cli("approve", "bert", "--as", "dana@pricing", "--db", "x.db").code == 0
+    again = cli("run", "offers2.py", "--db", "x.db", "--json")
+    assert again.code == 0, again.out + again.err
+    assert again.json["statuses"] == {"done": 2, "waiting": 2}
+    assert ledger(ran) == ["publish anna 10", "publish bert 35"]
+    assert cli("audit", "--db", "x.db").code == 0

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
-from tests.cli.test_running import ledger
+from tests.cli.conftest import Cli, ledger
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sends POSIX signals")
 
