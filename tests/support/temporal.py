@@ -42,14 +42,18 @@ class TemporalServer:
         command += ["--db-filename", str(self._folder / "temporal.db"), "--log-level", "error"]
         # A killed server loses nothing that reached the operating system.
         command += ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=off"]
-        command += ["--metrics-port", str(free_port())]
-        with (self._folder / "temporal.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         until = time.monotonic() + 60
         health = [self._program, "operator", "cluster", "health", "--address", self.target]
-        while subprocess.run(health, capture_output=True, check=False).returncode:
-            assert self._process.poll() is None, (self._folder / "temporal.log").read_text()[-2000:]
-            assert time.monotonic() < until, "the Temporal server does not answer"
+        log = self._folder / "temporal.log"
+        while True:
+            if self._process is None or self._process.poll() is not None:
+                # It chooses more ports by itself, and dies where one of them is taken by then.
+                more = ["--metrics-port", str(free_port())]
+                with log.open("ab") as out:
+                    self._process = subprocess.Popen([*command, *more], stdout=out, stderr=out)
+            if subprocess.run(health, capture_output=True, check=False).returncode == 0:
+                return
+            assert time.monotonic() < until, f"no Temporal server answers: {log.read_text()[-2000:]}"
             time.sleep(0.2)
 
     def kill(self) -> None:
