@@ -223,6 +223,8 @@ def twin(draw: DrawFn, t: Transition, places: tuple[Place, ...], net_scope: dict
     puts = tuple(p for p in other.puts if p.expr is None or isinstance(p.expr, Const)) or t.puts
     if any(p is q for p in puts for q in t.puts):
         return replace(t, name=t.name + "'", guard=flipped, requires=None)
+    if isinstance(t.trigger, Signal):  # without a payload there is no key
+        t = replace(t, trigger=Signal(t.trigger.event))
     return replace(t, name=t.name + "'", guard=flipped, puts=puts, fresh=(), ensures=None, requires=None)
 
 

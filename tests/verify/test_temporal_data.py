@@ -40,7 +40,7 @@ from tests.verify.small_nets import small_nets
 
 QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 RUNS: st.SearchStrategy[Runs] = st.sampled_from(get_args(Runs))
-LOGICS = ("ctl", "ltl", "both")
+LOGICS = ("ctl", "ltl", "both", "usual", "usual")
 
 
 @st.composite
@@ -95,6 +95,17 @@ def formulas(draw: DrawFn, net: Net) -> tl.Temporal:
         of = path(2, inner=False) if kind == "both" else path(depth, inner=True)
         return tl.E(of) if draw(st.integers(0, 2)) == 0 else tl.A(of)
 
+    def usual() -> tl.Temporal:
+        """What people ask for."""
+        p, q = atom(), atom()
+        made: list[tl.Temporal] = [
+            *(tl.A(tl.F(p)), tl.A(tl.G(tl.Either((tl.Not(p), tl.A(tl.F(q)))))), tl.E(tl.G(p)), tl.F(p)),
+            *(tl.G(tl.F(p)), tl.F(tl.G(p)), tl.A(tl.U(p, q)), tl.A(tl.G(tl.E(tl.F(p)))), tl.E(tl.F(p))),
+        ]
+        return draw(st.sampled_from(made))
+
+    if kind == "usual":
+        return usual()
     return path(3, inner=False) if kind == "ltl" else state(3)
 
 
@@ -290,6 +301,16 @@ def test_people_may_stay_away_on_fair_runs() -> None:
     assert judged(alone, "F done", "all").status is Status.PROVED
     assert judged(alone, "AG (sent -> EF done)", "fair").status is Status.PROVED
     assert judged(alone, "AG (sent -> EX done)", "fair").status is Status.PROVED
+
+
+def test_people_may_stay_away_while_something_else_goes_round() -> None:
+    net = _order()
+    asked = replace(net.transition("answer"), trigger=Choice("clerk", "yes"))
+    moves = (net.transition("ask"), net.transition("poll"), asked)
+    v = judged(replace(net, transitions=moves), "F done", "fair")
+    assert v.status is Status.REFUTED
+    assert v.trace is not None
+    assert [s.transition for s in v.trace.steps] == ["ask", "poll"]
 
 
 def test_a_case_that_is_over_stays_as_it_is() -> None:
