@@ -15,42 +15,32 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from provenet.engine.case import LIVE, LiveCase
+from provenet.engine.case import LIVE
 from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros, to_micros
 from provenet.engine.codec import clean
 from provenet.engine.errors import (
-    CaseClosed,
-    CaseElsewhere,
-    CaseExists,
     DecisionRefused,
     DuplicateSignal,
     EngineError,
-    InputRefused,
-    KillSwitchOn,
-    NoSuchCase,
-    NotDeployed,
 )
 from provenet.engine.faults import FaultInjected, fault_point
+from provenet.engine.holding import Holding, Takes
 from provenet.engine.outside import Outside
-from provenet.engine.program import Program
-from provenet.engine.recovery import load_cases
 from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
 from provenet.engine.simulation import Stage, recording_of
 from provenet.engine.store.store import Store
 from provenet.engine.throttle import Throttle, Throttles
-from provenet.engine.versions import Versions, entry_values
+from provenet.engine.versions import Versions
 from provenet.engine.views import Reader
 from provenet.engine.watching.events import (
-    CaseStarted,
-    CaseTaken,
     Deployed,
     Event,
     Opened,
@@ -61,7 +51,6 @@ from provenet.engine.watching.events import (
 from provenet.engine.watching.watch import Observer, Watch
 from provenet.engine.workers import People, Workers
 from provenet.nets.errors import did_you_mean
-from provenet.nets.marking import initial_marking
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
 
@@ -71,23 +60,13 @@ if TYPE_CHECKING:
     from provenet.engine.migrate import Migration
     from provenet.engine.reaching import Evidence
 
-ALL = 1_000_000_000
-"""As many cases as there are."""
-
 ATTENTION = 0.2
 """Seconds between two looks at what other processes want."""
 
 SHARE = 64
 """Cases of a process that died taken over at a look: its peers shall have their share."""
 
-NUMBERS = 256
-"""Case numbers taken from a database at a time."""
-
 KillScope: TypeAlias = Literal["case", "net", "all"]
-
-Takes: TypeAlias = Literal["all", "asked", "turns"]
-"""Which unfinished cases an engine takes up: all that it can run, only those that it is asked for, or each for
-one short turn at a time, when somebody else says that it is time (``provenet.engine.adapters``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +120,13 @@ class Engine:
         self._watch: Watch | None = None
         self.clock = clock
         self._tasks: list[asyncio.Task[None]] = []
-        self._known: dict[str, int] = {}
-        self._fresh = range(0)
         self._store: Store
         self._workers: Workers
         self._runner: Runner
         self._versions: Versions
         self._outside: Outside
         self._requests: Requests
+        self._holding: Holding
 
     @classmethod
     def open(
@@ -255,9 +233,9 @@ class Engine:
         """
         before = set(self._versions.programs)
         found = self._versions.deploy(agent, report, self._runner.now())
-        self._later(Deployed(agent.net.name, found, self._runner.now()))
+        self._tell(Deployed(agent.net.name, found, self._runner.now()))
         if found not in before:
-            self._adopt({found: self._versions.programs[found]}, ALL)
+            self._holding.adopt({found: self._versions.programs[found]})
         return found
 
     async def start_case(
@@ -286,7 +264,7 @@ class Engine:
             CaseExists: The id is taken.
             KillSwitchOn: The net, or everything, was killed.
         """
-        made = self._start(net, inputs or {}, case_id or uuid.uuid4().hex[:12], tenant)
+        made = self._holding.start(net, inputs or {}, case_id or uuid.uuid4().hex[:12], tenant)
         await self._store.durable()
         return made
 
@@ -315,9 +293,9 @@ class Engine:
         """
         started = 0
         for case_id, inputs in cases:
-            if existing == "skip" and self.has_case(case_id):
+            if existing == "skip" and self._holding.has(case_id):
                 continue
-            self._start(net, inputs, case_id, tenant)
+            self._holding.start(net, inputs, case_id, tenant)
             started += 1
             if started % 256 == 0:
                 await self._store.durable()
@@ -326,15 +304,11 @@ class Engine:
 
     def is_shared(self) -> bool:
         """Whether other processes may run cases on the database meanwhile."""
-        return self._store.database.shared == "yes"
+        return self._holding.is_shared()
 
     def has_case(self, case_id: str) -> bool:
         """Whether the database has a case of that id."""
-        if case_id not in self._known and self.is_shared():
-            asked = clean(case_id).replace("\0", "")
-            for (no,) in self._store.rows("SELECT no FROM provenet_case WHERE id = ?", (asked,)):
-                self._known[case_id] = no
-        return case_id in self._known
+        return self._holding.has(case_id)
 
     # running
 
@@ -372,7 +346,7 @@ class Engine:
                 break
             clock.jump(due)
             self._runner.fire_due()
-            self._check()
+            self._holding.check()
             await asyncio.sleep(0)
         await self._store.durable()
         if progress is not None:
@@ -388,14 +362,14 @@ class Engine:
         waiter = asyncio.ensure_future(stop.wait())
         try:
             while not waiter.done():
-                self._check()
+                self._holding.check()
                 await asyncio.wait([waiter], timeout=0.2)
         finally:
             waiter.cancel()
 
     async def attend(self) -> None:
         """Look now at what is due and at what other processes want; it does so by itself a little later."""
-        self._check()
+        self._holding.check()
         await self._look()
         self._runner.alarm.set()
 
@@ -425,7 +399,7 @@ class Engine:
             choice.
             CaseClosed: The case does not move.
         """
-        live = self._live(case)
+        live = self._holding.live(case)
         found = [t for t in live.tasks.values() if t.task == task]
         if about_hash is not None:
             bound = [t for t in found if t.about_hash == about_hash]
@@ -468,17 +442,17 @@ class Engine:
             NoSuchCase: There is no such case.
         """
         fault_point("signal")
-        self._check()
-        no = self._number(case)
+        self._holding.check()
+        no = self._holding.number(case)
         try:
-            self._outside.signal(self._live(case), event, payload, key)
+            self._outside.signal(self._holding.live(case), event, payload, key)
         except EngineError as error:
             status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
             self._outside.inbox(no, key, event, payload, status=status, reason=error.message)
-            self._later(Signalled(case, event, status, self._runner.now()))
+            self._tell(Signalled(case, event, status, self._runner.now()))
             await self._store.durable()
             raise
-        self._later(Signalled(case, event, "accepted", self._runner.now()))
+        self._tell(Signalled(case, event, "accepted", self._runner.now()))
         await self._store.durable()
 
     async def kill(self, scope: KillScope, target: str = "", *, who: str = "", reason: str = "") -> int:
@@ -499,13 +473,15 @@ class Engine:
             NoSuchCase: There is no such case.
             CaseClosed: The case is over already.
         """
-        self._check()
+        self._holding.check()
         if scope == "case":
-            self._number(target)
+            self._holding.number(target)
             if target not in self._runner.cases:
-                self._ask_for(target)
+                self._holding.ask_for(target)
             stopped = self._runner.cases.get(target)
-            reached = [stopped if stopped is not None and stopped.status == "parked" else self._live(target)]
+            reached = [
+                stopped if stopped is not None and stopped.status == "parked" else self._holding.live(target)
+            ]
         else:
             reached = [
                 c
@@ -519,7 +495,7 @@ class Engine:
         for case in reached:
             self._store.flush_if_large()
             self._outside.kill(case, who, reason)
-        self._later(Pulled(scope, target, who, reason, len(reached), "no", self._runner.now()))
+        self._tell(Pulled(scope, target, who, reason, len(reached), "no", self._runner.now()))
         await self._store.durable()
         return len(reached)
 
@@ -531,7 +507,7 @@ class Engine:
             "UPDATE provenet_kill SET released = ? WHERE scope = ? AND target = ? AND released IS NULL",
             (self._runner.now(), scope, target),
         )
-        self._later(Pulled(scope, target, "", "", 0, "yes", self._runner.now()))
+        self._tell(Pulled(scope, target, "", "", 0, "yes", self._runner.now()))
         await self._store.durable()
 
     async def resume(self, case: str) -> None:
@@ -540,9 +516,9 @@ class Engine:
         Raises:
             CaseClosed: The case is not parked.
         """
-        live = self._parked(case)
+        live = self._holding.parked(case)
         self._outside.unpark(live)
-        await self._go_on(live)
+        await self._holding.go_on(live)
 
     async def settle(
         self, case: str, effect: str, *, who: str, receipt: Any = None, failed: str | None = None
@@ -560,7 +536,7 @@ class Engine:
             NotSettled: No effect of that name waits for this, or the receipt does not fit.
             CaseClosed: The case is not parked.
         """
-        live = self._parked(case)
+        live = self._holding.parked(case)
         job = self._outside.unsettled(live, effect)
         if failed is None:
             self._outside.settle(job, receipt, who)
@@ -568,13 +544,15 @@ class Engine:
         if failed is not None:
             live.receipts.pop((job.step.index, job.token))
             self._workers.settle_failed(job, f"{who}: {failed}")
-        await self._go_on(live)
+        await self._holding.go_on(live)
 
     def stepper(self) -> Stepper:
         """What moves cases a turn at a time, for an engine that ``takes="turns"``."""
         from provenet.engine.adapters.stepper import Stepper
 
-        return Stepper(self, self._store, self._runner, self._workers, lift=self._lift, begin=self._start)
+        return Stepper(
+            self, self._store, self._runner, self._workers, lift=self._holding.lift, begin=self._holding.start
+        )
 
     async def migrate(
         self,
@@ -603,7 +581,7 @@ class Engine:
         """
         from provenet.engine.migrate import migrate
 
-        self._check()
+        self._holding.check()
         found = migrate(
             self._store,
             self._runner,
@@ -612,7 +590,7 @@ class Engine:
             marking_map,
             accept=accept,
             dry_run=dry_run,
-            lift=self._lifted,
+            lift=self._holding.unless_elsewhere,
         )
         await self._store.durable()
         return found
@@ -652,21 +630,22 @@ class Engine:
             # In a simulation no agent reaches the outside, whoever gave it.
             self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
-        self._resume_clock()
+        self._holding = Holding(
+            self._store,
+            self._runner,
+            self._versions,
+            self._outside,
+            clock=self.clock,
+            takes=self._takes,
+            watch=self._watch,
+        )
+        self._holding.resume_clock()
         if self._watch is not None:
             self._watch.say(Opened(self._store.uid, self._runner.now()))
         self._versions.load(self._agents)
-        if self._store.database.shared == "no":
-            self._known = {
-                case_id: no for no, case_id in self._store.rows("SELECT no, id FROM provenet_case")
-            }
-        self._outside.kills = self._kills()
-        for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
-            if status not in (*LIVE, "parked"):
-                self._runner.statuses[status] += count
         if self._takes != "all":
             self._runner.jobs.runs = "elsewhere"
-        self._adopt(self._versions.programs, ALL)
+        self._holding.resume()
         create = asyncio.get_running_loop().create_task
         if self._takes == "all":
             self._requests = Requests(self, self._store)
@@ -674,31 +653,9 @@ class Engine:
         if self._takes != "turns" and not isinstance(self.clock, VirtualClock):
             self._tasks.append(create(self._tick()))
 
-    def _adopt(self, programs: Mapping[str, Program], most: int) -> int:
-        """Take up unfinished cases of some net versions that nobody runs; how many."""
-        if self._takes == "turns":
-            return 0
-        # Where nobody else runs, all cases are asked for.
-        all_of_them = self._takes == "all" or not self.is_shared()
-        numbers = self._store.claim([*programs], most) if all_of_them else []
-        self._take_up(programs, numbers)
-        return len(numbers)
-
-    def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
-        for case in load_cases(self._store, programs, numbers):
-            self._runner.adopt(case)
-            self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
-            self._outside.obey(case)
-            if case.status in LIVE:
-                self._runner.rearm(case, case.seq)
-            self._store.flush_if_large()
-
-    def _kills(self) -> dict[tuple[str, str], int]:
-        """The kill switches that are on, for a net or for all."""
-        rows = self._store.rows(
-            "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL AND scope <> 'case'"
-        )
-        return {(scope, target): at for scope, target, at in rows}
+    def _tell(self, event: Event) -> None:
+        if self._watch is not None:
+            self._watch.later(event)
 
     async def _attend(self) -> None:
         """See a few times a second to what other processes want, and to cases that nobody runs any more."""
@@ -712,154 +669,10 @@ class Engine:
 
     async def _look(self) -> None:
         if self.is_shared():
-            await self._obey_others()
+            await self._holding.obey_others()
             self._versions.load()
-            self._adopt(self._versions.programs, SHARE)
+            self._holding.adopt(self._versions.programs, SHARE)
         await self._requests.answer_new()
-
-    async def _obey_others(self) -> None:
-        """Let a kill switch that another process pulled reach the cases here."""
-        pulled = self._kills()
-        new = pulled.items() - self._outside.kills.items()
-        self._outside.kills = pulled
-        if new:
-            for case in tuple(self._runner.cases.values()):
-                self._store.flush_if_large()
-                self._outside.obey(case)
-            await self._store.durable()
-
-    def _resume_clock(self) -> None:
-        kind = "virtual" if isinstance(self.clock, VirtualClock) else "real"
-        known = self._store.rows("SELECT value FROM provenet_meta WHERE name = 'clock'")
-        if self._takes != "asked" and known != [(kind,)]:
-            self._store.put("provenet_meta", "clock", ("clock", kind))
-        if isinstance(self.clock, VirtualClock):
-            last = self._store.rows("SELECT MAX(at) FROM provenet_event")[0][0]
-            if last is not None:
-                self.clock.jump(from_micros(last))
-
-    def _start(self, net: str, inputs: Mapping[str, Any], case_id: str, tenant: str) -> str:
-        self._check()
-        for scope in (("all", ""), ("net", net)):
-            if scope in self._outside.kills:
-                what = "everything" if scope[0] == "all" else f"net {net!r}"
-                raise KillSwitchOn(
-                    f"{what} was killed", hint="release the kill switch before new cases start"
-                )
-        program = self._versions.program(net)
-        if not case_id or len(case_id) > 200 or not case_id.isprintable():
-            raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
-        if len(tenant) > 200 or not tenant.isprintable():
-            raise InputRefused(f"a tenant is up to 200 printable characters, not {tenant!r:.80}")
-        marking = initial_marking(program.net, entry_values(program, inputs))
-        fault_point("start")
-        now = self._runner.now()
-        if case_id in self._known:
-            raise _taken(case_id)
-        case = LiveCase(self._number_for_case(), case_id, program, now, tenant)
-        owner = self._store.database.worker
-        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner, tenant)
-        if self._store.add_case(row) == "exists":
-            raise _taken(case_id)
-        self._known[case_id] = case.no
-        self._runner.adopt(case)
-        self._later(CaseStarted(case_id, program.net.name, program.hash, now))
-        case.start(self._store, marking, now)
-        self._runner.settle(case, 0, [], all_places=True)
-        return case_id
-
-    def _later(self, event: Event) -> None:
-        if self._watch is not None:
-            self._watch.later(event)
-
-    def _number_for_case(self) -> int:
-        if not self._fresh:
-            first = self._store.database.case_numbers(NUMBERS)
-            self._fresh = range(first, first + NUMBERS)
-        no, self._fresh = self._fresh[0], self._fresh[1:]
-        return no
-
-    def _number(self, case: str) -> int:
-        if not self.has_case(case):
-            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
-        return self._known[case]
-
-    def _parked(self, case: str) -> LiveCase:
-        self._check()
-        self._number(case)
-        if case not in self._runner.cases:
-            self._ask_for(case)
-        live = self._runner.cases.get(case)
-        if live is None or live.status != "parked":
-            raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
-        return live
-
-    async def _go_on(self, case: LiveCase) -> None:
-        """Set a case in motion that was parked."""
-        self._outside.obey(case)
-        if case.status in LIVE:
-            self._runner.rearm(case, case.seq)
-        await self._store.durable()
-
-    def _live(self, case: str) -> LiveCase:
-        self._check()
-        self._number(case)
-        if case not in self._runner.cases:
-            self._ask_for(case)
-        live = self._runner.cases.get(case)
-        if live is None or live.status not in LIVE:
-            state = (
-                "parked: " + (live.reason or "") if live is not None else "over, or its agent was not given"
-            )
-            raise CaseClosed(
-                f"case {case!r} does not move: it is {state}", hint=f"see `provenet case {case}`"
-            )
-        return live
-
-    def _ask_for(self, case: str) -> None:
-        """Take up a case that nobody runs."""
-        no = self._known[case]
-        rows = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
-        if not rows or rows[0][0] not in (*LIVE, "parked"):
-            return
-        if self._store.claim_one(no) == "elsewhere":
-            raise CaseElsewhere(
-                f"another process runs case {case!r}", hint="ask that process: provenet.engine.ask"
-            )
-        self._take_up(self._versions.programs, [no])
-
-    def _lift(self, case: str) -> int:
-        """Take up a case for one turn; its number, or 0 if it is over.
-
-        Raises:
-            CaseElsewhere: Another process is at its turn.
-            NotDeployed: The agent of its net is not at hand.
-        """
-        self._check()
-        no = self._number(case)
-        ((net, status),) = self._store.rows("SELECT net, status FROM provenet_case WHERE no = ?", (no,))
-        if status not in (*LIVE, "parked"):
-            return 0
-        if net not in self._versions.programs:
-            self._versions.load()
-        if net not in self._versions.programs:
-            raise NotDeployed(f"the agent of net {net[:12]} is not at hand", where=f"case {case!r}")
-        self._store.flush()  # a claim must not wait for anybody's commit
-        if self._store.claim_one(no) == "elsewhere":
-            raise CaseElsewhere(f"another process is at case {case!r}", hint="its turn is over soon")
-        self._outside.kills = self._kills()
-        self._take_up(self._versions.programs, [no])
-        return no
-
-    def _lifted(self, case: str) -> LiveCase | None:
-        """An unfinished case in memory; ``None`` where another process runs it."""
-        self._number(case)
-        if case not in self._runner.cases:
-            try:
-                self._ask_for(case)
-            except CaseElsewhere:
-                return None
-        return self._runner.cases.get(case)
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
         mine, sleeper = self._runner.next_due(), clock.next_due()
@@ -868,13 +681,7 @@ class Engine:
 
     async def _quiet(self) -> None:
         await self._runner.jobs.quiet()
-        self._check()
-
-    def _check(self) -> None:
-        if self._store.failure is not None:
-            raise self._store.failure
-        if self._runner.jobs.crash is not None:
-            raise self._runner.jobs.crash
+        self._holding.check()
 
     async def _tick(self) -> None:
         """On the real clock: fire timers when they are due."""
@@ -893,7 +700,3 @@ class Engine:
                     await runner.alarm.wait()
             except TimeoutError:
                 continue
-
-
-def _taken(case_id: str) -> CaseExists:
-    return CaseExists(f"there is a case {case_id!r} already", hint="give the case another id")

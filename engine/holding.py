@@ -1,0 +1,294 @@
+"""The cases of one process: which it runs, which it takes up, and how it finds those of others.
+
+On a database of one process all cases are its own. On a shared one each case has an owner; what nobody living
+owns is taken over, and a case that is asked for by name is taken up unless another process runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from provenet.engine.case import LIVE, LiveCase
+from provenet.engine.clock import Clock, VirtualClock, from_micros
+from provenet.engine.codec import clean
+from provenet.engine.errors import (
+    CaseClosed,
+    CaseElsewhere,
+    CaseExists,
+    InputRefused,
+    KillSwitchOn,
+    NoSuchCase,
+    NotDeployed,
+)
+from provenet.engine.faults import fault_point
+from provenet.engine.outside import Outside
+from provenet.engine.program import Program
+from provenet.engine.recovery import load_cases
+from provenet.engine.runner import Runner
+from provenet.engine.store.store import Store
+from provenet.engine.versions import Versions, entry_values
+from provenet.engine.watching.events import CaseStarted, CaseTaken, Event
+from provenet.engine.watching.watch import Watch
+from provenet.nets.errors import did_you_mean
+from provenet.nets.marking import initial_marking
+
+Takes: TypeAlias = Literal["all", "asked", "turns"]
+"""Which unfinished cases an engine takes up: all that it can run, only those that it is asked for, or each
+for one short turn at a time, when somebody else says that it is time (``provenet.engine.adapters``)."""
+
+ALL = 1_000_000_000
+"""As many cases as there are."""
+
+NUMBERS = 256
+"""Case numbers taken from a database at a time."""
+
+
+class Holding:
+    """What one engine holds.
+
+    Args:
+        store: The database.
+        runner: What moves cases.
+        versions: The net versions whose agents are at hand.
+        outside: What has pulled kill switches.
+        clock: The time.
+        takes: Which unfinished cases it takes up.
+        watch: Who is told.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        versions: Versions,
+        outside: Outside,
+        *,
+        clock: Clock,
+        takes: Takes,
+        watch: Watch | None,
+    ) -> None:
+        self._store, self._runner, self._versions, self._outside = store, runner, versions, outside
+        self._clock, self._takes, self._watch = clock, takes, watch
+        self._known: dict[str, int] = {}
+        self._fresh = range(0)
+
+    def resume_clock(self) -> None:
+        """Keep by which clock the cases run, and move a virtual one to the last event."""
+        kind = "virtual" if isinstance(self._clock, VirtualClock) else "real"
+        known = self._store.rows("SELECT value FROM provenet_meta WHERE name = 'clock'")
+        if self._takes != "asked" and known != [(kind,)]:
+            self._store.put("provenet_meta", "clock", ("clock", kind))
+        if isinstance(self._clock, VirtualClock):
+            last = self._store.rows("SELECT MAX(at) FROM provenet_event")[0][0]
+            if last is not None:
+                self._clock.jump(from_micros(last))
+
+    def resume(self) -> None:
+        """Take up what the database holds for this process."""
+        if not self.is_shared():
+            self._known = {i: no for no, i in self._store.rows("SELECT no, id FROM provenet_case")}
+        self._outside.kills = self._kills()
+        for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
+            if status not in (*LIVE, "parked"):
+                self._runner.statuses[status] += count
+        self.adopt(self._versions.programs)
+
+    def is_shared(self) -> bool:
+        """Whether other processes may run cases on the database meanwhile."""
+        return self._store.database.shared == "yes"
+
+    def has(self, case_id: str) -> bool:
+        """Whether the database has a case of that id."""
+        if case_id not in self._known and self.is_shared():
+            asked = clean(case_id).replace("\0", "")
+            for (no,) in self._store.rows("SELECT no FROM provenet_case WHERE id = ?", (asked,)):
+                self._known[case_id] = no
+        return case_id in self._known
+
+    def start(self, net: str, inputs: Mapping[str, Any], case_id: str, tenant: str) -> str:
+        """Start a case, for the next commit; its id. Raises what ``Engine.start_case`` raises."""
+        self.check()
+        for scope in (("all", ""), ("net", net)):
+            if scope in self._outside.kills:
+                what = "everything" if scope[0] == "all" else f"net {net!r}"
+                raise KillSwitchOn(
+                    f"{what} was killed", hint="release the kill switch before new cases start"
+                )
+        program = self._versions.program(net)
+        if not case_id or len(case_id) > 200 or not case_id.isprintable():
+            raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
+        if len(tenant) > 200 or not tenant.isprintable():
+            raise InputRefused(f"a tenant is up to 200 printable characters, not {tenant!r:.80}")
+        marking = initial_marking(program.net, entry_values(program, inputs))
+        fault_point("start")
+        now = self._runner.now()
+        if case_id in self._known:
+            raise _taken(case_id)
+        case = LiveCase(self._number_for_case(), case_id, program, now, tenant)
+        owner = self._store.database.worker
+        row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner, tenant)
+        if self._store.add_case(row) == "exists":
+            raise _taken(case_id)
+        self._known[case_id] = case.no
+        self._runner.adopt(case)
+        self._later(CaseStarted(case_id, program.net.name, program.hash, now))
+        case.start(self._store, marking, now)
+        self._runner.settle(case, 0, [], all_places=True)
+        return case_id
+
+    def adopt(self, programs: Mapping[str, Program], most: int = ALL) -> int:
+        """Take up unfinished cases of some net versions that nobody runs; how many."""
+        if self._takes == "turns":
+            return 0
+        # Where nobody else runs, all cases are asked for.
+        all_of_them = self._takes == "all" or not self.is_shared()
+        numbers = self._store.claim([*programs], most) if all_of_them else []
+        self._take_up(programs, numbers)
+        return len(numbers)
+
+    def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
+        for case in load_cases(self._store, programs, numbers):
+            self._runner.adopt(case)
+            self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
+            self._outside.obey(case)
+            if case.status in LIVE:
+                self._runner.rearm(case, case.seq)
+            self._store.flush_if_large()
+
+    def lift(self, case: str) -> int:
+        """Take up a case for one turn; its number, or 0 if it is over.
+
+        Raises:
+            CaseElsewhere: Another process is at its turn.
+            NotDeployed: The agent of its net is not at hand.
+        """
+        self.check()
+        no = self.number(case)
+        ((net, status),) = self._store.rows("SELECT net, status FROM provenet_case WHERE no = ?", (no,))
+        if status not in (*LIVE, "parked"):
+            return 0
+        if net not in self._versions.programs:
+            self._versions.load()
+        if net not in self._versions.programs:
+            raise NotDeployed(f"the agent of net {net[:12]} is not at hand", where=f"case {case!r}")
+        self._store.flush()  # a claim must not wait for anybody's commit
+        if self._store.claim_one(no) == "elsewhere":
+            raise CaseElsewhere(f"another process is at case {case!r}", hint="its turn is over soon")
+        self._outside.kills = self._kills()
+        self._take_up(self._versions.programs, [no])
+        return no
+
+    def number(self, case: str) -> int:
+        """A case's number in the store.
+
+        Raises:
+            NoSuchCase: There is none of that id.
+        """
+        if not self.has(case):
+            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
+        return self._known[case]
+
+    def live(self, case: str) -> LiveCase:
+        """A case that moves, taken up where nobody runs it.
+
+        Raises:
+            NoSuchCase: There is none of that id.
+            CaseElsewhere: Another process runs it.
+            CaseClosed: It does not move.
+        """
+        self.check()
+        self.number(case)
+        if case not in self._runner.cases:
+            self.ask_for(case)
+        live = self._runner.cases.get(case)
+        if live is None or live.status not in LIVE:
+            state = (
+                "parked: " + (live.reason or "") if live is not None else "over, or its agent was not given"
+            )
+            raise CaseClosed(
+                f"case {case!r} does not move: it is {state}", hint=f"see `provenet case {case}`"
+            )
+        return live
+
+    def parked(self, case: str) -> LiveCase:
+        """A case that waits for somebody to look at it; raises as ``live`` does."""
+        self.check()
+        self.number(case)
+        if case not in self._runner.cases:
+            self.ask_for(case)
+        live = self._runner.cases.get(case)
+        if live is None or live.status != "parked":
+            raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
+        return live
+
+    async def go_on(self, case: LiveCase) -> None:
+        """Set a case in motion that was parked."""
+        self._outside.obey(case)
+        if case.status in LIVE:
+            self._runner.rearm(case, case.seq)
+        await self._store.durable()
+
+    def ask_for(self, case: str) -> None:
+        """Take up a case that nobody runs."""
+        no = self._known[case]
+        rows = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
+        if not rows or rows[0][0] not in (*LIVE, "parked"):
+            return
+        if self._store.claim_one(no) == "elsewhere":
+            raise CaseElsewhere(
+                f"another process runs case {case!r}", hint="ask that process: provenet.engine.ask"
+            )
+        self._take_up(self._versions.programs, [no])
+
+    def unless_elsewhere(self, case: str) -> LiveCase | None:
+        """An unfinished case in memory; ``None`` where another process runs it."""
+        self.number(case)
+        if case not in self._runner.cases:
+            try:
+                self.ask_for(case)
+            except CaseElsewhere:
+                return None
+        return self._runner.cases.get(case)
+
+    async def obey_others(self) -> None:
+        """Let a kill switch that another process pulled reach the cases here."""
+        pulled = self._kills()
+        new = pulled.items() - self._outside.kills.items()
+        self._outside.kills = pulled
+        if new:
+            for case in tuple(self._runner.cases.values()):
+                self._store.flush_if_large()
+                self._outside.obey(case)
+            await self._store.durable()
+
+    def check(self) -> None:
+        """Raise what brought the engine down, if anything did."""
+        if self._store.failure is not None:
+            raise self._store.failure
+        if self._runner.jobs.crash is not None:
+            raise self._runner.jobs.crash
+
+    # inside
+
+    def _number_for_case(self) -> int:
+        if not self._fresh:
+            first = self._store.database.case_numbers(NUMBERS)
+            self._fresh = range(first, first + NUMBERS)
+        no, self._fresh = self._fresh[0], self._fresh[1:]
+        return no
+
+    def _kills(self) -> dict[tuple[str, str], int]:
+        """The kill switches that are on, for a net or for all."""
+        rows = self._store.rows(
+            "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL AND scope <> 'case'"
+        )
+        return {(scope, target): at for scope, target, at in rows}
+
+    def _later(self, event: Event) -> None:
+        if self._watch is not None:
+            self._watch.later(event)
+
+
+def _taken(case_id: str) -> CaseExists:
+    return CaseExists(f"there is a case {case_id!r} already", hint="give the case another id")
