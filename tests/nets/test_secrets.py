@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -77,14 +78,15 @@ def test_errors_quote_no_secret(payment: Payment, where: str, wrong: str) -> Non
         "spare": [{"number": secret, "holder": "ann"}],
         "id": 7,
     }[where]
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: from_json(data, PAYMENT),
         lambda: to_value(data, PAYMENT),
         lambda: parse_answer(json.dumps(data), PAYMENT),
         lambda: parse_answer(secret, PAYMENT),
         lambda: from_json(secret, PAYMENT),
         lambda: to_value([secret], PAYMENT),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(TypeMismatch) as caught:
             attempt()
         said = f"{caught.value} {caught.value.got} {caught.value.expected}"
