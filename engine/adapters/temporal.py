@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+__all__ = ["Activities", "Pace", "Temporal", "TemporalAdapter", "serve_temporal"]
+
 
 @dataclass(frozen=True, slots=True)
 class Temporal:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Request
 from provenet.sdb.human import Human
 from provenet.sdb.policy import within
+from tests.cli.test_workers import AGENT
 from tests.engine import fleets
 from tests.engine.fleets import Fleet, Shifted
 from tests.engine.kit import Answers, Item, built, deployed
@@ -37,7 +40,7 @@ from tests.support.temporal import temporal as temporal_server
 
 pytestmark = pytest.mark.postgres
 
-CASES = 12
+CASES = 9
 
 Open: TypeAlias = Callable[[list[Agent]], AbstractAsyncContextManager[Fleet]]
 
@@ -181,6 +184,55 @@ def _asking(net: NetBuilder, proposer: Answers) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("on", "database", "said"),
+    [
+        ("celery", "x.db", "there is no dispatcher 'celery'"),
+        ("temporal://host/a/b", "x.db", "names no Temporal server"),
+        ("temporal://host:port", "x.db", "names no Temporal server"),
+        ("temporal://127.0.0.1:1", "x.db", "no Temporal server answers"),
+        ("dbos", "x.db", "keeps its queue in PostgreSQL"),
+    ],
+)
+def test_a_dispatcher_that_is_not_there(tmp_path: Path, on: str, database: str, said: str) -> None:
+    found = ran(tmp_path, database, on)
+    assert found.returncode != 0
+    assert said in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("kind", ["temporal", "dbos"])
+def test_the_command_line_is_a_worker(
+    tmp_path: Path, postgres: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    on = "dbos"
+    if kind == "temporal":
+        on = f"temporal://{request.getfixturevalue('dispatcher').target}"
+    else:
+        pytest.importorskip("dbos", reason="the extra provenet[dbos] is not installed")
+    found = ran(tmp_path, postgres, on)
+    assert found.returncode == 0, found.stderr
+    assert "started 20 cases" in found.stdout
+    assert "20 cases: 20 done" in found.stdout
+    assert audit(postgres).clean
+
+
+def ran(folder: Path, database: str, on: str) -> subprocess.CompletedProcess[str]:
+    """What `provenet run --on` says, and how it ends."""
+    (folder / "wishes.py").write_text(AGENT, encoding="utf-8")
+    rows = "".join(f"w{i},{i % 10}\n" for i in range(20))
+    (folder / "in.csv").write_text("id,n\n" + rows, encoding="utf-8")
+    words = ["run", "wishes.py", "--db", database, "--input", "in.csv", "--id", "id", "--on", on]
+    return subprocess.run(
+        [sys.executable, "-m", "provenet", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 # turns, with nobody in particular who calls for them
 
 
@@ -275,9 +327,9 @@ async def test_what_may_be_called_only_once_is_not_called_twice(postgres: str, c
         assert (await steppers[1].advance("a")).status == "done"
         assert (await steppers[1].advance("b")).status == "parked"
         await steppers[2].outside({"do": "settle", "case": "b", "effect": "send", "who": "dana@it"})
-        for _ in range(3):
-            for work_left in (standing := await steppers[0].advance("b")).work:
-                standing = await steppers[0].work("b", work_left.transition, work_left.token)
+        standing = await steppers[0].advance("b")
+        while standing.work:
+            standing = await steppers[0].work("b", standing.work[0].transition, standing.work[0].token)
         assert standing.status == "done"
         assert calls == {"a": 1, "b": 1}
     assert audit(postgres).clean
