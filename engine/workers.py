@@ -230,7 +230,8 @@ class Workers:
         text = None
         if state in {"kept", "late"}:
             text = encoder(job.step.fresh[0][1])(answer.value)
-        key = job.key if state != "failed" else f"{job.key}/{job.tries}"
+        # One that came late never takes the place of the one that was used.
+        key = {"failed": f"{job.key}/{job.tries}", "late": f"{job.key}/late"}.get(state, job.key)
         cost = str(answer.cost_usd) if isinstance(answer.cost_usd, Decimal) else "0"
         row = (
             key,

@@ -242,6 +242,8 @@ class Stepper:
         """A turn with what a handler gave."""
 
         async def fire(live: LiveCase) -> None:
+            if job.kind == "perform" and not live.holds(job.step.anchor, job.token):
+                return  # another delivery fired with its outcome: what is written of it stays
             fresh = live.jobs.get((job.step.index, job.token))
             if isinstance(fresh, Job):
                 self._runner.jobs.become(fresh, "over")
@@ -250,6 +252,8 @@ class Stepper:
             then()
 
         def late() -> None:
+            if job.kind == "perform" and not self._holds(job):
+                return
             # It is journaled; nothing fires, since the case as it was remembered is over.
             job.case.status, job.state = "done", "armed"
             self._runner.jobs.armed(job)
@@ -420,6 +424,11 @@ class Stepper:
                     raise
             await asyncio.sleep(pause)
             pause = min(0.1, pause * 1.5)
+
+    def _holds(self, job: Job) -> bool:
+        """Whether the token of a case that is over is still there, as after a kill."""
+        where = job.case.no, job.token
+        return bool(self._store.rows("SELECT 1 FROM provenet_token WHERE case_no = ? AND id = ?", where))
 
     def _wanted(self, job: Job) -> bool:
         """Whether the token of a handler that runs is still there; an effect in flight outlives a parking."""

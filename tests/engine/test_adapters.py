@@ -278,6 +278,64 @@ async def test_turns_may_come_twice_and_in_any_order(
     assert Reader(url).counts() == {"done": CASES}
 
 
+@pytest.mark.parametrize("ends", ["answers", "fails"])
+async def test_what_a_second_delivery_gives_changes_nothing(postgres: str, clock: Shifted, ends: str) -> None:
+    """Two workers do the same work; the second ends when the first has fired with its outcome long ago."""
+    calls, second, go = 0, asyncio.Event(), asyncio.Event()
+
+    async def call(request: Request) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await second.wait()
+            return
+        second.set()
+        await go.wait()
+        if ends == "fails":
+            raise ConnectionError("the line is down")
+
+    def make(net: NetBuilder) -> None:
+        start, done, bad = net.entry("start", Item), net.final("done", Item), net.final("bad", Item)
+        sent = net.place("sent", Item)
+        net.add(
+            Contract(
+                "send",
+                takes=start,
+                gives=sent,
+                verify=within(Item, lambda i: i.n >= 0, name="n"),
+                commit=Effect("send", call, payload=Item),
+                otherwise=bad,
+            )
+        )
+        net.event("end", event="end", takes={"s": sent}, puts={done: "s"})
+
+    agent = built(make)
+    async with AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(Engine.open(postgres, agents=[agent], clock=clock, takes="turns"))
+            for _ in range(2)
+        ]
+        deployed(engines[0], agent)
+        one, two = (engine.stepper() for engine in engines)
+        for over in ("no", "yes"):
+            calls = 0
+            second.clear()
+            go.clear()
+            async for _ in one.start("small", [(over, {"start": Item(id=over, n=1)})]):
+                pass
+            (work,) = (await one.advance(over)).work
+            first = asyncio.create_task(one.work(over, work.transition, work.token))
+            while calls < 1:  # noqa: ASYNC110  nothing tells when
+                await asyncio.sleep(0.01)
+            late = asyncio.create_task(two.work(over, work.transition, work.token))
+            assert (await first).status == "waiting"
+            if over == "yes":
+                await one.outside({"do": "signal", "case": over, "event": "end"})
+            go.set()
+            assert (await late).work == ()
+        assert audit(postgres).clean
+
+
 async def test_what_may_be_called_only_once_is_not_called_twice(postgres: str, clock: Shifted) -> None:
     """However often it is dispatched, by whomever; what was stopped in the midst of it is for a person."""
     calls, go = Counter[str](), asyncio.Event()
