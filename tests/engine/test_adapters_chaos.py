@@ -89,7 +89,7 @@ def storm(
     kills: int,
     outages: int,
     seconds: float,
-) -> dict[str, float]:
+) -> dict[str, object]:
     """Run cases on three workers while they, and the servers, are killed; what it took."""
     undisturbed = Ledger(tmp_path / "undisturbed")
     asyncio.run(expected(":memory:", undisturbed, cases))
@@ -106,6 +106,7 @@ def storm(
     person.start()
     rng, began = random.Random(0), time.monotonic()
     moved, version, pause, killed, downs = began, -1, 0.0, 0, 0
+    last = after = "the beginning"
     servers: list[Any] = [server] if dispatcher is None else [server, dispatcher]
     down = [cases * (n + 1) / (outages + 1) for n in reversed(range(outages))]
     try:
@@ -114,7 +115,8 @@ def storm(
             assert now - began < seconds, f"stuck: {Reader(database).counts()}; {told[-5:]}"
             if left is not None and left[1] != version:
                 version, moved = left[1], now
-            pause = max(pause, now - moved)
+            if now - moved > pause:
+                pause, after = now - moved, last
             if left is not None and left[0] == 0:
                 break
             if down and left is not None and left[0] <= down[0]:
@@ -124,10 +126,12 @@ def storm(
                 victim.kill()
                 time.sleep(0.3)
                 victim.start()
+                last = f"{type(victim).__name__} was away for {time.monotonic() - now:.1f} s"
             elif killed < kills and (pids := supervisor.pids()):
                 with suppress(ProcessLookupError):
                     os.kill(rng.choice(pids), signal.SIGKILL)
                     killed += 1
+                    last = "a worker was killed"
             time.sleep(rng.uniform(0.1, 1.5))
     finally:
         stop.set()
@@ -144,6 +148,7 @@ def storm(
         "worker deaths": supervisor.restarted,
         "server deaths": downs,
         "longest pause": round(pause, 1),
+        "which came after": after,
         "repeated calls": ledger.calls() - len(ledger.effects()),
     }
 
