@@ -218,10 +218,16 @@ class Reach:
         self._sound = any(v.property == "STATE-1" and v.status is Status.PROVED for v in report.verdicts)
         self._ctx = Context(net, deadline=time.monotonic() + seconds)
         self._by_counts: dict[frozenset[tuple[str, int]], list[int]] | None = None
+        self._found: dict[Marking, Found] = {}
         self._ends: dict[Any, str] = {}
 
     def reached(self, target: Marking) -> Found:
         """Whether some run reaches a marking."""
+        if target not in self._found:
+            self._found[target] = self._search(target)
+        return self._found[target]
+
+    def _search(self, target: Marking) -> Found:
         self._ctx.deadline = time.monotonic() + self._seconds
         graph = self._ctx.graph()
         if not graph.complete:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +31,7 @@ def migrate_command(
         typer.Option(
             "--net",
             metavar="OLD NEW",
-            help="The version that cases leave and the one that they go to: hashes, or a name for its latest.",
+            help="The version that cases leave, and the one that they go to: hashes, or its name for the latest.",
             show_default=False,
         ),
     ],
@@ -59,6 +58,8 @@ def migrate_command(
     must cover the case there, and a final marking must remain in reach. Others stay as they are, with the
     reason, and the command ends with 1.
     """
+    import asyncio
+
     from provenet.engine.marking_map import MarkingMap
     from provenet.engine.reaching import Evidence
     from provenet.nets.errors import did_you_mean

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from provenet.engine import Engine, Reader, VirtualClock, audit, faults
 from provenet.engine.errors import MigrationRefused, NotDeployed
+from provenet.engine.fork import fork
 from provenet.engine.marking_map import MarkingMap
 from provenet.engine.migrate import Migration
 from provenet.engine.reaching import EVIDENCE, Evidence, Reach
@@ -30,8 +31,9 @@ from provenet.nets.net import Perform
 from provenet.sdb.handlers import Agent, Effect, Request
 from provenet.sdb.reject import REJECT
 from tests.engine.kit import START, Item, built, deployed, opened
-from tests.engine.orders import proofs
+from tests.engine.orders import orders, person, proofs, run
 from tests.engine.test_random import World, agents, crashes, go, scripts
+from tests.support.ledger import Ledger
 
 SAME = MarkingMap()
 
@@ -67,7 +69,7 @@ def moved(
     plan: MarkingMap = SAME,
     *,
     accept: Evidence = "history",
-    run: bool = True,
+    go_on: bool = True,
     dry_run: Any = "no",
 ) -> Migration:
     """Deploy the new version, move, and run on."""
@@ -84,7 +86,7 @@ def moved(
             await engine.run_until_idle()
 
     made = asyncio.run(move())
-    if run:
+    if go_on:
         asyncio.run(run_on())
     return made
 
@@ -116,10 +118,10 @@ def test_cases_whose_history_is_one_of_the_new_net_move(tmp_path: Path) -> None:
     old, new = renewal(), renewal(limit=20, days=14)
     database = started(tmp_path / "x.db", old, items(10, 25, 99))
     before = list(Reader(database).export())
-    tried = moved(database, old, new, dry_run="yes", run=False)
+    tried = moved(database, old, new, dry_run="yes", go_on=False)
     assert list(Reader(database).export()) == before
     assert (tried.done, tried.moving, tried.staying) == ("no", 2, 1)
-    found = moved(database, old, new, run=False)
+    found = moved(database, old, new, go_on=False)
     assert found.groups == tried.groups
     stays = next(g for g in found.groups if not g.moves)
     assert stays.cases == ("c1",)
@@ -143,20 +145,26 @@ def test_cases_whose_history_is_one_of_the_new_net_move(tmp_path: Path) -> None:
     assert [x.kind for x in Reader(database).log("c0")] == ["start", "fire", "migrate", "fire"]
     assert "moved from net" in Reader(database).log("c0")[2].text
     clean(database)
+    # A fork goes on from before the move and from after it; only the latter is on the new net.
+    for at, due in ((2, timedelta(days=7)), (3, timedelta(days=14))):
+        simulated = fork(database, "c0", at, tmp_path / f"{at}.db")
+        assert simulated.simulated[-1].at - START == due
+        assert simulated.differs is (at == 2)
+        clean(tmp_path / f"{at}.db")
 
 
 def test_a_marking_that_another_run_reaches_needs_to_be_accepted(tmp_path: Path) -> None:
     old, new = renewal(), renewal(small="tiny", wait="parking", limit=20)
     plan = MarkingMap.of({"places": {"waiting": "parking"}})
     database = started(tmp_path / "x.db", old, items(10, 25))
-    refused = moved(database, old, new, plan, run=False)
+    refused = moved(database, old, new, plan, go_on=False)
     assert refused.moving == 0
     by_case = {c: g for g in refused.groups for c in g.cases}
     assert "no such transition" in by_case["c0"].why
     assert "--accept state" in by_case["c0"].why
     # No run of the new net brings a 25 there: its graph does not tell, and no run is found.
     assert "--accept assumed" in by_case["c1"].why
-    found = moved(database, old, new, plan, accept="state", run=False)
+    found = moved(database, old, new, plan, accept="state", go_on=False)
     assert [(g.cases, g.evidence) for g in found.groups if g.moves] == [(("c0",), "state")]
     found = moved(database, old, new, plan, accept="assumed")
     assert [(g.cases, g.evidence) for g in found.groups if g.moves] == [(("c1",), "assumed")]
@@ -179,7 +187,7 @@ def test_what_no_run_reaches_is_never_accepted(tmp_path: Path) -> None:
     plan = MarkingMap.of({"add": {"review": [{"id": "x", "n": 50}]}})
     new = replace(new, net=replace(new.net, places=tuple(replace(p, label="v2") for p in new.net.places)))
     database = started(tmp_path / "x.db", old, items(10))
-    found = moved(database, old, new, plan, accept="assumed", run=False)
+    found = moved(database, old, new, plan, accept="assumed", go_on=False)
     assert (found.moving, "no run of the new net reaches" in found.groups[0].why) == (0, True)
 
 
@@ -187,7 +195,7 @@ def test_nothing_moves_to_where_it_could_never_end(tmp_path: Path) -> None:
     old, new = renewal(), renewal(way_out="none")
     database = started(tmp_path / "x.db", old, items(10, 99))
     for accept in EVIDENCE:
-        found = moved(database, old, new, accept=accept, run=False)
+        found = moved(database, old, new, accept=accept, go_on=False)
         stays = [(g.cases, g.why) for g in found.groups if not g.moves]
         assert stays == [(("c0",), "no final marking can be reached from there")]
     clean(database)
@@ -235,7 +243,7 @@ def test_a_map_that_does_not_fit_is_refused(tmp_path: Path, data: Any, said: str
     database = started(tmp_path / "x.db", old, items(10))
     before = list(Reader(database).export())
     with pytest.raises(MigrationRefused, match=said):
-        moved(database, old, new, MarkingMap.of(data), run=False)
+        moved(database, old, new, MarkingMap.of(data), go_on=False)
     assert list(Reader(database).export()) == before
 
 
@@ -308,7 +316,7 @@ def test_an_effect_in_flight_keeps_its_key_under_another_name(tmp_path: Path) ->
     assert state == ("intended", "send")
     (key,) = {k for k, _ in post.keys}
     plan = MarkingMap.of({"places": {"sending": "mailing"}, "transitions": {"send": "mail"}})
-    found = moved(database, old, new, plan, run=False)
+    found = moved(database, old, new, plan, go_on=False)
     assert [g.evidence for g in found.groups] == ["history"]
     clean(database)
     post.away = False
@@ -341,7 +349,7 @@ def test_an_effect_in_flight_is_not_forgotten_nor_changed(
     post = Post()
     old, new = sender(post), sender(post, **change)
     database = started(tmp_path / "x.db", old, [7], days=0.01)
-    found = moved(database, old, new, MarkingMap.of({"places": places}), accept="assumed", run=False)
+    found = moved(database, old, new, MarkingMap.of({"places": places}), accept="assumed", go_on=False)
     assert [(g.moves, said in g.why) for g in found.groups] == [(False, True)], found.groups
     clean(database)
 
@@ -356,6 +364,63 @@ def test_no_effect_begins_by_being_moved_to(tmp_path: Path) -> None:
     found = moved(database, old, new, plan, accept="assumed")
     assert "it would begin effect 'post'" in found.groups[0].why
     assert post.keys == []
+
+
+# crashes
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+@pytest.mark.parametrize("point", ["before-commit", "after-commit"])
+def test_a_crash_leaves_a_case_on_one_version_or_the_other(tmp_path: Path, point: str, nth: int) -> None:
+    old, new = renewal(), renewal(days=14)
+    database = started(tmp_path / "x.db", old, items(10, 20, 99))
+    faults.plan(f"{point}:raise:{nth}")
+    try:
+        moved(database, old, new, go_on=False)
+    except faults.FaultInjected:
+        pass
+    finally:
+        faults.plan(None)
+    clean(database)
+    moved(database, old, new)
+    assert {c.net_hash for c in Reader(database).cases()} == {content_hash(new.net)}
+    assert Reader(database).counts() == {"done": 3}
+    clean(database)
+
+
+def test_orders_in_every_state_have_the_same_effects_whether_they_move_or_not(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.db", tmp_path / "there.db"
+    ledger = Ledger(tmp_path / "here-ledger.db")
+    faults.plan("after-intent:raise:20")
+    try:
+        asyncio.run(run(str(here), ledger, 24, at_once=3))
+    except faults.FaultInjected:
+        pass
+    finally:
+        faults.plan(None)
+    states = {s for (s,) in _rows(here, "SELECT state FROM provenet_effect")}
+    assert "intended" in states
+    places = {p for c in Reader(here).cases() for p in Reader(here).case(c.id).marking if c.status != "done"}
+    assert {"review", "quote.committing"} <= places
+    shutil.copy(here, there)
+    shutil.copy(tmp_path / "here-ledger.db", tmp_path / "there-ledger.db")
+    other = Ledger(tmp_path / "there-ledger.db")
+    asyncio.run(run(str(here), ledger, 24))
+    old, new = orders(other), labelled(orders(other), "v2")
+    found = moved(there, old, new, go_on=False)
+    assert (found.staying, {g.evidence for g in found.groups}) == (0, {"history"}), found.groups
+    clean(there)
+
+    async def finish() -> None:
+        clock = VirtualClock(START)
+        async with opened([old, new], there, clock=clock, people=person(clock)) as engine:
+            await engine.run_until_idle()
+
+    asyncio.run(finish())
+    assert other.effects() == ledger.effects()
+    assert other.keys() == ledger.keys()
+    assert Reader(there).counts() == Reader(here).counts()
+    clean(there)
 
 
 # along the identity
@@ -394,7 +459,7 @@ def test_moving_along_the_identity_changes_nothing(
         asyncio.run(go(agent, here, [], 2))
         really, world.effects = world.effects, effects
         for old, new in pairwise(versions):
-            found = moved(there, old, new, run=False)
+            found = moved(there, old, new, go_on=False)
             assert all(g.evidence == "history" for g in found.groups), found.groups
             clean(there)
         asyncio.run(go(versions[-1], there, [], 2))
@@ -432,7 +497,7 @@ def _ends(database: Path) -> list[Any]:
 def test_tampering_with_a_move_is_found(tmp_path: Path) -> None:
     old, new = renewal(), renewal(days=14)
     database = started(tmp_path / "x.db", old, items(10, 99))
-    moved(database, old, new, run=False)
+    moved(database, old, new, go_on=False)
     changes: dict[str, Callable[[dict[str, Any]], object]] = {
         "to another net": lambda d: d.update({"to": d["from"]}),
         "from another net": lambda d: d.update({"from": "0" * 64}),

@@ -34,6 +34,11 @@ class Ledger:
         with closing(self._connect()) as db:
             return sorted(db.execute("SELECT name, subject, detail FROM effect").fetchall())
 
+    def keys(self) -> list[str]:
+        """The idempotency key of every logical effect."""
+        with closing(self._connect()) as db:
+            return sorted(key for (key,) in db.execute("SELECT key FROM effect"))
+
     def calls(self) -> int:
         """How many calls there were, repeated ones included."""
         with closing(self._connect()) as db:
