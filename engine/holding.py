@@ -232,6 +232,8 @@ class Holding:
     def ask_for(self, case: str) -> None:
         """Take up a case that nobody runs."""
         no = self._known[case]
+        # One that has just ended here is over only in what waits for the next commit.
+        self._store.flush()
         rows = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
         if not rows or rows[0][0] not in (*LIVE, "parked"):
             return

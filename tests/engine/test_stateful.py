@@ -21,20 +21,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from provenet.engine import Engine, VirtualClock, audit, faults
+from provenet.engine import Engine, Reader, VirtualClock, audit, faults
 from provenet.engine.clock import to_micros
-from provenet.engine.errors import EngineError
+from provenet.engine.errors import CaseClosed, EngineError
+from provenet.nets.build import NetBuilder
 from provenet.nets.firing import NetRule
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.marking import Marking, initial_marking, is_final
 from provenet.nets.net import After, Choice, Net, Perform
 from provenet.nets.schema import Value, from_json
 from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, Request
-from tests.engine.kit import START, deployed, opened
+from tests.engine.kit import START, built, deployed, opened
 from tests.engine.orders import dice
 from tests.engine.test_random import World, agents
 
@@ -370,3 +372,31 @@ TestEngine.settings = settings(
     stateful_step_count=60 if THOROUGH else 25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
+
+
+@pytest.mark.parametrize("what", ["signal", "kill", "resume"])
+async def test_a_case_that_has_ended_and_is_not_saved_yet_is_not_taken_up_again(
+    tmp_path: Path, what: str
+) -> None:
+    """The machine found this: the signal met the case as the database still had it, and ran it again."""
+
+    def make(net: NetBuilder) -> None:
+        start, end = net.entry("start", int), net.final("end", int)
+        net.timer("later", after=timedelta(days=1), takes={"x": start}, puts={end: "x"})
+        net.event("sooner", event="sooner", takes={"x": start}, puts={end: "x"})
+
+    agent, database = built(make), tmp_path / "x.db"
+    async with opened(agent, database) as engine:
+        deployed(engine, agent)
+        await engine.start_case("small", inputs={"start": 1}, case_id="a")
+        engine.clock.jump(START + timedelta(days=1))  # type: ignore[attr-defined]
+        engine._runner.fire_due()
+        acts = {
+            "signal": lambda: engine.signal("a", "sooner"),
+            "kill": lambda: engine.kill("case", "a"),
+            "resume": lambda: engine.resume("a"),
+        }
+        with pytest.raises(CaseClosed):
+            await acts[what]()
+    assert audit(database).clean
+    assert Reader(database).case("a").case.firings == 2
