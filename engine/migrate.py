@@ -295,6 +295,12 @@ class Mover:
                 " WHERE case_no = ? AND token = ? AND transition = ? AND state = 'kept'",
                 (no, token, transition),
             )
+        # Those of a parked case are not in memory; what the new net asks is asked anew.
+        store.run(
+            "UPDATE provenet_task SET status = 'withdrawn', decided = ?"
+            " WHERE case_no = ? AND status = 'open'",
+            (at, no),
+        )
         store.run("UPDATE provenet_case SET net = ? WHERE no = ?", (self._new.hash, no))
         apply(case, found.to, self._new, at)
         case.answers = {(self._new.by_name[name].index, token): text for (name, token), text in kept.items()}

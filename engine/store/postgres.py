@@ -72,6 +72,8 @@ class Postgres:
                 self.sa = reading(location)
                 self.uid = _prepare(self.connection, self.sa, location)
                 self.worker = self._register()
+                # An upgrade that came between the two has seen no process; from now on it sees this one.
+                check_version(self.rows("SELECT name, value FROM provenet_meta"), location)
             except BaseException:
                 self.connection.close()
                 raise

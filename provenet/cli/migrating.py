@@ -31,7 +31,7 @@ def migrate_command(
         typer.Option(
             "--net",
             metavar="OLD NEW",
-            help="The version that cases leave, and the one that they go to: hashes, or its name for the latest.",
+            help="The version that cases leave, and that which they go to: a hash, or a name for its latest.",
             show_default=False,
         ),
     ],

@@ -27,7 +27,7 @@ from provenet.engine.migrate import Migration
 from provenet.engine.reaching import EVIDENCE, Evidence, Reach
 from provenet.nets.build import NetBuilder
 from provenet.nets.formats.canonical import content_hash
-from provenet.nets.net import Perform
+from provenet.nets.net import Choice, Perform
 from provenet.sdb.handlers import Agent, Effect, Request
 from provenet.sdb.reject import REJECT
 from tests.engine.kit import START, Item, built, deployed, opened
@@ -568,6 +568,48 @@ def test_a_parked_case_stays_parked(tmp_path: Path) -> None:
     asyncio.run(resume())
     assert Reader(database).counts() == {"done": 1}
     assert len({k for k, _ in post.keys}) == 1
+    clean(database)
+
+
+def decided(*, away: str) -> Agent:
+    """Somebody decides; or, on the way round, nobody has to."""
+
+    def make(net: NetBuilder) -> None:
+        entry, idle, done = net.entry("in", int), net.place("idle", int), net.final("done", int)
+        net.transition("yes", takes={"x": entry}, puts={done: "x"}, trigger=Choice("sign", "yes", "lead"))
+        net.route("skip", takes={"x": entry}, puts={idle: "x"}, when=lambda x: x == 3)
+        net.timer(away, after=timedelta(days=1), takes={"x": idle}, puts={done: "x"})
+
+    return built(make, "decided")
+
+
+@pytest.mark.parametrize("parked", ["no", "yes"])
+def test_tasks_of_the_old_net_are_withdrawn(tmp_path: Path, parked: str) -> None:
+    old, new = decided(away="rest"), decided(away="leave")
+    database = started(tmp_path / "x.db", old, [7])
+    assert [t.task for t in Reader(database).tasks()] == ["sign"]
+
+    async def stop() -> None:
+        async with opened(old, database) as engine:
+            engine._runner.park(engine._runner.cases["c0"], "look at it")
+            await engine._store.durable()
+
+    async def finish() -> None:
+        async with opened(new, database) as engine:
+            if parked == "yes":
+                await engine.resume("c0")
+            await engine.run_until_idle()
+
+    if parked == "yes":
+        asyncio.run(stop())
+    plan = MarkingMap.of({"places": {"in": "idle"}})
+    found = moved(database, old, new, plan, accept="assumed", go_on=False)
+    assert found.moving == 1, found.groups
+    assert Reader(database).tasks() == []
+    clean(database)
+    asyncio.run(finish())
+    assert Reader(database).counts() == {"done": 1}
+    assert {t.status for t in Reader(database).tasks(status=None)} == {"withdrawn"}
     clean(database)
 
 
