@@ -165,6 +165,7 @@ class Holding:
         """
         self.check()
         no = self.number(case)
+        self._store.flush()  # what waits for the next commit is news, and a claim must not wait for it
         ((net, status),) = self._store.rows("SELECT net, status FROM provenet_case WHERE no = ?", (no,))
         if status not in (*LIVE, "parked"):
             return 0
@@ -172,7 +173,6 @@ class Holding:
             self._versions.load()
         if net not in self._versions.programs:
             raise NotDeployed(f"the agent of net {net[:12]} is not at hand", where=f"case {case!r}")
-        self._store.flush()  # a claim must not wait for anybody's commit
         if self._store.claim_one(no) == "elsewhere":
             raise CaseElsewhere(f"another process is at case {case!r}", hint="its turn is over soon")
         self._outside.kills = self._kills()
