@@ -135,9 +135,9 @@ def _show(out: Out, found: Migration) -> None:
 
 def _said(group: Group) -> str:
     words = {
-        "history": "moves: its history is one of the new net",
-        "state": "moves: another run reaches the marking",
-        "assumed": "moves: assumed to be reachable",
+        "history": "moves, by its history",
+        "state": "moves, by another run",
+        "assumed": "moves, as assumed",
     }
     return words.get(group.evidence, "stays")
 
