@@ -146,9 +146,9 @@ def test_cases_whose_history_is_one_of_the_new_net_move(tmp_path: Path) -> None:
     assert "moved from net" in Reader(database).log("c0")[2].text
     clean(database)
     # A fork goes on from before the move and from after it; only the latter is on the new net.
-    for at, due in ((2, timedelta(days=7)), (3, timedelta(days=14))):
+    for at, rings in ((2, timedelta(days=7)), (3, timedelta(days=14))):
         simulated = fork(database, "c0", at, tmp_path / f"{at}.db")
-        assert simulated.simulated[-1].at - START == due
+        assert simulated.simulated[-1].at - START == rings
         assert simulated.differs is (at == 2)
         clean(tmp_path / f"{at}.db")
 
