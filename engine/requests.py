@@ -152,7 +152,7 @@ async def _alone(source: str | Path, command: dict[str, Any], agents: list[Agent
     if command.get("scope") in {"net", "all"} and engine.is_shared():
         return answer | {"note": "the processes that run on this database see it within a second"}
     return answer | {
-        "note": "no engine runs on this database: what follows happens with the next `provenet run`"
+        "note": "nobody was at this case: what follows happens as soon as an engine runs on this database"
     }
 
 
@@ -190,7 +190,7 @@ def _still(net: Net) -> Agent:
 
 
 def post(
-    source: str | Path, command: dict[str, Any], told: Callable[[int], object] = lambda number: None
+    source: str | Path, command: dict[str, Any], told: Callable[[int], object] = lambda _: None
 ) -> dict[str, Any]:
     """Leave a request for whoever runs cases there, and wait for the answer.
 

@@ -279,8 +279,8 @@ class Workers:
             return partial(self._later, job, wait)
         if effect.idempotent == "no" and job.tries:
             return partial(self.lost, job, "the engine was stopped while it was called")
-        job.tries += 1
         if effect.idempotent == "no":
+            job.tries = 1
             # Before it is called: whoever comes after a crash must know that it may have been.
             self.runner.records.effect(job, "intended", reason=by)
         return None
@@ -292,6 +292,8 @@ class Workers:
         trigger = step.transition.trigger
         assert isinstance(trigger, Perform)
         effect = case.program.effect(step)
+        if effect.idempotent != "no":
+            job.tries += 1
         fault_point("after-intent")
         trace = self._begun(job)
         request = request_of(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -132,7 +133,8 @@ class DbosAdapter:
     async def supervise(self) -> None:
         """Resume, for as long as this process works, what dead processes had begun."""
         while True:
-            await asyncio.sleep(SUPERVISE)
+            # Not all at once: who resumes what a peer has just resumed has it done twice.
+            await asyncio.sleep(SUPERVISE * random.uniform(0.5, 2))  # noqa: S311  nothing rests on it
             with contextlib.suppress(NotDispatched):
                 begun = await self.call(
                     lambda: self._client.list_workflows(

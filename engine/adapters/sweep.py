@@ -75,11 +75,13 @@ class Sweep:
             await self._wake([*self._bereft(), *self._neglected()])
 
     async def _requests(self) -> None:
-        rows = self._store.rows("SELECT id FROM provenet_request WHERE status = 'new' ORDER BY id LIMIT 100")
-        for (number,) in rows:
-            case = await self._stepper.request(number)
-            if case is not None and self._stepper.engine.has_case(case):
-                await self._wake([case])
+        rows = self._store.rows("SELECT id FROM provenet_request WHERE status = 'new' ORDER BY id LIMIT 20")
+        await asyncio.gather(*(self._request(number) for (number,) in rows))
+
+    async def _request(self, number: int) -> None:
+        case = await self._stepper.request(number)
+        if case is not None and self._stepper.engine.has_case(case):
+            await self._wake([case])
 
     async def _killed(self) -> None:
         """Let a kill switch reach every case that it is about, whoever would run it next."""

@@ -116,7 +116,7 @@ def three_waits() -> Agent:
         net.add(Human("look", takes=start, approve=yes, deny=no, who="pricing", within=timedelta(days=2)))
         net.event("pay", event="paid", takes={"y": yes}, puts={paid: "y"})
         net.timer("never paid", takes={"y": yes}, after=timedelta(days=90), puts={no: "y"})
-        net.timer("rest", takes={"p": paid}, after=timedelta(seconds=0.5), puts={done: "p"})
+        net.timer("rest", takes={"p": paid}, after=timedelta(seconds=3), puts={done: "p"})
 
     return built(make)
 
