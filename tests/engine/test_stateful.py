@@ -14,7 +14,7 @@ import os
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -403,7 +403,7 @@ async def test_a_case_that_has_ended_and_is_not_saved_yet_is_not_taken_up_again(
         await engine.start_case("small", inputs={"start": 1}, case_id="a")
         engine.clock.jump(START + timedelta(days=1))  # type: ignore[attr-defined]
         engine._runner.fire_due()
-        acts = {
+        acts: dict[str, Callable[[], Awaitable[object]]] = {
             "signal": lambda: engine.signal("a", "sooner"),
             "kill": lambda: engine.kill("case", "a"),
             "resume": lambda: engine.resume("a"),

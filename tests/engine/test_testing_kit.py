@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -432,7 +433,8 @@ def test_a_database_in_memory_runs_and_is_not_restarted() -> None:
     with Bench(shop(), database=":memory:") as bench:
         bench.proposer("bid").always(SMALL)
         bench.start(INPUT).run()
-        for lost in (bench.restart, lambda: bench.crash_at("start")):
+        losses: tuple[Callable[[], object], ...] = (bench.restart, lambda: bench.crash_at("start"))
+        for lost in losses:
             with pytest.raises(BenchError, match="in memory is gone"):
                 lost()
 
