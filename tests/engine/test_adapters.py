@@ -184,6 +184,34 @@ def _asking(net: NetBuilder, proposer: Answers) -> None:
     )
 
 
+async def test_a_workflow_that_begins_anew_loses_nothing(
+    dispatcher: TemporalServer,
+    postgres: str,
+    clock: Shifted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from temporalio.client import Client
+
+    from provenet.engine.adapters import temporal_driver
+
+    monkeypatch.setattr(temporal_driver, "ROUNDS", 3)  # 300 where nobody is in a hurry
+    expected, _ = await asyncio.to_thread(reference, 4)
+    ledger = Ledger(tmp_path / "ledger.db")
+    async with fleets.temporal(postgres, [orders(ledger)], clock, dispatcher.target) as workers:
+        await workers.start("orders", [(f"o-{i}", {"order": Order(id=f"o-{i}", amount=i)}) for i in range(4)])
+        await workers.until(at_rest)
+        await decide_all(workers)
+        await workers.until(lambda counts: counts == {"done": 4})
+    assert ledger.effects() == expected
+    client = await Client.connect(dispatcher.target)
+    for _ in range(100):
+        if await client.count_workflows('ExecutionStatus = "ContinuedAsNew"'):
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("no workflow began anew")
+
+
 @pytest.mark.parametrize(
     ("on", "database", "said"),
     [
