@@ -151,9 +151,7 @@ async def _alone(source: str | Path, command: dict[str, Any], agents: list[Agent
         answer = await carry_out(engine, command)
     if command.get("scope") in {"net", "all"} and engine.is_shared():
         return answer | {"note": "the processes that run on this database see it within a second"}
-    return answer | {
-        "note": "nobody was at this case: what follows happens as soon as an engine runs on this database"
-    }
+    return answer | {"note": "no engine runs this case now: what follows happens as soon as one does"}
 
 
 class _Never:
