@@ -41,7 +41,7 @@ from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import after, evaluated
 from provenet.verify.plain.settled import wanted_path
 from provenet.verify.product import Late, Node, Product, Skeleton
-from provenet.verify.properties.common import Property, proved, refuted
+from provenet.verify.properties.common import proved, refuted
 from provenet.verify.properties.ending import ends_in, lets_none_fire, prolonged, repeated
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, SymRun
@@ -82,9 +82,6 @@ def check_formula(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         yield _constant(requirement.name or text, runs, holds=simple == tl.TRULY)
         return
     yield _Question(ctx, requirement, words, simple, linear=linear).verdict(asked)
-
-
-CATALOGUE = (Property("formula", "a formula of CTL or LTL holds", check_formula),)
 
 
 def _constant(title: str, runs: Runs, *, holds: bool) -> Verdict:

@@ -24,7 +24,6 @@ from provenet.verify.properties.common import Property, proved, searched, verdic
 from provenet.verify.properties.control import approvals, committed
 from provenet.verify.properties.following import CATALOGUE as FOLLOWING
 from provenet.verify.properties.naming import known_place, named, unknown
-from provenet.verify.properties.temporal import CATALOGUE as TEMPORAL
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Question, inputs_of
 from provenet.verify.regions import resting_token
 from provenet.verify.smt import Opaque
@@ -152,6 +151,13 @@ def check_mutex(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     yield _together(ctx, "mutex", title, places, 1, lambda counts: sum(c > 0 for c in counts) > 1)
 
 
+def check_formula(ctx: Context, asked: Requirement) -> Iterable[Verdict]:
+    """A formula of CTL or LTL: its engines are loaded where there is one."""
+    from provenet.verify.properties import temporal
+
+    return temporal.check_formula(ctx, asked)
+
+
 CATALOGUE = (
     Property("never", "something never happens", check_never),
     Property("always", "every token in a place meets a condition", check_always),
@@ -159,7 +165,7 @@ CATALOGUE = (
     Property("bound", "places hold few tokens", check_bound),
     Property("mutex", "places are not marked together", check_mutex),
     *FOLLOWING,
-    *TEMPORAL,
+    Property("formula", "a formula of CTL or LTL holds", check_formula),
 )
 
 
