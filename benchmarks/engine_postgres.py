@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 import psycopg
-from engine_throughput import PADDING, State, chain
+from engine_throughput import PADDING, State, chain, langgraph_rate
 
 from provenet.engine import Engine, VirtualClock, audit
 from provenet.verify.check import prove
@@ -119,30 +119,11 @@ def langgraph(database: str, steps: int, cases: int) -> float | None:
     """Nodes per second of LangGraph with PostgresSaver, sync; ``None`` where it is not installed."""
     try:
         from langgraph.checkpoint.postgres import PostgresSaver
-        from langgraph.graph import END, START, StateGraph
     except ImportError:
         return None
-    from typing import TypedDict
-
-    class GraphState(TypedDict):
-        step: int
-        text: str
-
-    graph: Any = StateGraph(GraphState)
-    for i in range(steps):
-        graph.add_node(f"n{i}", lambda state: {"step": state["step"] + 1, "text": state["text"]})
-    graph.add_edge(START, "n0")
-    for i in range(steps - 1):
-        graph.add_edge(f"n{i}", f"n{i + 1}")
-    graph.add_edge(f"n{steps - 1}", END)
     with PostgresSaver.from_conn_string(database) as saver:
         saver.setup()
-        app = graph.compile(checkpointer=saver)
-        began = time.perf_counter()
-        for case in range(cases):
-            settings = {"configurable": {"thread_id": str(case)}}
-            app.invoke({"step": 0, "text": PADDING}, settings, durability="sync")
-        return steps * cases / (time.perf_counter() - began)
+        return langgraph_rate(saver, steps, cases)
 
 
 def main() -> None:

@@ -255,14 +255,11 @@ def snakes_run(steps: int, firings: int) -> float:
     return done / (time.perf_counter() - began)
 
 
-def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
-    """Nodes per second of LangGraph with SqliteSaver, sync durability; ``None`` where it is not installed."""
-    try:
-        from langgraph.checkpoint.sqlite import SqliteSaver
-        from langgraph.graph import END, START, StateGraph
-    except ImportError:
-        return None
+def langgraph_rate(saver: Any, steps: int, cases: int) -> float:
+    """Nodes per second of LangGraph on the same chain, sync durability."""
     from typing import TypedDict
+
+    from langgraph.graph import END, START, StateGraph
 
     class GraphState(TypedDict):
         step: int
@@ -275,16 +272,25 @@ def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
     for i in range(steps - 1):
         graph.add_edge(f"n{i}", f"n{i + 1}")
     graph.add_edge(f"n{steps - 1}", END)
+    app = graph.compile(checkpointer=saver)
+    began = time.perf_counter()
+    for case in range(cases):
+        app.invoke(
+            {"step": 0, "text": PADDING}, {"configurable": {"thread_id": str(case)}}, durability="sync"
+        )
+    return steps * cases / (time.perf_counter() - began)
+
+
+def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
+    """Its rate with SqliteSaver; ``None`` where it is not installed."""
+    try:
+        from langgraph.checkpoint.sqlite import SqliteSaver
+    except ImportError:
+        return None
     with closing(sqlite3.connect(database, check_same_thread=False)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        app = graph.compile(checkpointer=SqliteSaver(db))
-        began = time.perf_counter()
-        for case in range(cases):
-            app.invoke(
-                {"step": 0, "text": PADDING}, {"configurable": {"thread_id": str(case)}}, durability="sync"
-            )
-        return steps * cases / (time.perf_counter() - began)
+        return langgraph_rate(SqliteSaver(db), steps, cases)
 
 
 def best(of: Callable[[], float], times: int = 3) -> float:
