@@ -32,6 +32,7 @@ from provenet.engine.errors import (
 )
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.holding import Holding, Takes
+from provenet.engine.inbox import Inbox
 from provenet.engine.outside import Outside
 from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
@@ -125,6 +126,7 @@ class Engine:
         self._runner: Runner
         self._versions: Versions
         self._outside: Outside
+        self._inbox: Inbox
         self._requests: Requests
         self._holding: Holding
 
@@ -445,10 +447,10 @@ class Engine:
         self._holding.check()
         no = self._holding.number(case)
         try:
-            self._outside.signal(self._holding.live(case), event, payload, key)
+            self._inbox.signal(self._holding.live(case), event, payload, key)
         except EngineError as error:
             status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
-            self._outside.inbox(no, key, event, payload, status=status, reason=error.message)
+            self._inbox.keep(no, key, event, payload, status=status, reason=error.message)
             self._tell(Signalled(case, event, status, self._runner.now()))
             await self._store.durable()
             raise
@@ -623,6 +625,7 @@ class Engine:
         self._runner = Runner(self._store, self.clock, limits, work, watch=self._watch)
         self._store.on_failure = self._runner.jobs.fail
         self._outside = Outside(self._store, self._runner)
+        self._inbox = Inbox(self._store, self._runner)
         recording = recording_of(self._store.rows("SELECT name, value FROM provenet_meta"))
         if recording is None:
             self._versions = Versions(self._store)

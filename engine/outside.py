@@ -1,15 +1,14 @@
-"""What comes from outside: people's decisions, events, the kill switch."""
+"""What comes from outside: people's decisions and the kill switch; events are ``provenet.engine.inbox``."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from provenet.engine.case import LIVE, LiveCase, OpenTask, brought
 from provenet.engine.case import note as said
 from provenet.engine.clock import from_micros
 from provenet.engine.codec import clean, encoder
-from provenet.engine.errors import DecisionRefused, DuplicateSignal, NotSettled, SignalRefused
+from provenet.engine.errors import DecisionRefused, NotSettled
 from provenet.engine.faults import fault_point
 from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
@@ -101,59 +100,6 @@ class Outside:
             net, now = case.program.net.name, self._runner.now()
             self._runner.watch.later(Decided(case.id, net, task.task, choice, who, task.opened, now))
 
-    def signal(self, live: LiveCase, event: str, payload: Any, key: str | None) -> None:
-        """Fire with an event, and note it in the inbox in the same commit.
-
-        Raises:
-            SignalRefused: The net does not take it, or has taken its key before.
-        """
-        where, key = f"case {live.id!r}", None if key is None else clean(key)
-        if event == KILL_SIGNAL:
-            raise SignalRefused("the kill switch is no event", where=where, hint="use kill(...)")
-        steps = live.program.signals.get(event, ())
-        if not steps:
-            known = [e for e in live.program.signals if e != KILL_SIGNAL]
-            raise SignalRefused(
-                f"net {live.program.net.name!r} has no event {event!r}",
-                where=where,
-                hint=did_you_mean(event, known),
-            )
-        if key is not None:
-            self._store.flush()
-            if self._store.rows(
-                "SELECT 1 FROM provenet_inbox WHERE case_no = ? AND key = ? AND status = 'accepted'",
-                (live.no, key),
-            ):
-                raise DuplicateSignal(f"event {event!r} with key {key!r} was accepted before", where=where)
-        reason = "nothing waits for it now"
-        for step in steps:
-            try:
-                value = to_value(payload, step.fresh[0][1]) if step.fresh else ()
-            except TypeMismatch as error:
-                reason = f"its payload does not fit: {error.message}"
-                continue
-            for binding in live.program.rule.bindings(live.marking, step.name):
-                try:
-                    self._runner.fire(live, step, {**binding, **brought(step, value)}, also=said(key=key))
-                except (FiringError, ExprError) as error:
-                    reason = f"the net forbids it: {hidden(live, error.message)}"
-                    continue
-                self.inbox(live.no, key, event, payload, status="accepted")
-                return
-        raise SignalRefused(
-            f"event {event!r} is refused: {reason}", where=where, hint="it is kept in the inbox"
-        )
-
-    def inbox(
-        self, no: int, key: str | None, event: str, payload: Any, *, status: str, reason: str | None = None
-    ) -> None:
-        """Keep an event with what became of it."""
-        text = None if payload is None else clean(_as_text(payload))
-        key, reason = (None if s is None else clean(s) for s in (key, reason))
-        self._store.append(
-            "provenet_inbox", (no, key, clean(event), text, status, reason, self._runner.now())
-        )
-
     def kill(self, case: LiveCase, who: str, reason: str) -> None:
         """Let the net's own kill transitions fire; a net that has none stops where it stands."""
         parked = case.status == "parked"
@@ -232,15 +178,3 @@ class Outside:
                     self._runner.fire(case, step, {**binding, **value}, also=said(by=who, reason=reason))
                 except (FiringError, ExprError) as error:
                     self._runner.park(case, str(error), step.name)
-
-
-def _as_text(payload: Any) -> str:
-    dump = getattr(payload, "model_dump_json", None)
-    try:
-        return (
-            str(dump())
-            if dump is not None
-            else json.dumps(payload, ensure_ascii=False, default=repr)[:100_000]
-        )
-    except (TypeError, ValueError):
-        return json.dumps(repr(payload)[:1000])
