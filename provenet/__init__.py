@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provenet.nets.build import NetBuilder
     from provenet.nets.errors import NetError, ProvenetError
     from provenet.nets.expr.build import Term, choose, make
-    from provenet.nets.models import Token
+    from provenet.nets.models import Secret, Token
     from provenet.nets.net import Label, Net, Perform, Requirement, Role
     from provenet.sdb.contract import Contract
     from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Proposer, Request
@@ -90,6 +90,7 @@ __all__ = [
     "Requirement",
     "Role",
     "Saga",
+    "Secret",
     "Task",
     "Term",
     "Throttle",
@@ -130,6 +131,7 @@ __all__ = [
 # Public name -> the module that defines or re-exports it.
 _EXPORTS: dict[str, str] = {
     # Tokens, nets and expressions
+    "Secret": "provenet.nets.models",
     "Token": "provenet.nets.models",
     "Label": "provenet.nets.net",
     "Net": "provenet.nets.net",

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import pytest
 
+from provenet import Secret
 from provenet.engine import Reader, audit
 from provenet.engine.watching import JsonLines, Logs
 from provenet.nets.build import NetBuilder
-from provenet.nets.models import Secret, Token
+from provenet.nets.models import Token
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Proposal, Request
 from provenet.sdb.human import Human
