@@ -120,15 +120,14 @@ class _Step:
         self._guard = _maybe(transition.guard, bound)
         self._ensures = _maybe(transition.ensures, self.scope)
         self._requires = _maybe(transition.requires, self.scope)
-        fresh = {f.var for f in transition.fresh}
         self._puts = [
             (
                 p.place,
                 None if p.expr is None else compile_expr(p.expr, self.scope),
                 (UNIT_VALUE,) * p.weight,
-                # A token that only moves between places of one type was checked when it entered the marking.
-                not (isinstance(p.expr, Var) and p.expr.name not in fresh)
-                or self.scope[p.expr.name] != net.place(p.place).type,
+                # A token that only moves between places of one type was checked when it entered the marking,
+                # and one from outside is checked before anything is put.
+                not isinstance(p.expr, Var) or self.scope[p.expr.name] != net.place(p.place).type,
                 net.place(p.place).capacity,
             )
             for p in transition.puts
@@ -173,7 +172,11 @@ class _Step:
         changes: dict[str, tuple[Value, ...]] = {}
         for place, taken, read, count_taken, count_read in self._arcs:
             held = marking[place]
-            if not taken and not read:
+            if len(held) == 1 and not read and len(taken) == 1 and not count_taken and not count_read:
+                if taken[0] in binding and held[0] == binding[taken[0]]:
+                    changes[place] = ()
+                    continue
+            elif not taken and not read:
                 if len(held) < count_taken + count_read:
                     raise self._too_few(place)
                 if count_taken:

@@ -319,7 +319,10 @@ def checker(of: Type) -> Callable[[Value], bool]:
             def record(v: Value) -> bool:
                 if not isinstance(v, tuple) or len(v) != size:
                     return False
-                return all(fits(part) for fits, part in zip(parts, v, strict=True))
+                for fits, part in zip(parts, v, strict=True):  # noqa: SIM110  all() makes a generator each time
+                    if not fits(part):
+                        return False
+                return True
 
             return record
         case _:
