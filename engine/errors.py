@@ -8,7 +8,8 @@
         │   ├── StoreFull       EN402  no room left on the device
         │   ├── StoreLocked     EN403  another process runs cases on it
         │   ├── StoreCorrupt    EN404  not a database, or damaged
-        │   └── StoreVersion    EN405  written by another schema version
+        │   ├── StoreVersion    EN405  written by another schema version
+        │   └── StoreDenied     EN406  the database role may not do this
         ├── DeployRefused       EN410  the gate: not proved, not checked, or not bound
         ├── NotDeployed         EN411  no such net version
         ├── CaseExists          EN420  a case id is used twice
@@ -24,6 +25,7 @@
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
+        ├── AccessRefused       EN460  the token does not allow it, or there is none
         ├── KillSwitchOn        EN440  the net, or everything, was killed
         ├── NotSettled          EN433  no effect of that name waits to be settled, or its receipt does not fit
         └── WorkersFailed       EN450  a worker process died too often
@@ -68,6 +70,12 @@ class StoreVersion(StoreError):
     """The database has another schema version."""
 
     code = "EN405"
+
+
+class StoreDenied(StoreError):
+    """The database role that the URL names was not granted this."""
+
+    code = "EN406"
 
 
 class DeployRefused(EngineError):
@@ -175,6 +183,12 @@ class NotSettled(EngineError):
     """No effect of that name waits for somebody to say what became of it, or its receipt does not fit."""
 
     code = "EN433"
+
+
+class AccessRefused(EngineError):
+    """A token does not allow what is asked for, is none of ours, or is missing where one is needed."""
+
+    code = "EN460"
 
 
 class KillSwitchOn(EngineError):

@@ -241,6 +241,33 @@ class KillRow(SQLModel, table=True):
     released: int | None = Field(default=None, sa_type=LONG)
 
 
+class AccessRow(SQLModel, table=True):
+    """Who was allowed a verb, or refused it: a chain of its own for each process that wrote any."""
+
+    __tablename__ = "provenet_access"
+    __table_args__ = {"sqlite_with_rowid": False}
+    worker: int = Field(sa_type=LONG, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    seq: int = Field(sa_type=LONG, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    at: int = Field(sa_type=LONG)
+    verb: str
+    target: str
+    who: str
+    token: str
+    verdict: str
+    why: str
+    data: str
+    prev: bytes
+    hash: bytes
+
+
+class SpentRow(SQLModel, table=True):
+    """A signed command, or a sealed token, that was used: it is good for nothing any more."""
+
+    __tablename__ = "provenet_spent"
+    id: str = Field(primary_key=True)
+    by: str
+
+
 TABLES = (
     MetaRow,
     NetRow,
@@ -256,6 +283,8 @@ TABLES = (
     WorkerRow,
     RequestRow,
     WindowRow,
+    AccessRow,
+    SpentRow,
 )
 """All tables."""
 

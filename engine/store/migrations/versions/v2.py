@@ -43,6 +43,27 @@ def upgrade() -> None:
         sa.Column("micros", LONG, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "provenet_access",
+        sa.Column("worker", LONG, primary_key=True, autoincrement=False),
+        sa.Column("seq", LONG, primary_key=True, autoincrement=False),
+        sa.Column("at", LONG, nullable=False),
+        sa.Column("verb", sa.String(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("who", sa.String(), nullable=False),
+        sa.Column("token", sa.String(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.Column("why", sa.String(), nullable=False),
+        sa.Column("data", sa.String(), nullable=False),
+        sa.Column("prev", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "provenet_spent",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("by", sa.String(), nullable=False),
+    )
     op.create_index("provenet_request_status", "provenet_request", ["status"])
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
