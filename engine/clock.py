@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -72,6 +73,20 @@ class RealClock:
         """The result of ``work``, or ``TimeoutError``."""
         async with asyncio.timeout(span.total_seconds()):
             return await work
+
+
+class Steady:
+    """Notices when a wall clock is set, by one that only goes on."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+
+    def moved(self, now: int) -> int:
+        """By how many microseconds it was set since the last look; drift and short steps do not count."""
+        at = now - int(time.monotonic() * 1e6)
+        before, self._before = self._before, at
+        by = 0 if before is None else at - before
+        return by if abs(by) > 1_000_000 else 0
 
 
 in_job: ContextVar[object] = ContextVar("provenet job", default=None)

@@ -23,7 +23,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from provenet.engine.case import LIVE
-from provenet.engine.clock import Clock, RealClock, VirtualClock, cancel_and_wait, from_micros, to_micros
+from provenet.engine.clock import (
+    Clock,
+    RealClock,
+    Steady,
+    VirtualClock,
+    cancel_and_wait,
+    from_micros,
+    to_micros,
+)
 from provenet.engine.codec import clean
 from provenet.engine.errors import (
     DecisionRefused,
@@ -63,6 +71,9 @@ if TYPE_CHECKING:
 
 ATTENTION = 0.2
 """Seconds between two looks at what other processes want."""
+
+LONGEST = 1.0
+"""Seconds between two looks at the wall clock, which may be set, or go on while the machine sleeps."""
 
 SHARE = 64
 """Cases of a process that died taken over at a look: its peers shall have their share."""
@@ -612,7 +623,6 @@ class Engine:
         self._workers = Workers(
             self._store,
             self.clock,
-            threads=self._limits[1],
             people=self._people,
             throttles=Throttles(self._throttles, self._store),
         )
@@ -688,16 +698,17 @@ class Engine:
 
     async def _tick(self) -> None:
         """On the real clock: fire timers when they are due."""
-        runner = self._runner
+        runner, steady = self._runner, Steady()
         while True:
             runner.alarm.clear()
+            runner.clock_was_set(steady.moved(runner.now()))
             try:
                 runner.fire_due()
             except BaseException as error:  # noqa: BLE001  the engine must not go on without its timers
                 runner.jobs.fail(error)
                 return
             due = runner.next_due()
-            wait = 3600.0 if due is None else min(3600.0, max(0.0, (due - runner.now()) / 1e6))
+            wait = LONGEST if due is None else min(LONGEST, max(0.0, (due - runner.now()) / 1e6))
             try:
                 async with asyncio.timeout(wait):
                     await runner.alarm.wait()

@@ -294,6 +294,12 @@ class Runner:
         heapq.heappush(self._due, (job.due, job.case.no, job.token, -1 - job.step.index, job))
         self.alarm.set()
 
+    def clock_was_set(self, by: int) -> None:
+        """The clock jumped: pauses between tries are spans of time, and do not become longer or shorter."""
+        if by:
+            self._due = [(d if j is None else d + by, n, t, i, j) for d, n, t, i, j in self._due]
+            heapq.heapify(self._due)
+
     # inside
 
     def _fire(

@@ -16,7 +16,6 @@ import random
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,6 +33,7 @@ from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
+from provenet.engine.threads import Threads
 from provenet.engine.throttle import Throttles
 from provenet.engine.watching.context import traceparent
 from provenet.engine.watching.events import Answered, Asked, Outcome
@@ -109,22 +109,19 @@ class Workers:
     Args:
         store: For the journal of proposals.
         clock: For time-outs.
-        threads: Most threads for effects that are plain functions.
         people: Scripted people.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, *, threads: int, people: People | None, throttles: Throttles
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, *, people: People | None, throttles: Throttles) -> None:
         self._store, self._clock, self._people, self._throttles = store, clock, people, throttles
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="provenet-effect")
+        self._threads = Threads()
         self._jitter = random.Random(0)  # noqa: S311  spreads retries; nothing rests on it
         self.runner: Runner
         self.decide: Callable[..., None]
 
     def close(self) -> None:
         """Let go of the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._throttles.close()
 
     # proposals
@@ -278,7 +275,7 @@ class Workers:
         if (wait := self._throttles.admit(job, self.runner.now())) is not None:
             return partial(self._later, job, wait)
         if effect.idempotent == "no" and job.tries:
-            return partial(self.lost, job, "the engine was stopped while it was called")
+            return partial(self.lost, job, "it was called before, and gave no receipt that is known")
         if effect.idempotent == "no":
             job.tries = 1
             # Before it is called: whoever comes after a crash must know that it may have been.
@@ -331,6 +328,9 @@ class Workers:
         why = f"its receipt does not fit: {why}"
         runner.finished(job)
         runner.records.effect(job, "performed", reason=why)
+        if effect.idempotent == "no":
+            # Not even when the case is resumed: a person gives the receipt.
+            job.case.receipts[job.step.index, job.token] = max(job.tries, 1), None
         runner.park(job.case, f"effect {effect.name!r} was performed, but {why}", job.step.name)
 
     def _performed(self, job: Job, receipt: str) -> None:
@@ -359,7 +359,7 @@ class Workers:
         if inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__):
             return await run(request)
         context = copy_context()
-        result = await asyncio.get_running_loop().run_in_executor(self._threads, context.run, run, request)
+        result = await self._threads.run(partial(context.run, run, request))
         return await result if inspect.isawaitable(result) else result
 
     # people
