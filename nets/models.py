@@ -38,12 +38,16 @@ class Token(BaseModel):
         """What its text shows of it: nothing of secret fields."""
         fields = type(self).model_fields
         for name, value in super().__repr_args__():
-            hidden = name in fields and _is_secret(fields[name].metadata)
+            hidden = name in fields and _mark(fields[name].metadata) != ""
             yield name, schema.HIDDEN if hidden else value
 
 
 class Secret:
     """Marks a token's field: ``card: Annotated[str, Secret]``; see ``provenet.nets.secrets``."""
+
+
+class Personal:
+    """Marks a token's field as data of a person: hidden like a secret, encrypted at rest, erasable."""
 
 
 def schema_of(annotation: Any) -> Type:
@@ -91,7 +95,10 @@ def model_of(of: RecordType) -> type[BaseModel]:
     """The pydantic model behind a record type; one is made where the type came from a file."""
     if of not in _MODELS:
         fields: dict[str, Any] = {
-            f.name: (Annotated[annotation_of(f.type), Secret] if f.mark else annotation_of(f.type), ...)
+            f.name: (
+                Annotated[annotation_of(f.type), _MARKS[f.mark]] if f.mark else annotation_of(f.type),
+                ...,
+            )
             for f in of.fields
         }
         with warnings.catch_warnings():
@@ -203,9 +210,8 @@ def _record_of(model: type[BaseModel]) -> RecordType:
         if info.alias or info.validation_alias:
             raise _no_type(f"{model.__name__}.{name}", "a token's field has one name: leave out the alias")
         try:
-            notes = tuple(n for n in info.metadata if not _is_secret((n,)))
-            mark: Literal["", "secret"] = "secret" if len(notes) < len(info.metadata) else ""
-            fields.append(Field(name, _constrain(schema_of(info.annotation), notes), mark))
+            notes = tuple(n for n in info.metadata if not _mark((n,)))
+            fields.append(Field(name, _constrain(schema_of(info.annotation), notes), _mark(info.metadata)))
         except RecursionError:
             raise _no_type(model.__name__, "a token is finite: a model cannot hold itself") from None
     found = RecordType(model.__name__, tuple(fields))
@@ -213,8 +219,15 @@ def _record_of(model: type[BaseModel]) -> RecordType:
     return found
 
 
-def _is_secret(notes: Sequence[Any]) -> bool:
-    return any(n is Secret or isinstance(n, Secret) for n in notes)
+_MARKS: dict[schema.Mark, type] = {"personal": Personal, "secret": Secret}
+
+
+def _mark(notes: Sequence[Any]) -> schema.Mark:
+    """How a field is marked; what is personal is hidden as a secret is, so both together are that."""
+    for mark, of in _MARKS.items():
+        if any(n is of or isinstance(n, of) for n in notes):
+            return mark
+    return ""
 
 
 def _enum_of(name: str, members: tuple[Any, ...]) -> schema.EnumType:
@@ -241,8 +254,9 @@ def _constrain(of: Type, notes: Sequence[Any]) -> Type:
     A bound that pydantic enforces and the prover does not know makes proofs weaker, never wrong.
     """
     for note in notes:
-        if _is_secret((note,)):
-            raise _no_type("Secret inside a type", "mark the whole field: x: Annotated[list[str], Secret]")
+        if mark := _mark((note,)):
+            name = _MARKS[mark].__name__
+            raise _no_type(f"{name} inside a type", f"mark the whole field: x: Annotated[list[str], {name}]")
         if isinstance(note, annotated_types.GroupedMetadata):
             of = _constrain(of, tuple(note))
         elif getattr(note, "metadata", None):

@@ -30,6 +30,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
+from provenet.nets.erased import Erased
 from provenet.nets.errors import TypeMismatch
 from provenet.nets.quick import dataclass
 
@@ -153,13 +154,17 @@ class ListType:
         return f"list[{self.item}]" + ("" if self.max_length is None else f"[..{self.max_length}]")
 
 
+Mark: TypeAlias = Literal["", "secret", "personal"]
+"""``secret`` is hidden wherever people read; ``personal`` is, and is encrypted where it is stored as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A named field of a record; the value of one that is ``secret`` is shown to nobody."""
+    """A named field of a record; the value of one that is marked is shown to nobody."""
 
     name: str
     type: Type
-    mark: Literal["", "secret"] = ""
+    mark: Mark = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +280,8 @@ def check(value: Value, of: Type, path: str = "") -> None:
             ok = isinstance(value, tuple) and len(value) == len(fields)
             if ok:
                 for f, part in zip(fields, value, strict=True):
+                    if f.mark == "personal" and type(part) is Erased:
+                        continue
                     try:
                         check(part, f.type, f"{path}.{f.name}" if path else f.name)
                     except TypeMismatch as error:
@@ -313,7 +320,7 @@ def checker(of: Type) -> Callable[[Value], bool]:
             element, longest = checker(item), math.inf if max_length is None else max_length
             return lambda v: isinstance(v, tuple) and len(v) <= longest and all(map(element, v))
         case RecordType(_, fields):
-            parts = [checker(f.type) for f in fields]
+            parts = [_or_erased(f.type) if f.mark == "personal" else checker(f.type) for f in fields]
             size = len(parts)
 
             def record(v: Value) -> bool:
@@ -461,7 +468,14 @@ def _parse(data: Any, of: Type, path: str) -> Value:
     raise TypeMismatch(field=path, expected=describe(of), got=shorten(data))
 
 
+def _or_erased(of: Type) -> Callable[[Value], bool]:
+    fits = checker(of)
+    return lambda v: type(v) is Erased or fits(v)
+
+
 def _parse_field(data: Any, field: Field, path: str) -> Value:
+    if field.mark == "personal" and type(data) is Erased:
+        return data
     try:
         return _parse(data, field.type, f"{path}.{field.name}" if path else field.name)
     except TypeMismatch as error:

@@ -1,17 +1,23 @@
 """Fields whose values are nobody's business: marked in the token's type, hidden wherever people read.
 
-A field is marked at the model, ``card: Annotated[str, Secret]``; the mark travels in the net's types, so that
-whoever shows values knows which to hide. It changes nothing that a net does, and a net without marks is the
-same net, with the same hash, as before there were any. What is stored is not encrypted by it.
+A field is marked at the model, ``card: Annotated[str, Secret]`` or ``name: Annotated[str, Personal]``; the
+mark travels in the net's types, so that whoever shows values knows which to hide. It changes nothing that a
+net does, and a net without marks is the same net, with the same hash, as before there were any. What is
+secret is stored as it is; what is personal is encrypted, by the engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
-from provenet.nets.schema import HIDDEN, ListType, OptionalType, RecordType, Type, Value, to_json
+from provenet.nets.erased import Erased
+from provenet.nets.schema import HIDDEN, Field, ListType, OptionalType, RecordType, Type, Value, to_json
+
+Shown: TypeAlias = Callable[[Field, Any], Any]
+"""What stands in the place of a marked field's data."""
 
 
 @lru_cache(maxsize=4096)
@@ -21,26 +27,46 @@ def keeps_secrets(of: Type) -> bool:
         case OptionalType(item) | ListType(item):
             return keeps_secrets(item)
         case RecordType(_, fields):
-            return any(f.mark == "secret" or keeps_secrets(f.type) for f in fields)
+            return any(f.mark or keeps_secrets(f.type) for f in fields)
         case _:
             return False
 
 
-def hide(data: Any, of: Type) -> Any:
-    """JSON data of a type, with ``***`` in place of what is secret; data of another shape is hidden whole."""
+@lru_cache(maxsize=4096)
+def is_personal(of: Type) -> bool:
+    """Whether any part of a type is data of a person."""
+    match of:
+        case OptionalType(item) | ListType(item):
+            return is_personal(item)
+        case RecordType(_, fields):
+            return any(f.mark == "personal" or is_personal(f.type) for f in fields)
+        case _:
+            return False
+
+
+def hide(data: Any, of: Type, shown: Shown = lambda _, __: HIDDEN) -> Any:
+    """JSON data of a type, with ``***`` in place of what is marked; data of another shape is hidden whole.
+
+    Args:
+        data: The data.
+        of: Its type.
+        shown: What stands in the place of a marked field, where it is not ``***``.
+    """
     if not keeps_secrets(of):
         return data
     match of:
         case OptionalType(item):
-            return None if data is None else hide(data, item)
+            return None if data is None else hide(data, item, shown)
         case ListType(item) if isinstance(data, list):
-            return [hide(d, item) for d in data]
+            return [hide(d, item, shown) for d in data]
         case RecordType(_, fields) if isinstance(data, dict):
             known = {f.name: f for f in fields}
             return {
                 name: HIDDEN
-                if name not in known or known[name].mark == "secret"
-                else hide(d, known[name].type)
+                if name not in known
+                else shown(known[name], d)
+                if known[name].mark
+                else hide(d, known[name].type, shown)
                 for name, d in data.items()
             }
         case _:
@@ -60,8 +86,12 @@ def secrets_in(value: Value, of: Type) -> Iterator[str]:
                 yield from secrets_in(each, item)
         case RecordType(_, fields):
             for f, part in zip(fields, value, strict=True):
-                if f.mark == "secret":
+                if type(part) is Erased:
+                    continue
+                if f.mark:
                     yield from _texts(to_json(part, f.type))
+                    if f.mark == "personal" and part is not None:
+                        yield str(part)  # a date, say, which people write in another form
                 else:
                     yield from secrets_in(part, f.type)
 
@@ -71,7 +101,7 @@ def without(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             for form in (secret, repr(secret)[1:-1]):
-                text = text.replace(form, HIDDEN)
+                text = re.sub(re.escape(form), HIDDEN, text, flags=re.IGNORECASE)
     return text
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from provenet.nets.build import NetBuilder
     from provenet.nets.errors import NetError, ProvenetError
     from provenet.nets.expr.build import Term, choose, make
-    from provenet.nets.models import Secret, Token
+    from provenet.nets.models import Personal, Secret, Token
     from provenet.nets.net import Label, Net, Perform, Requirement, Role
     from provenet.sdb.contract import Contract
     from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Proposer, Request
@@ -77,6 +77,7 @@ __all__ = [
     "NetBuilder",
     "NetError",
     "Perform",
+    "Personal",
     "Policy",
     "PolicyRule",
     "Progress",
@@ -131,6 +132,7 @@ __all__ = [
 # Public name -> the module that defines or re-exports it.
 _EXPORTS: dict[str, str] = {
     # Tokens, nets and expressions
+    "Personal": "provenet.nets.models",
     "Secret": "provenet.nets.models",
     "Token": "provenet.nets.models",
     "Label": "provenet.nets.net",

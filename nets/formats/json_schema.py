@@ -146,7 +146,12 @@ _TYPES: dict[str, Any] = {
             "fields": {
                 "type": "array",
                 "items": _closed(
-                    {"name": {"type": "string", "minLength": 1}, "type": _TYPE, "secret": {"const": True}},
+                    {
+                        "name": {"type": "string", "minLength": 1},
+                        "type": _TYPE,
+                        "secret": {"const": True},
+                        "personal": {"const": True},
+                    },
                     "name",
                     "type",
                 ),

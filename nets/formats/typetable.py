@@ -97,7 +97,7 @@ class TypeWriter:
         if key != of.name:
             self.table[key]["name"] = of.name
         self.table[key]["fields"] = [
-            {"name": f.name, "type": self.write(f.type), **({"secret": True} if f.mark else {})}
+            {"name": f.name, "type": self.write(f.type), **({f.mark: True} if f.mark else {})}
             for f in of.fields
         ]
         return key
@@ -244,7 +244,7 @@ class TypeReader:
         depth = size = 1
         for i, part in enumerate(data["fields"]):
             here = f"{path}.fields[{i}]"
-            if not self._keys(part, here, {"name", "type"}, {"secret"}):
+            if not self._keys(part, here, {"name", "type"}, {"secret", "personal"}):
                 continue
             found = self._read(part["type"], f"{here}.type")
             if (
@@ -253,12 +253,16 @@ class TypeReader:
                 or part["name"] in {f.name for f in fields}
             ):
                 self._no(f"{here}.name", "field names are texts, and no two alike")
-            elif part.get("secret", True) is not True:
+            elif any(part.get(mark, True) is not True for mark in ("secret", "personal")):
+                wrong = "secret" if part.get("secret", True) is not True else "personal"
                 self._no(
-                    f"{here}.secret", "a field is secret, or says nothing of it", "write true, or leave it"
+                    f"{here}.{wrong}", f"a field is {wrong}, or says nothing of it", "write true, or leave it"
                 )
+            elif "secret" in part and "personal" in part:
+                self._no(f"{here}.secret", "what is personal is hidden as a secret is", "leave secret out")
             elif found is not None:
-                fields.append(Field(part["name"], found[0], "secret" if "secret" in part else ""))
+                mark: schema.Mark = "secret" if "secret" in part else "personal" if "personal" in part else ""
+                fields.append(Field(part["name"], found[0], mark))
                 depth, size = max(depth, found[1] + 1), size + found[2]
         if len(fields) < len(data["fields"]):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import pytest
@@ -11,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field as ModelField
 
+from provenet.nets import schema
 from provenet.nets.build import NetBuilder
+from provenet.nets.erased import Erased, Unreadable
 from provenet.nets.errors import ProvenetError, TypeMismatch
 from provenet.nets.formats.canonical import content_hash, dumps, loads
-from provenet.nets.models import Secret, Token, model_of, parse_answer, schema_of, to_value
+from provenet.nets.models import Personal, Secret, Token, model_of, parse_answer, schema_of, to_value
 from provenet.nets.schema import HIDDEN, RecordType, from_json, to_json
 from provenet.nets.secrets import hide, keeps_secrets, secrets_in, without
 
@@ -136,3 +139,54 @@ def test_a_part_of_a_field_cannot_be_marked() -> None:
 def test_short_secrets_are_not_looked_for_in_words() -> None:
     assert without("a cat sat", ["a", "cat"]) == "a cat sat"
     assert without("it got 'x\\n4242'", ["x\n4242"]) == f"it got '{HIDDEN}'"
+
+
+class Person(Token):
+    id: str
+    name: Annotated[str, Personal]
+    born: Annotated[datetime | None, Personal] = None
+
+
+def test_personal_fields_are_marked_in_the_file_and_hidden_like_secrets() -> None:
+    net = agent(Person).build()
+    text = dumps(net)
+    assert '"name":"name","personal":true' in text
+    assert loads(text) == net
+    with pytest.raises(ProvenetError, match="a field is personal, or says nothing"):
+        loads(text.replace('"personal":true', '"personal":1'))
+    with pytest.raises(ProvenetError, match="hidden as a secret is"):
+        loads(text.replace('"personal":true', '"personal":true,"secret":true', 1))
+    of = schema_of(Person)
+    born = datetime(1980, 5, 17, tzinfo=UTC)
+    value = to_value(Person(id="p-1", name="Jane", born=born), of)
+    assert hide(to_json(value, of), of) == {"id": "p-1", "name": HIDDEN, "born": HIDDEN}
+    assert "Jane" not in repr(Person(id="p-1", name="Jane"))
+    assert without(f"no JANE, born {born}", secrets_in(value, of)) == f"no {HIDDEN}, born {HIDDEN}"
+
+
+def test_a_value_that_cannot_be_read_is_copied_and_never_looked_at() -> None:
+    of = schema_of(Person)
+    gone = Erased("c1")
+    value = from_json({"id": "p-1", "name": gone, "born": None}, of)
+    assert value == ("p-1", gone, None)
+    assert value == ("p-1", Erased("c1"), None)
+    assert schema.checker(of)(value)
+    assert not list(secrets_in(value, of))
+    with pytest.raises(TypeMismatch):
+        schema.check((gone, "Jane", None), of)
+    looks: tuple[Callable[[], object], ...] = (
+        lambda: gone == "Jane",
+        lambda: gone == Erased("c2"),
+        lambda: gone != Erased("c1"),
+        lambda: gone < 3,
+        lambda: gone + 1,
+        lambda: 1 + gone,
+        lambda: len(gone),
+        lambda: bool(gone),
+        lambda: gone.startswith("J"),
+        lambda: gone in ("Jane", "Joe"),
+        lambda: "J" in gone,
+    )
+    for look in looks:
+        with pytest.raises(Unreadable):
+            look()
