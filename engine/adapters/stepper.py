@@ -332,13 +332,11 @@ class Stepper:
             self.outbox(case, self._standing(live))
 
     async def _started(self, cases: list[str]) -> None:
-        await self._store.durable()
         live = [found for case in cases if (found := self._runner.cases.get(case)) is not None]
-        numbers = [found.no for found in live]
         for found in live:
             self._runner.forget(found)
-        if numbers and self._store.failure is None:
-            self._store.give_back(numbers)
+        self._store.give_back([found.no for found in live])
+        await self._store.durable()
 
     async def _turn(
         self, case: str, act: Callable[[LiveCase], Awaitable[T]], *, over: Callable[[], None] | None = None
@@ -369,9 +367,9 @@ class Stepper:
                     return await self._take(live, act)
                 if over is not None:
                     over()
-                await self._store.durable()
                 if no:  # the kill switch ended it just now
                     self._store.give_back([no])
+                await self._store.durable()
                 return self._gone(case), None
             except StoreCorrupt:
                 raise  # this one case's
@@ -401,14 +399,11 @@ class Stepper:
         except EngineError as error:
             refused = error
         self._tell(live.id)
-        seq = -1
-        while live.seq != seq:
-            # Somebody else's kill may reach the case while its commit is under way.
-            seq = live.seq
-            await self._store.durable()
         standing = self._standing(live)
+        # All of the turn, and its end, is one commit: nobody here may reach the case any more.
         self._runner.forget(live)
         self._store.give_back([live.no])
+        await self._store.durable()
         if refused is not None:
             raise refused
         return standing, found

@@ -160,8 +160,8 @@ class Database(Protocol):
         """Let go of what processes that died held; the numbers of their cases, which are nobody's now."""
         ...
 
-    def give_back(self, numbers: Collection[int]) -> None:
-        """Let others run these cases; what this process had to write of them is durable."""
+    def given_back(self, numbers: Collection[int]) -> Sequence[Change]:
+        """What lets others run these cases, as part of the next write."""
         ...
 
     def take_requests(self) -> list[tuple[int, str]]:

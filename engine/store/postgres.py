@@ -194,11 +194,10 @@ class Postgres:
             self._forget_worker(owner)
         return left
 
-    def give_back(self, numbers: Collection[int]) -> None:
-        """Let others run these cases."""
-        self.run(
-            "UPDATE provenet_case SET owner = 0 WHERE no = ANY(?) AND owner = ?", ([*numbers], self.worker)
-        )
+    def given_back(self, numbers: Collection[int]) -> Sequence[Change]:
+        """What lets others run these cases."""
+        statement = "UPDATE provenet_case SET owner = 0 WHERE no = ANY(?) AND owner = ?"
+        return [Change(statement, [([*numbers], self.worker)])]
 
     def take_requests(self) -> list[tuple[int, str]]:
         """Numbers and commands of requests that wait for this process."""

@@ -62,6 +62,7 @@ class Store:
         self._gone: list[tuple[int, int]] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._calls: list[Any] = []
+        self._back: list[int] = []
         self._rows = 0
         self._open = False
         self._scheduled = False
@@ -187,11 +188,9 @@ class Store:
             raise self.database.translate(error) from None
 
     def give_back(self, numbers: Collection[int]) -> None:
-        """Let others run these cases; see ``Database.give_back``."""
-        try:
-            self.database.give_back(numbers)
-        except Exception as error:  # noqa: BLE001  the driver's own
-            raise self.database.translate(error) from None
+        """Let others run these cases from the next commit on; nothing may be added to them before."""
+        self._back += numbers
+        self._rows += len(numbers)
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -280,6 +279,9 @@ class Store:
                 self._inserts[table] = {}
         changes += self._token_changes()
         changes += self._case_changes()
+        if self._back:
+            changes += self.database.given_back(self._back)
+            self._back = []
         self._rows = 0
         self.database.write(changes, _before_commit)
         self._open = False

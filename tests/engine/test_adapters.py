@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from provenet.engine import Engine, Reader, audit
+from provenet.engine import Engine, Reader, audit, faults
 from provenet.engine.adapters.protocol import Work
 from provenet.engine.adapters.stepper import Stepper
 from provenet.engine.adapters.sweep import QUIET
@@ -428,6 +428,36 @@ async def decide_open(stepper: Stepper, tasks: list[TaskView], clock: Shifted) -
             choice = "approve" if dice(order, "mood") < 70 else "deny"
             await stepper.outside(decision(task.case, task.task, choice))
     clock.jump(timedelta(days=8))
+
+
+async def test_a_turn_and_its_end_are_one_commit(postgres: str, clock: Shifted, tmp_path: Path) -> None:
+    """Whoever dies right after the commit leaves a case that the next one need not take over."""
+    import psycopg
+
+    agent = orders(Ledger(tmp_path / "ledger.db"))
+    engine = Engine.open(postgres, agents=[agent], clock=clock, takes="turns")
+    async with engine:
+        deployed(engine, agent)
+        stepper = engine.stepper()
+        async for _ in stepper.start("orders", [("o-1", {"order": Order(id="o-1", amount=1)})]):
+            pass
+        (work,) = (await stepper.advance("o-1")).work
+        with psycopg.connect(postgres, autocommit=True) as other:
+            for point, expected in (("before-commit", "mine"), ("after-commit", "nobody's")):
+                faults.plan(f"{point}:raise:1")
+                try:
+                    with pytest.raises(faults.FaultInjected):
+                        await stepper.work("o-1", work.transition, work.token)
+                finally:
+                    faults.plan(None)
+                ((owner,),) = other.execute("SELECT owner FROM provenet_case").fetchall()
+                assert ("mine" if owner else "nobody's") == expected
+                await engine.close()
+                engine = Engine.open(postgres, agents=[agent], clock=clock, takes="turns")
+                await engine.__aenter__()
+                stepper = engine.stepper()
+        await engine.close()
+    assert audit(postgres).clean
 
 
 async def test_a_lost_wake_is_found_in_the_store(postgres: str, clock: Shifted, tmp_path: Path) -> None:
