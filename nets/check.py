@@ -22,6 +22,7 @@ PN116   a token is taken from a coloured place without a name
 PN117   two record types share a name
 PN118   a token type has no values, or values that text cannot tell apart
 PN119   a label, an event that is ignored, or the key of an event does not exist
+PN125   a choice takes no number of people that there could be, or has a fallback that is none
 PN201   an expression does not type-check
 PN202   a condition is not a bool
 PN203   a guard reads a value from outside
@@ -73,6 +74,8 @@ from provenet.nets.schema import (
 )
 
 MAX_NAME = 200
+MAX_EYES = 100
+"""Most people that one choice may take."""
 
 RESERVED = ("ghost_set", "ghost_value")
 """Names that stand in a proof's conditions for the past, beside a transition's variables."""
@@ -383,6 +386,28 @@ def _key(t: Transition, key: str, where: str) -> Iterator[Mistake]:
         of = field.type
 
 
+def _people(choice: Choice, where: str) -> Iterator[Mistake]:
+    """How many people it takes, and who else may decide after a while."""
+    said = (
+        (
+            not 1 <= choice.eyes <= MAX_EYES,
+            f"it takes {choice.eyes} people",
+            f"give a number from 1 to {MAX_EYES}",
+        ),
+        (
+            choice.after < timedelta(0) or (bool(choice.after) and not choice.fallback),
+            f"after {choice.after}, {choice.fallback[:MAX_NAME] or 'nobody'!r} may decide as well",
+            "name the fallback's role, and a span that is not negative",
+        ),
+        (
+            bool(choice.fallback) and not choice.who,
+            f"{choice.fallback[:MAX_NAME]!r} may decide as well, where anybody may",
+            "name the role that decides first",
+        ),
+    )
+    yield from (Mistake("PN125", where, message, hint) for wrong, message, hint in said if wrong)
+
+
 def _trigger(net: Net, t: Transition, bound: Mapping[str, Type], where: str) -> Iterator[Mistake]:
     trigger = t.trigger
     parts: tuple[tuple[str, str], ...] = ()
@@ -396,6 +421,7 @@ def _trigger(net: Net, t: Transition, bound: Mapping[str, Type], where: str) -> 
             parts = (("contract", contract),)
         case Choice(task, choice, _, payload):
             parts = (("task", task), ("choice", choice))
+            yield from _people(trigger, where)
         case Signal(event, key):
             parts = (("event", event),)
             yield from _key(t, key, where)

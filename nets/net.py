@@ -219,12 +219,18 @@ class Choice:
         who: Role that a person needs; empty for anybody.
         about: What the person decides on, over the taken and read variables; an approval binds to its hash.
             Without one, the first taken token.
+        eyes: How many different people have to choose it; the transition fires when the last of them does.
+        fallback: Role that may choose it as well, once ``after`` has passed; empty for none.
+        after: How long that is, since the arrival of the first taken token.
     """
 
     task: str
     choice: str
     who: str = ""
     about: Expr | None = None
+    eyes: int = 1
+    fallback: str = ""
+    after: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from provenet.nets.errors import ExprError
-from provenet.nets.expr.ast import Compare, Const, Expr, Var
+from provenet.nets.expr.ast import Compare, Const, Expr, Get, Var
 from provenet.nets.expr.normal import normal
 from provenet.nets.net import (
     After,
     Ask,
     Auto,
+    CaseKey,
     Choice,
     ContractInfo,
+    Delivery,
     Entry,
     Fresh,
     Ignored,
@@ -159,11 +161,12 @@ def coloured_nets(draw: DrawFn) -> Net:
         for i in range(draw(st.integers(0, 2)))
     )
     literal = draw(expressions(BOOL, {"o": ORDER}, 2))
+    entries: tuple[Entry, ...] = draw(st.sampled_from(((), (Entry(first.name, where),))))
     return Net(
         draw(NAMES),
         places,
         transitions,
-        entries=draw(st.sampled_from(((), (Entry(first.name, where),)))),
+        entries=entries,
         initial=tuple(marked.items()),
         finals=(((places[-1].name, draw(st.integers(1, 3))),),),
         resting=(first.name,),
@@ -178,7 +181,19 @@ def coloured_nets(draw: DrawFn) -> Net:
             Ignored("e", (first.name,)[: draw(st.integers(0, 1))])
             for _ in [t for t in transitions if isinstance(t.trigger, Signal)][:1]
         ),
+        deliveries=tuple(
+            draw(DELIVERIES) for _ in [t for t in transitions if isinstance(t.trigger, Signal)][:1]
+        ),
+        keys=tuple(
+            CaseKey("order", e.place, Get(Var("it"), draw(st.sampled_from(("name", "count", "tier")))))
+            for e in entries
+            if first.type == ORDER
+        ),
     )
+
+
+SPANS = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=90))
+DELIVERIES = st.builds(Delivery, st.just("e"), st.just("keep"), SPANS, st.integers(1, 200), SPANS)
 
 
 @st.composite
@@ -205,6 +220,7 @@ def _transitions(draw: DrawFn, name: str, places: tuple[Place, ...]) -> Transiti
             puts.append(Put(p.name, draw(expressions(p.type, scope, 1, like=p.type))))
     payload = draw(st.none() | expressions(BOOL, bound, 1))
     triggers: list[Any] = [Perform("pay", payload, tries=None), Choice("task", "yes", "boss", payload)]
+    triggers.append(Choice("task", "yes", "boss", payload, 2, "on call", timedelta(days=2)))
     triggers += [Signal("e"), After(draw(expressions(DURATION, bound, 1)))]
     triggers += [Ask("model", payload, timedelta(seconds=draw(st.integers(1, 99))))] if fresh else []
     triggers += [Auto()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -104,6 +104,17 @@ def test_a_net_without_mistakes() -> None:
         ("PN114", Transition("t", takes=(X,), trigger=Explain("offer"))),
         ("PN114", Transition("t", takes=(X,), fresh=(Fresh("a", INT), Fresh("b", INT)), trigger=Signal("e"))),
         ("PN115", Transition("t", takes=(X,), trigger=Choice("task", ""))),
+        ("PN125", Transition("t", takes=(X,), trigger=Choice("task", "yes", "boss", eyes=0))),
+        ("PN125", Transition("t", takes=(X,), trigger=Choice("task", "yes", "boss", eyes=101))),
+        (
+            "PN125",
+            Transition("t", takes=(X,), trigger=Choice("task", "yes", "boss", after=timedelta(days=1))),
+        ),
+        (
+            "PN125",
+            Transition("t", takes=(X,), trigger=Choice("task", "yes", "a", None, 1, "b", timedelta(days=-1))),
+        ),
+        ("PN125", Transition("t", takes=(X,), trigger=Choice("task", "yes", fallback="boss"))),
         ("PN116", Transition("t", takes=(Take("claims"),))),
         ("PN201", Transition("t", takes=(X,), guard=Compare("<", Var("d"), ONE))),
         (

@@ -11,6 +11,7 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.errors import NetError
 from provenet.nets.expr.ast import Const, Get, Var
 from provenet.nets.firing import NetRule
+from provenet.nets.formats.canonical import content_hash, dumps
 from provenet.nets.marking import initial_marking
 from provenet.nets.models import Token
 from provenet.nets.net import After, Choice, Net, Role
@@ -93,3 +94,34 @@ def after(net: Net, choice: str) -> dict[str, Any]:
     start = initial_marking(net, {"review": ("a", (40,))})
     marking = NetRule(net).fire(start, f"approve offer.{choice}", {"inputs": ("a", (40,))})
     return dict(marking.items())
+
+
+def test_several_people_approve_and_one_denies() -> None:
+    net = task(eyes=2, fallback=("on call", timedelta(days=2))).build()
+    by_choice = {t.trigger.choice: t.trigger for t in net.transitions if isinstance(t.trigger, Choice)}
+    assert {c: (t.eyes, t.who, t.fallback, t.after) for c, t in by_choice.items()} == {
+        "approve": (2, "pricing", "on call", timedelta(days=2)),
+        "deny": (1, "pricing", "on call", timedelta(days=2)),
+    }
+
+
+def test_a_net_without_them_is_what_it_was() -> None:
+    assert content_hash(task().build()) == content_hash(task(eyes=1, fallback=None).build())
+    assert not {"eyes", "fallback"} & set(dumps(task().build()).replace('"', " ").split())
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "said"),
+    [
+        ({"eyes": 0}, "PN125", "it takes 0 people"),
+        ({"eyes": "two"}, "SD212", "eyes is 'two'"),
+        ({"eyes": True}, "SD212", "eyes is True"),
+        ({"fallback": ("on call", WEEK)}, "SD212", "let the fallback come before the deadline"),
+        ({"fallback": ("on call", -WEEK)}, "PN125", "not negative"),
+        ({"fallback": ("on call", timedelta(0)), "who": ""}, "PN125", "where anybody may"),
+    ],
+)
+def test_mistakes_about_people_are_told(parts: dict[str, Any], code: str, said: str) -> None:
+    with pytest.raises(NetError, match=said) as refused:
+        task(**parts).build()
+    assert {m.code for m in refused.value.mistakes} == {code}
