@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from provenet.nets.check import check_net
 from provenet.nets.compose import moved_requirement, prefixed, with_places
@@ -36,7 +36,9 @@ from provenet.nets.models import schema_of, to_value
 from provenet.nets.net import (
     After,
     Auto,
+    CaseKey,
     ContractInfo,
+    Delivery,
     Entry,
     Fresh,
     Ignored,
@@ -104,6 +106,8 @@ class NetBuilder:
         self._sagas: dict[str, SagaInfo] = {}
         self._requirements: list[Requirement] = []
         self._ignored: list[Ignored] = []
+        self._deliveries: list[Delivery] = []
+        self._keys: list[CaseKey] = []
         self._labels: dict[tuple[str, str], list[Label]] = {}
         self._mistakes: list[Mistake] = []
         self._kept: set[str] = set()
@@ -164,6 +168,40 @@ class NetBuilder:
             unless: Places: while one of them is marked, the event must be taken (EVT-1).
         """
         self._ignored.append(Ignored(event, tuple(map(self._name, unless))))
+
+    def delivery(
+        self,
+        event: str,
+        *,
+        early: Literal["refuse", "keep"] = "refuse",
+        keep_for: timedelta | None = None,
+        keep_most: int = 100,
+        lateness: timedelta | None = None,
+        late: str = "",
+    ) -> None:
+        """Say what the engine does with an event that comes early, or late.
+
+        Args:
+            event: Name of the event.
+            early: Whether one that nothing takes now is refused, or kept until something does.
+            keep_for: How long one is kept; as long as its case runs where it is left out.
+            keep_most: How many a case keeps at a time.
+            lateness: How much older than the newest one taken an event may be; any age where it is left out.
+            late: Event that an older one is taken as; it is refused where this is left out.
+        """
+        self._deliveries.append(Delivery(event, early, keep_for, keep_most, lateness, late))
+
+    def known_by(self, name: str, *, at: PlaceRef, value: Callable[..., Any]) -> None:
+        """Let the outside know cases by a key: ``net.known_by("order", at=orders, value=lambda it: it.id)``.
+
+        Args:
+            name: Name of the key.
+            at: An entry.
+            value: The key, a text or a whole number, of the token that a case starts with there.
+        """
+        expr = self.expr(f"key {name!r}", value, {"it": at.type})
+        if expr is not None:
+            self._keys.append(CaseKey(name, self._name(at), expr))
 
     def label(self, node: PlaceRef | Transition | str, *labels: Label | str) -> None:
         """Say what a place or a transition means for the flow of information (FLOW-1).
@@ -375,6 +413,8 @@ class NetBuilder:
             self._initial[place] = self._initial.get(place, ()) + tokens
         self._resting.extend(moved.resting)
         self._ignored.extend(moved.ignored)
+        self._deliveries.extend(d for d in moved.deliveries if d not in self._deliveries)
+        self._keys.extend(k for k in moved.keys if k.place in inner)
         self._contracts.extend(moved.contracts)
         self._sagas.update((s.id, s) for s in moved.sagas)
         self.require(*(moved_requirement(r, lambda n: becomes.get(n, n)) for r in moved.requirements))
@@ -402,6 +442,8 @@ class NetBuilder:
             sagas=tuple(self._sagas.values()),
             requirements=tuple(self._requirements),
             ignored=tuple(self._ignored),
+            deliveries=tuple(self._deliveries),
+            keys=tuple(self._keys),
         )
         mistakes = [*self._mistakes, *check_net(net)]
         if mistakes:

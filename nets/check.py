@@ -21,7 +21,8 @@ PN115   a trigger leaves out its handler, task, choice or event
 PN116   a token is taken from a coloured place without a name
 PN117   two record types share a name
 PN118   a token type has no values, or values that text cannot tell apart
-PN119   a label, an event that is ignored, or the key of an event does not exist
+PN119   a label, an event that is ignored or delivered, or the key of an event does not exist
+PN124   what is said of an event's delivery, or of a case's key, cannot be done
 PN125   a choice takes no number of people that there could be, or has a fallback that is none
 PN201   an expression does not type-check
 PN202   a condition is not a bool
@@ -36,6 +37,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 
 from provenet.nets.errors import ExprError, Mistake, TypeMismatch, did_you_mean
 from provenet.nets.expr.ast import Expr, free_variables, too_large
@@ -239,6 +241,8 @@ def _markings(net: Net) -> Iterator[Mistake]:
         if not net.has_place(name):
             yield _unknown(net, "a resting place", name)
     yield from _ignored(net)
+    yield from _deliveries(net)
+    yield from _keys(net)
     for saga in net.sagas:
         for name in (saga.open, saga.aborting, saga.completing):
             if not net.has_place(name):
@@ -371,6 +375,70 @@ def _ignored(net: Net) -> Iterator[Mistake]:
         for place in i.unless:
             if not net.has_place(place):
                 yield _unknown(net, where, place)
+
+
+def _deliveries(net: Net) -> Iterator[Mistake]:
+    events = {t.trigger.event for t in net.transitions if isinstance(t.trigger, Signal)}
+    timed = {d.event for d in net.deliveries if d.lateness is not None}
+    counts = Counter(d.event for d in net.deliveries)
+    for d in net.deliveries:
+        where = f"delivery of event {d.event[:MAX_NAME]!r}"
+        for name in (d.event, d.late) if d.late else (d.event,):
+            if name not in events:
+                message = f"no transition waits for {name[:MAX_NAME]!r}, so the net does not have this event"
+                yield Mistake("PN119", where, message, did_you_mean(name[:MAX_NAME], events))
+        said = [
+            (counts[d.event] > 1, "it is said more than once", "say it once"),
+            (
+                d.keep_for is not None and d.keep_for <= timedelta(0),
+                f"it is kept for {d.keep_for}",
+                "give a longer time, or leave it out",
+            ),
+            (d.keep_most < 1, f"{d.keep_most} are kept", "keep 1 or more"),
+            (
+                d.early == "refuse" and d.keep_for is not None,
+                "it is refused when it comes early, so it is not kept for any time",
+                'say early="keep"',
+            ),
+            (
+                d.lateness is not None and d.lateness < timedelta(0),
+                f"it may be {d.lateness} older than the newest",
+                "give a time that is not below zero",
+            ),
+            (
+                bool(d.late) and d.lateness is None,
+                f"it is never late, so it is never taken as {d.late[:MAX_NAME]!r}",
+                "say how late it may be: lateness=...",
+            ),
+            (
+                bool(d.late) and d.late in timed,
+                f"a late one is taken as {d.late[:MAX_NAME]!r}, which may be late itself",
+                "name an event that is never late",
+            ),
+        ]
+        yield from (Mistake("PN124", where, message, hint) for wrong, message, hint in said if wrong)
+
+
+def _keys(net: Net) -> Iterator[Mistake]:
+    entries = [e.place for e in net.entries]
+    for name, count in Counter(k.name for k in net.keys).items():
+        if count > 1:
+            yield Mistake("PN124", f"key {name[:MAX_NAME]!r}", f"it is said {count} times", "say it once")
+    for k in net.keys:
+        where = f"key {k.name[:MAX_NAME]!r}"
+        if not k.name or len(k.name) > MAX_NAME or not k.name.isprintable():
+            yield Mistake("PN102", where, "its name is empty, too long or cannot be printed", "rename it")
+        if not net.has_place(k.place):
+            yield _unknown(net, where, k.place)
+            continue
+        if k.place not in entries:
+            message = f"place {k.place[:MAX_NAME]!r} is no entry, so no case starts with a token there"
+            yield Mistake("PN124", where, message, did_you_mean(k.place[:MAX_NAME], entries))
+        mistake, given = _typed(where, "the key", k.expr, {"it": net.place(k.place).type})
+        if mistake:
+            yield mistake
+        elif given is not None and not isinstance(given, StrType | IntType | EnumType):
+            yield Mistake("PN124", where, f"the key is a {given}", "give a text or a whole number")
 
 
 def _key(t: Transition, key: str, where: str) -> Iterator[Mistake]:

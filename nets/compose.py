@@ -30,7 +30,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 from provenet.nets.check import check_net
 from provenet.nets.errors import Mistake, NetError, did_you_mean
@@ -58,6 +58,7 @@ _OUTSIDE = frozenset({"effect", "handler", "event", "name", "hint"})
 # Arguments of requirements that name places; a place may share its name with a transition or a task.
 _PLACES = frozenset({"place", "places"})
 
+T = TypeVar("T")
 Final = tuple[tuple[str, int], ...]
 Rename = Callable[[str], str]
 
@@ -143,6 +144,8 @@ def fuse(*nets: Net, name: str, places: Mapping[str, str] | None = None) -> Net:
         sagas=tuple(s for net in moved for s in net.sagas),
         requirements=tuple(_distinct(_fused_requirements(nets, survivor))),
         ignored=_fused_ignored(moved),
+        deliveries=tuple(_distinct(d for net in moved for d in net.deliveries)),
+        keys=tuple(k for net in moved for k in net.keys if any(k.place == e.place for e in entries)),
     )
     if fused.places and (mistakes := list(check_net(fused))):
         raise NetError(name, mistakes)
@@ -176,6 +179,7 @@ def with_places(net: Net, rename: Rename) -> Net:
         finals=tuple(_renamed_final(final, rename) for final in net.finals),
         resting=tuple(dict.fromkeys(map(rename, net.resting))),
         ignored=tuple(replace(i, unless=tuple(dict.fromkeys(map(rename, i.unless)))) for i in net.ignored),
+        keys=tuple(replace(k, place=rename(k.place)) for k in net.keys),
         sagas=tuple(
             replace(
                 s,
@@ -392,9 +396,9 @@ def _fused_requirements(nets: tuple[Net, ...], survivor: Rename) -> Iterable[Req
         yield from (moved_requirement(r, survivor) for r in net.requirements)
 
 
-def _distinct(requirements: Iterable[Requirement]) -> Iterable[Requirement]:
-    seen: list[Requirement] = []
-    for r in requirements:
-        if r not in seen:
-            seen.append(r)
+def _distinct(parts: Iterable[T]) -> Iterable[T]:
+    seen: list[T] = []
+    for part in parts:
+        if part not in seen:
+            seen.append(part)
     return seen

@@ -320,6 +320,44 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the engine does with an event that comes before anything waits for it, or later than others.
+
+    Proofs do not need it: they let every event come at any time and any number of times.
+
+    Attributes:
+        event: Name of the event.
+        early: Whether an event that nothing takes now is refused, or kept until something does.
+        keep_for: How long one is kept; ``None`` for as long as its case runs.
+        keep_most: How many a case keeps at a time.
+        lateness: How much older than the newest one taken an event may be; ``None`` for any age.
+        late: Event that an older one is taken as; empty where it is refused.
+    """
+
+    event: str
+    early: Literal["refuse", "keep"] = "refuse"
+    keep_for: timedelta | None = None
+    keep_most: int = 100
+    lateness: timedelta | None = None
+    late: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseKey:
+    """A key that the outside knows a case by, read off the token that the case starts with.
+
+    Attributes:
+        name: Such as ``order``.
+        place: An entry.
+        expr: The key, a text or a whole number, over ``it``: the token.
+    """
+
+    name: str
+    place: str
+    expr: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """One named rule of a policy.
 
@@ -423,6 +461,8 @@ class Net:
         sagas: What the saga scopes are.
         requirements: Properties to be proved before deploy.
         ignored: Events that are ignored on purpose, and where not.
+        deliveries: What is done with events that come early, or late.
+        keys: What the outside knows a case by.
     """
 
     name: str
@@ -436,6 +476,8 @@ class Net:
     sagas: tuple[SagaInfo, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     ignored: tuple[Ignored, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    keys: tuple[CaseKey, ...] = ()
     _places: Mapping[str, Place] = field(init=False, repr=False, compare=False, hash=False)
     _transitions: Mapping[str, Transition] = field(init=False, repr=False, compare=False, hash=False)
     _groups: dict[str, Mapping[str, list[Transition]]] = field(

@@ -30,7 +30,7 @@ from provenet.nets.formats.json_text import canonical_text, parse_json, pretty_t
 from provenet.nets.formats.limits import MAX_TOKENS, MAX_WEIGHT, Mistakes, read_bytes
 from provenet.nets.formats.shapes import TRIGGERS, Shape, parts_of, trigger_kind
 from provenet.nets.formats.typetable import TypeReader, TypeWriter, canonical, has_keys
-from provenet.nets.net import ContractInfo, Entry, Net, OnFailure, Put, Read, Take, Transition
+from provenet.nets.net import CaseKey, ContractInfo, Entry, Net, OnFailure, Put, Read, Take, Transition
 from provenet.nets.schema import (
     BOOL,
     UNIT,
@@ -312,6 +312,9 @@ class _Reader:
         if cls is Entry:
             place = loaded.get("place", "")
             return _Context({"it": types[place]} if place in types else None, BOOL, types)
+        if cls is CaseKey:
+            place = loaded.get("place", "")
+            return _Context({"it": types[place]} if place in types else None, None, types)
         if cls is ContractInfo:
             return _Context(
                 {key: loaded[key] for key in ("proposal", "inputs") if key in loaded}, BOOL, types
@@ -473,6 +476,7 @@ class _Reader:
         named += [(f"$.entries[{i}].place", e.place) for i, e in enumerate(net.entries)]
         named += [(f"$.finals[{i}]", p) for i, final in enumerate(net.finals) for p, _ in final]
         named += [("$.resting", p) for p in net.resting]
+        named += [(f"$.keys[{i}].place", k.place) for i, k in enumerate(net.keys)]
         named += [(f"$.ignored[{i}].unless", p) for i, part in enumerate(net.ignored) for p in part.unless]
         for i, s in enumerate(net.sagas):
             named += [(f"$.sagas[{i}].{key}", getattr(s, key)) for key in ("open", "aborting", "completing")]
@@ -505,10 +509,11 @@ _FIRST = {
     (Transition, "fresh"),
     (Put, "place"),
     (Entry, "place"),
+    (CaseKey, "place"),
     (ContractInfo, "proposal"),
     (ContractInfo, "inputs"),
 }
-_SCOPES = {Transition, Put, Entry, ContractInfo}
+_SCOPES = {Transition, Put, Entry, CaseKey, ContractInfo}
 
 
 def _part(cls: type, name: str) -> Shape:
