@@ -47,15 +47,25 @@ class NetRow(SQLModel, table=True):
 class CaseRow(SQLModel, table=True):
     """A case. ``version`` is the number of its last event, ``head`` that event's hash.
 
-    ``owner`` is the process that runs it, 0 where none has taken it up yet; ``tenant`` for whom it runs.
+    ``owner`` is the process that runs it, 0 where none has taken it up yet; ``tenant`` for whom it runs;
+    ``data_key`` names the key of its personal values.
     """
 
     __tablename__ = "provenet_case"
-    __table_args__ = (Index("provenet_case_owner", "owner", "status"),)
+    __table_args__ = (
+        Index(
+            "provenet_case_key",
+            "data_key",
+            sqlite_where=text("data_key <> ''"),
+            postgresql_where=text("data_key <> ''"),
+        ),
+        Index("provenet_case_owner", "owner", "status"),
+        Index("provenet_case_ended", "status", "finished"),
+    )
     no: int | None = Field(sa_type=LONG, default=None, primary_key=True)
     id: str = Field(unique=True)
     net: str = Field(index=True)
-    status: str = Field(index=True)
+    status: str
     version: int = Field(sa_type=LONG)
     tokens: int = Field(sa_type=LONG)
     head: bytes
@@ -67,6 +77,34 @@ class CaseRow(SQLModel, table=True):
     killed: int = 0
     owner: int = Field(default=0, sa_type=LONG, sa_column_kwargs={"server_default": "0"})
     tenant: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    data_key: str = Field(default="", sa_column_kwargs={"server_default": ""})
+
+
+class KeyRow(SQLModel, table=True):
+    """A key that personal values are encrypted with: of one case, or of a subject that several are about.
+
+    ``wrapped`` is the key itself, encrypted with the master key called ``master``; it is gone once the
+    subject was erased.
+    """
+
+    __tablename__ = "provenet_key"
+    __table_args__ = (
+        Index(
+            "provenet_key_subject",
+            "subject",
+            unique=True,
+            sqlite_where=text("subject <> '' AND erased IS NULL"),
+            postgresql_where=text("subject <> '' AND erased IS NULL"),
+        ),
+    )
+    id: str = Field(primary_key=True)
+    subject: str
+    master: str
+    wrapped: str | None = None
+    created: int = Field(sa_type=LONG)
+    erased: int | None = Field(default=None, sa_type=LONG)
+    who: str = ""
+    reason: str = ""
 
 
 class TokenRow(SQLModel, table=True):
@@ -153,6 +191,7 @@ class ProposalRow(SQLModel, table=True):
     """A proposer's answer: what was paid for is kept, and reused where it could not be used yet."""
 
     __tablename__ = "provenet_proposal"
+    __table_args__ = (Index("provenet_proposal_case", "case_no"),)
     key: str = Field(primary_key=True)
     case_no: int = Field(sa_type=LONG)
     token: int = Field(sa_type=LONG)
@@ -173,6 +212,7 @@ class InboxRow(SQLModel, table=True):
 
     __tablename__ = "provenet_inbox"
     __table_args__ = (
+        Index("provenet_inbox_case", "case_no"),
         Index(
             "provenet_inbox_once",
             "case_no",
@@ -190,6 +230,39 @@ class InboxRow(SQLModel, table=True):
     status: str
     reason: str | None = None
     at: int = Field(sa_type=LONG)
+
+
+class ArchiveRow(SQLModel, table=True):
+    """What is left of a case that was pruned, or says where a log begins that was trimmed.
+
+    ``hash`` covers the row and ``prev``, the hash of the row before it; numbers have no gap. ``head`` is the
+    hash of entry ``version``: the last one of a pruned case, the first one left of a trimmed log.
+    """
+
+    __tablename__ = "provenet_archive"
+    __table_args__ = (
+        Index(
+            "provenet_archive_once",
+            "case_id",
+            unique=True,
+            sqlite_where=text("kind = 'pruned'"),
+            postgresql_where=text("kind = 'pruned'"),
+        ),
+    )
+    id: int = Field(sa_type=LONG, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    kind: str
+    case_no: int = Field(sa_type=LONG)
+    case_id: str
+    net: str
+    version: int = Field(sa_type=LONG)
+    head: bytes
+    status: str
+    outcome_place: str | None = None
+    outcome: str | None = None
+    finished: int | None = Field(default=None, sa_type=LONG)
+    at: int = Field(sa_type=LONG)
+    prev: bytes
+    hash: bytes
 
 
 class WorkerRow(SQLModel, table=True):
@@ -265,13 +338,14 @@ class SpentRow(SQLModel, table=True):
 
     __tablename__ = "provenet_spent"
     id: str = Field(primary_key=True)
-    by: str
+    spender: str
 
 
 TABLES = (
     MetaRow,
     NetRow,
     CaseRow,
+    KeyRow,
     TokenRow,
     EventRow,
     TimerRow,
@@ -280,6 +354,7 @@ TABLES = (
     ProposalRow,
     InboxRow,
     KillRow,
+    ArchiveRow,
     WorkerRow,
     RequestRow,
     WindowRow,

@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("provenet_case", sa.Column("owner", LONG, nullable=False, server_default="0"))
     op.add_column("provenet_case", sa.Column("tenant", sa.String(), nullable=False, server_default=""))
     op.create_index("provenet_case_owner", "provenet_case", ["owner", "status"])
+    _keys()
     op.create_table(
         "provenet_worker",
         sa.Column("no", LONG, primary_key=True),
@@ -62,11 +63,78 @@ def upgrade() -> None:
     op.create_table(
         "provenet_spent",
         sa.Column("id", sa.String(), primary_key=True),
-        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("spender", sa.String(), nullable=False),
     )
     op.create_index("provenet_request_status", "provenet_request", ["status"])
+    _archive()
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             "INSERT INTO provenet_meta (name, value)"
             " SELECT 'cases', COALESCE(MAX(no), 0)::text FROM provenet_case"
         )
+
+
+def _archive() -> None:
+    """What retention needs: what is left of pruned cases, and how many cases were ever started."""
+    op.create_table(
+        "provenet_archive",
+        sa.Column("id", LONG, primary_key=True, autoincrement=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("case_no", LONG, nullable=False),
+        sa.Column("case_id", sa.String(), nullable=False),
+        sa.Column("net", sa.String(), nullable=False),
+        sa.Column("version", LONG, nullable=False),
+        sa.Column("head", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("outcome_place", sa.String(), nullable=True),
+        sa.Column("outcome", sa.String(), nullable=True),
+        sa.Column("finished", LONG, nullable=True),
+        sa.Column("at", LONG, nullable=False),
+        sa.Column("prev", sa.LargeBinary(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+    )
+    once = sa.text("kind = 'pruned'")
+    op.create_index(
+        "provenet_archive_once",
+        "provenet_archive",
+        ["case_id"],
+        unique=True,
+        sqlite_where=once,
+        postgresql_where=once,
+    )
+    op.drop_index("ix_provenet_case_status", "provenet_case")
+    op.create_index("provenet_case_ended", "provenet_case", ["status", "finished"])
+    op.create_index("provenet_proposal_case", "provenet_proposal", ["case_no"])
+    op.create_index("provenet_inbox_case", "provenet_inbox", ["case_no"])
+    op.execute(
+        "INSERT INTO provenet_meta (name, value)"
+        " SELECT 'started:0', CAST(COUNT(*) AS VARCHAR) FROM provenet_case"
+    )
+
+
+def _keys() -> None:
+    """What personal values are encrypted with."""
+    op.add_column("provenet_case", sa.Column("data_key", sa.String(), nullable=False, server_default=""))
+    op.create_table(
+        "provenet_key",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("master", sa.String(), nullable=False),
+        sa.Column("wrapped", sa.String(), nullable=True),
+        sa.Column("created", LONG, nullable=False),
+        sa.Column("erased", LONG, nullable=True),
+        sa.Column("who", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+    )
+    marked, active = sa.text("data_key <> ''"), sa.text("subject <> '' AND erased IS NULL")
+    op.create_index(
+        "provenet_case_key", "provenet_case", ["data_key"], sqlite_where=marked, postgresql_where=marked
+    )
+    op.create_index(
+        "provenet_key_subject",
+        "provenet_key",
+        ["subject"],
+        unique=True,
+        sqlite_where=active,
+        postgresql_where=active,
+    )
