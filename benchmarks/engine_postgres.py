@@ -100,7 +100,9 @@ def together(database: str, steps: int, cases: int, at_once: int, processes: int
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe() for _ in range(processes)]
     workers = [
-        context.Process(target=_worker, args=(theirs, database, steps, cases, at_once, f"{processes}w{i} "))
+        context.Process(
+            target=_worker, args=(theirs, database, steps, cases, at_once, f"{processes}x{at_once} {i} ")
+        )
         for i, (_, theirs) in enumerate(pairs)
     ]
     for worker in workers:
@@ -146,6 +148,8 @@ def main() -> None:
                 "LangGraph PostgresSaver": langgraph(databases.fresh(), steps, max(cases // 8, 4)),
             }
             for n in options.processes:
+                row[f"{n} processes, one case at a time each"] = together(database, steps, cases // 4, 1, n)
+            for n in options.processes:
                 row[f"{n} processes, 64 in flight each"] = together(database, steps, cases, 64, n)
             assert audit(database).clean
             rows.append(row)
@@ -153,9 +157,9 @@ def main() -> None:
     for name in rows[0]:
         rates = [r[name] for r in rows if r[name] is not None]
         if not rates:
-            print(f"{name:36} not installed: pip install 'provenet[bench]'")
+            print(f"{name:40} not installed: pip install 'provenet[bench]'")
             continue
-        said = f"{name:36}{median(r for r in rates if r is not None):10,.0f} firings a second"
+        said = f"{name:40}{median(r for r in rates if r is not None):10,.0f} firings a second"
         if base is not None and name != "LangGraph PostgresSaver":
             ratios = sorted((r[name] or 0) / (r["LangGraph PostgresSaver"] or 1) for r in rows)
             said += f"   {median(ratios):6.2f} times LangGraph ({ratios[0]:.2f} to {ratios[-1]:.2f})"

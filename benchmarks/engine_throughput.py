@@ -1,4 +1,4 @@
-"""Firings per second beside SNAKES, raw ``sqlite3`` and LangGraph's SqliteSaver; prints ratios.
+"""Firings per second beside SNAKES, raw ``sqlite3``, LangGraph's SqliteSaver and DBOS; prints ratios.
 
     python benchmarks/engine_throughput.py [--steps 10] [--cases 400] [--rounds 5] [--dir FOLDER]
 
@@ -11,7 +11,8 @@ the very statements of the engine's run again, in the same transactions, through
 program pays that keeps a log, the live tokens and the cases. *Log alone* writes the rows of the log, as many
 at a time, and nothing else. The engine and its floors take turns on databases of their own, so that a slow
 spell of the machine meets all of them; ratios are taken within a turn, and each line gives the middle one.
-LangGraph is measured where it is installed (extra ``bench``).
+LangGraph (extra ``bench``) and DBOS on its default SQLite database (extra ``dbos``) are measured where they
+are installed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -293,6 +295,49 @@ def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
         return langgraph_rate(SqliteSaver(db), steps, cases)
 
 
+def dbos_rates(folder: Path, steps: int, cases: int) -> tuple[float, float] | None:
+    """Steps per second of DBOS on SQLite as it comes, one workflow at a time and 64; ``None`` without it."""
+    try:
+        from dbos import DBOS
+    except ImportError:
+        return None
+
+    @DBOS.step()
+    def step(state: dict[str, Any]) -> dict[str, Any]:
+        return {"step": state["step"] + 1, "text": state["text"]}
+
+    @DBOS.workflow()
+    def chained() -> dict[str, Any]:
+        state: dict[str, Any] = {"step": 0, "text": PADDING}
+        for _ in range(steps):
+            state = step(state)
+        return state
+
+    where = f"sqlite:///{folder / 'dbos.sqlite'}"
+    DBOS(
+        config={
+            "name": "bench",
+            "system_database_url": where,
+            "run_admin_server": False,
+            "log_level": "ERROR",
+        }
+    )
+    DBOS.launch()
+    try:
+        chained()
+        began = time.perf_counter()
+        for _ in range(cases):
+            chained()
+        alone = steps * cases / (time.perf_counter() - began)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(64) as pool:
+            for handle in list(pool.map(lambda _: DBOS.start_workflow(chained), range(cases))):
+                handle.get_result()
+        return alone, steps * cases / (time.perf_counter() - began)
+    finally:
+        DBOS.destroy()
+
+
 def best(of: Callable[[], float], times: int = 3) -> float:
     """The best of some runs: what the machine can do when it is left alone."""
     return max(of() for _ in range(times))
@@ -317,6 +362,7 @@ def main() -> None:
         many = turns(agent, folder, cases, 64, rounds)
         memory = [asyncio.run(engine_run(agent, ":memory:", cases, 64)).rate for _ in range(rounds)]
         graph = langgraph_run(folder / "graph.db", steps, cases // 8)
+        dbos = dbos_rates(folder, steps, cases // 8)
     print(f"{'':32}{'per second':>12}   {'':34}{'per second':>12}{'ratio':>9}")
 
     def line(what: str, other: str, pairs: list[tuple[float, float]]) -> None:
@@ -336,6 +382,9 @@ def main() -> None:
     if graph is not None:
         for what, found in durable:
             line(what, "LangGraph SqliteSaver, sync", [(t.run.rate, graph) for t in found])
+    if dbos is not None:
+        for (what, found), its, other in zip(durable, dbos, ("one at a time", "64 at once"), strict=True):
+            line(what, f"DBOS, its SQLite, {other}", [(t.run.rate, its) for t in found])
     print(
         f"storage: {median(t.size for t in many):,.0f} bytes a firing; "
         f"commits: {one[0].run.commits} one at a time, {many[0].run.commits} with 64 in flight"
@@ -344,6 +393,8 @@ def main() -> None:
         print(f"load: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     if graph is None:
         print("LangGraph is not installed: pip install 'provenet[bench]'")
+    if dbos is None:
+        print("DBOS is not installed: pip install 'provenet[dbos]'")
 
 
 if __name__ == "__main__":

@@ -488,10 +488,7 @@ class Engine:
         """
         self._holding.check()
         if scope == "case":
-            self._holding.number(target)
-            if target not in self._runner.cases:
-                self._holding.ask_for(target)
-            stopped = self._runner.cases.get(target)
+            stopped = self._holding.unless_elsewhere(target)
             reached = [
                 stopped if stopped is not None and stopped.status == "parked" else self._holding.live(target)
             ]

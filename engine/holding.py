@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeAlias
 
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import Clock, VirtualClock, from_micros
-from provenet.engine.codec import clean
 from provenet.engine.errors import (
     CaseClosed,
     CaseElsewhere,
@@ -70,7 +69,6 @@ class Holding:
     ) -> None:
         self._store, self._runner, self._versions, self._outside = store, runner, versions, outside
         self._clock, self._takes, self._watch = clock, takes, watch
-        self._known: dict[str, int] = {}
         self._fresh = range(0)
 
     def resume_clock(self) -> None:
@@ -86,8 +84,6 @@ class Holding:
 
     def resume(self) -> None:
         """Take up what the database holds for this process."""
-        if not self.is_shared():
-            self._known = {i: no for no, i in self._store.rows("SELECT no, id FROM provenet_case")}
         self._outside.kills = self._kills()
         for status, count in self._store.rows("SELECT status, COUNT(*) FROM provenet_case GROUP BY status"):
             if status not in (*LIVE, "parked"):
@@ -100,11 +96,7 @@ class Holding:
 
     def has(self, case_id: str) -> bool:
         """Whether the database has a case of that id."""
-        if case_id not in self._known and self.is_shared():
-            asked = clean(case_id).replace("\0", "")
-            for (no,) in self._store.rows("SELECT no FROM provenet_case WHERE id = ?", (asked,)):
-                self._known[case_id] = no
-        return case_id in self._known
+        return case_id in self._runner.cases or self._store.case_number(case_id) is not None
 
     def start(self, net: str, inputs: Mapping[str, Any], case_id: str, tenant: str) -> str:
         """Start a case, for the next commit; its id. Raises what ``Engine.start_case`` raises."""
@@ -123,14 +115,11 @@ class Holding:
         marking = initial_marking(program.net, entry_values(program, inputs))
         fault_point("start")
         now = self._runner.now()
-        if case_id in self._known:
-            raise _taken(case_id)
         case = LiveCase(self._number_for_case(), case_id, program, now, tenant)
         owner = self._store.database.worker
         row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner, tenant)
         if self._store.add_case(row) == "exists":
             raise _taken(case_id)
-        self._known[case_id] = case.no
         self._runner.adopt(case)
         self._later(CaseStarted(case_id, program.net.name, program.hash, now))
         case.start(self._store, marking, now)
@@ -185,9 +174,12 @@ class Holding:
         Raises:
             NoSuchCase: There is none of that id.
         """
-        if not self.has(case):
-            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, list(self._known)[:2000]))
-        return self._known[case]
+        live = self._runner.cases.get(case)
+        found = self._store.case_number(case) if live is None else live.no
+        if found is None:
+            last = self._store.rows("SELECT id FROM provenet_case ORDER BY no DESC LIMIT 2000")
+            raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, [i for (i,) in last]))
+        return found
 
     def live(self, case: str) -> LiveCase:
         """A case that moves, taken up where nobody runs it.
@@ -198,9 +190,9 @@ class Holding:
             CaseClosed: It does not move.
         """
         self.check()
-        self.number(case)
+        no = self.number(case)
         if case not in self._runner.cases:
-            self.ask_for(case)
+            self._ask_for(case, no)
         live = self._runner.cases.get(case)
         if live is None or live.status not in LIVE:
             state = (
@@ -214,9 +206,9 @@ class Holding:
     def parked(self, case: str) -> LiveCase:
         """A case that waits for somebody to look at it; raises as ``live`` does."""
         self.check()
-        self.number(case)
+        no = self.number(case)
         if case not in self._runner.cases:
-            self.ask_for(case)
+            self._ask_for(case, no)
         live = self._runner.cases.get(case)
         if live is None or live.status != "parked":
             raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
@@ -229,9 +221,8 @@ class Holding:
             self._runner.rearm(case, case.seq)
         await self._store.durable()
 
-    def ask_for(self, case: str) -> None:
+    def _ask_for(self, case: str, no: int) -> None:
         """Take up a case that nobody runs."""
-        no = self._known[case]
         # One that has just ended here is over only in what waits for the next commit.
         self._store.flush()
         rows = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
@@ -245,10 +236,10 @@ class Holding:
 
     def unless_elsewhere(self, case: str) -> LiveCase | None:
         """An unfinished case in memory; ``None`` where another process runs it."""
-        self.number(case)
+        no = self.number(case)
         if case not in self._runner.cases:
             try:
-                self.ask_for(case)
+                self._ask_for(case, no)
             except CaseElsewhere:
                 return None
         return self._runner.cases.get(case)

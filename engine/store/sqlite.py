@@ -124,10 +124,10 @@ class Sqlite:
                 self.connection.execute("ROLLBACK TO provenet_effect")
             self.connection.execute("RELEASE provenet_effect")
 
-    def add_case(self, columns: Sequence[str], row: Sequence[Any]) -> Literal["later"]:
+    def add_case(self, columns: Sequence[str], row: Sequence[Any]) -> Literal["later", "exists"]:
         """No other process could take the id: the row may wait."""
-        del columns, row
-        return "later"
+        taken = self.rows("SELECT 1 FROM provenet_case WHERE id = ?", (row[columns.index("id")],))
+        return "exists" if taken else "later"
 
     def case_numbers(self, count: int) -> int:
         """The first of so many case numbers that nobody has: there is one process, which keeps count."""

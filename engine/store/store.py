@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from sqlmodel import SQLModel
 
-from provenet.engine.codec import Encoder
+from provenet.engine.codec import Encoder, clean
 from provenet.engine.errors import StoreError
 from provenet.engine.faults import fault_point
 from provenet.engine.store.database import Change, Location, TransactionLost, open_database
@@ -58,6 +58,7 @@ class Store:
         self._deletes: dict[str, list[tuple[Any, ...]]] = {str(t.__tablename__): [] for t in TABLES}
         self._moved: dict[int, tuple[Any, ...]] = {}
         self._turned: dict[int, tuple[Any, ...]] = {}
+        self._started: dict[str, int] = {}
         self._tokens: dict[tuple[int, int], tuple[str, Value, Encoder | str, int]] = {}
         self._gone: list[tuple[int, int]] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -156,15 +157,28 @@ class Store:
 
     def add_case(self, row: tuple[Any, ...]) -> Literal["added", "exists"]:
         """Add a case's row, unless another process took its id first."""
+        if row[1] in self._started:
+            return "exists"
         try:
             found = self.database.add_case(self._statements["provenet_case"].columns, row)
         except Exception as error:  # noqa: BLE001  the transaction is lost, whatever it is
             raise self._fail(error) from None
+        if found == "exists":
+            return "exists"
+        self._started[row[1]] = row[0]
         if found == "later":
             self.put("provenet_case", row[0], row)
-            return "added"
-        self._open = True
-        return found
+        else:
+            self._open = True
+        return "added"
+
+    def case_number(self, case_id: str) -> int | None:
+        """The number of the case of that id, be it durable or not; ``None`` where there is none."""
+        if case_id in self._started:
+            return self._started[case_id]
+        asked = clean(case_id).replace("\0", "")
+        rows = self.rows("SELECT no FROM provenet_case WHERE id = ?", (asked,)) if asked == case_id else []
+        return rows[0][0] if rows else None
 
     def claim(self, nets: Collection[str], most: int) -> list[int]:
         """Numbers of unfinished cases that are this process's to run from now on; see ``Database.claim``."""
@@ -282,7 +296,7 @@ class Store:
         if self._back:
             changes += self.database.given_back(self._back)
             self._back = []
-        self._rows = 0
+        self._rows, self._started = 0, {}
         self.database.write(changes, _before_commit)
         self._open = False
         self.commits += 1
