@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+from provenet.engine.access.gate import Gate, Rules
+from provenet.engine.access.sealing import Posted
 from provenet.engine.case import LIVE
 from provenet.engine.clock import (
     Clock,
@@ -125,11 +127,15 @@ class Engine:
         takes: Takes,
         observers: Iterable[Observer],
         throttles: Iterable[Throttle],
+        access: Rules | None,
     ) -> None:
         self._url, self._agents, self._people = url, tuple(agents), people
         self._limits, self._takes = (proposals, effects), takes
         self._observers, self._throttles = tuple(observers), tuple(throttles)
         self._watch: Watch | None = None
+        if people is not None and access not in (None, "off"):
+            raise EngineError("people= decides without tokens", hint="leave it out beside access=")
+        self._access = access
         self.clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._store: Store
@@ -140,6 +146,7 @@ class Engine:
         self._inbox: Inbox
         self._requests: Requests
         self._holding: Holding
+        self._gate: Gate
 
     @classmethod
     def open(
@@ -154,6 +161,7 @@ class Engine:
         takes: Takes = "all",
         observers: Iterable[Observer] = (),
         throttles: Iterable[Throttle] = (),
+        access: Rules | None = None,
     ) -> Engine:
         """An engine on a database, for ``async with``; entering it resumes every unfinished case.
 
@@ -168,6 +176,8 @@ class Engine:
             takes: Which unfinished cases it takes up; where not all, it starts no work by itself.
             observers: Who is told what happens: ``provenet.engine.watching``.
             throttles: How much may be called and spent in which time, by all processes together.
+            access: Who may do what from outside, or the file that says so; everybody may where it was never
+                given on this database. ``off`` takes that back.
         """
         return cls(
             url,
@@ -179,6 +189,7 @@ class Engine:
             takes=takes,
             observers=observers,
             throttles=throttles,
+            access=access,
         )
 
     async def __aenter__(self) -> Self:
@@ -221,6 +232,8 @@ class Engine:
         self._tasks = []
         await cancel_and_wait([t for t in tasks if t is not asyncio.current_task()])
         self._workers.close()
+        if self._runner.jobs.crash is None:
+            self._gate.close()
         if self._runner.jobs.crash is not None:
             self._store.abandon()
         else:
@@ -258,6 +271,7 @@ class Engine:
         inputs: Mapping[str, Any] | None = None,
         case_id: str | None = None,
         tenant: str = "",
+        token: str | None = None,
     ) -> str:
         """Start a case; it is durable when this returns.
 
@@ -266,6 +280,7 @@ class Engine:
             inputs: A value for each entry place: a model instance, a mapping of fields, or a token value.
             case_id: Unique in the database; one is made up where none is given.
             tenant: For whom it runs, where throttles tell tenants apart.
+            token: Who asks, where the database is guarded.
 
         Returns:
             The case's id.
@@ -277,6 +292,9 @@ class Engine:
             CaseExists: The id is taken.
             KillSwitchOn: The net, or everything, was killed.
         """
+        if self._gate.is_guarded:
+            asked = {"do": "start", "net": net, "case": case_id, "inputs": inputs, "tenant": tenant}
+            await self._gate.admit(asked, token, "", net=net)
         made = self._holding.start(net, inputs or {}, case_id or uuid.uuid4().hex[:12], tenant)
         await self._store.durable()
         return made
@@ -288,6 +306,7 @@ class Engine:
         *,
         existing: Literal["refuse", "skip"] = "refuse",
         tenant: str = "",
+        token: str | None = None,
     ) -> int:
         """Start many cases in few commits; durable when this returns.
 
@@ -297,6 +316,7 @@ class Engine:
             existing: What to do about an id that the database has already; ``skip`` makes a repeated import
                 harmless.
             tenant: For whom they run.
+            token: Who asks, where the database is guarded.
 
         Returns:
             How many were started.
@@ -304,6 +324,7 @@ class Engine:
         Raises:
             EngineError: As for ``start_case``; the cases before the refused one are started.
         """
+        await self._gate.admit({"do": "start", "net": net, "tenant": tenant}, token, "", net=net)
         started = 0
         for case_id, inputs in cases:
             if existing == "skip" and self._holding.has(case_id):
@@ -394,8 +415,16 @@ class Engine:
     # people, events, the kill switch
 
     async def decide(
-        self, case: str, task: str, choice: str, who: str, *, about_hash: str | None = None, note: Any = None
-    ) -> None:
+        self,
+        case: str,
+        task: str,
+        choice: str,
+        who: str = "",
+        *,
+        about_hash: str | None = None,
+        note: Any = None,
+        token: str | Posted | None = None,
+    ) -> str:
         """Decide an open task.
 
         Args:
@@ -406,12 +435,19 @@ class Engine:
             about_hash: Hash of what the person was shown; the decision is refused if the task is about
                 something else.
             note: Payload for a choice that brings one.
+            token: Who it is, where the database is guarded; ``who`` may then be left out.
+
+        Returns:
+            Who has decided, with role.
 
         Raises:
+            AccessRefused: The token does not allow it.
             DecisionRefused: Wrong role, past the deadline, about something else, or no such open task or
             choice.
             CaseClosed: The case does not move.
         """
+        asked = {"do": "decide", "case": case, "task": task, "choice": choice}
+        who = await self._gate.admit(asked | {"about_hash": about_hash, "note": note}, token, who)
         live = self._holding.live(case)
         found = [t for t in live.tasks.values() if t.task == task]
         if about_hash is not None:
@@ -431,16 +467,29 @@ class Engine:
             )
         self._outside.decide(live, found[0], choice, who, about_hash=about_hash, note=note)
         await self._store.durable()
+        return who
 
-    async def approve(self, case: str, task: str, who: str, *, about_hash: str | None = None) -> None:
+    async def approve(
+        self, case: str, task: str, who: str = "", *, about_hash: str | None = None, token: str | None = None
+    ) -> None:
         """Decide ``approve``; see ``decide``."""
-        await self.decide(case, task, "approve", who, about_hash=about_hash)
+        await self.decide(case, task, "approve", who, about_hash=about_hash, token=token)
 
-    async def deny(self, case: str, task: str, who: str, *, about_hash: str | None = None) -> None:
+    async def deny(
+        self, case: str, task: str, who: str = "", *, about_hash: str | None = None, token: str | None = None
+    ) -> None:
         """Decide ``deny``; see ``decide``."""
-        await self.decide(case, task, "deny", who, about_hash=about_hash)
+        await self.decide(case, task, "deny", who, about_hash=about_hash, token=token)
 
-    async def signal(self, case: str, event: str, payload: Any = None, *, key: str | None = None) -> None:
+    async def signal(
+        self,
+        case: str,
+        event: str,
+        payload: Any = None,
+        *,
+        key: str | None = None,
+        token: str | Posted | None = None,
+    ) -> None:
         """Tell a case that something happened outside; every event is kept in the inbox, accepted or not.
 
         Args:
@@ -448,12 +497,17 @@ class Engine:
             event: Name of the event.
             payload: Its payload, where the net wants one.
             key: What tells this event from others; a key that was accepted before is refused.
+            token: Who says so, where the database is guarded.
 
         Raises:
+            AccessRefused: The token does not allow it; such an event is not kept.
             DuplicateSignal: The key was accepted before.
             SignalRefused: The net has no such event, nothing waits for it now, or the payload does not fit.
             NoSuchCase: There is no such case.
         """
+        if self._gate.is_guarded:
+            asked = {"do": "signal", "case": case, "event": event, "payload": payload, "key": key}
+            await self._gate.admit(asked, token, "")
         fault_point("signal")
         self._holding.check()
         no = self._holding.number(case)
@@ -468,7 +522,15 @@ class Engine:
         self._tell(Signalled(case, event, "accepted", self._runner.now()))
         await self._store.durable()
 
-    async def kill(self, scope: KillScope, target: str = "", *, who: str = "", reason: str = "") -> int:
+    async def kill(
+        self,
+        scope: KillScope,
+        target: str = "",
+        *,
+        who: str = "",
+        reason: str = "",
+        token: str | Posted | None = None,
+    ) -> int:
         """Pull the kill switch: no commit begins any more, what was committed is compensated.
 
         A net or everything stays killed, and starts no new case, until ``release``.
@@ -478,14 +540,18 @@ class Engine:
             target: Id of the case, or name of the net.
             who: Who pulls it.
             reason: Why.
+            token: Who it is, where the database is guarded.
 
         Returns:
             How many cases it reached.
 
         Raises:
+            AccessRefused: The token does not allow it.
             NoSuchCase: There is no such case.
             CaseClosed: The case is over already.
         """
+        asked = {"do": "kill", "scope": scope, "target": target, "reason": reason}
+        who = await self._gate.admit(asked, token, who)
         self._holding.check()
         if scope == "case":
             stopped = self._holding.unless_elsewhere(target)
@@ -509,8 +575,11 @@ class Engine:
         await self._store.durable()
         return len(reached)
 
-    async def release(self, scope: Literal["net", "all"], target: str = "") -> None:
+    async def release(
+        self, scope: Literal["net", "all"], target: str = "", *, token: str | Posted | None = None
+    ) -> None:
         """Let a killed net, or everything, start new cases again."""
+        await self._gate.admit({"do": "release", "scope": scope, "target": target}, token, "")
         self._store.flush()
         self._outside.kills.pop((scope, target), None)
         self._store.run(
@@ -520,18 +589,27 @@ class Engine:
         self._tell(Pulled(scope, target, "", "", 0, "yes", self._runner.now()))
         await self._store.durable()
 
-    async def resume(self, case: str) -> None:
+    async def resume(self, case: str, *, token: str | Posted | None = None) -> None:
         """Let a parked case go on, after what stopped it was mended.
 
         Raises:
+            AccessRefused: The token does not allow it.
             CaseClosed: The case is not parked.
         """
+        await self._gate.admit({"do": "resume", "case": case}, token, "")
         live = self._holding.parked(case)
         self._outside.unpark(live)
         await self._holding.go_on(live)
 
     async def settle(
-        self, case: str, effect: str, *, who: str, receipt: Any = None, failed: str | None = None
+        self,
+        case: str,
+        effect: str,
+        *,
+        who: str = "",
+        receipt: Any = None,
+        failed: str | None = None,
+        token: str | Posted | None = None,
     ) -> None:
         """Say what became of an effect whose fate is unknown, and let its case go on.
 
@@ -541,11 +619,15 @@ class Engine:
             who: Who found out.
             receipt: What the effect gave; it was performed.
             failed: Why it was not performed, where it was not.
+            token: Who it is, where the database is guarded.
 
         Raises:
+            AccessRefused: The token does not allow it.
             NotSettled: No effect of that name waits for this, or the receipt does not fit.
             CaseClosed: The case is not parked.
         """
+        asked = {"do": "settle", "case": case, "effect": effect, "receipt": receipt, "failed": failed}
+        who = await self._gate.admit(asked, token, who)
         live = self._holding.parked(case)
         job = self._outside.unsettled(live, effect)
         if failed is None:
@@ -572,6 +654,7 @@ class Engine:
         *,
         accept: Evidence = "history",
         dry_run: Literal["no", "yes"] = "no",
+        token: str | Posted | None = None,
     ) -> Migration:
         """Move unfinished cases of a net version to another one, which is deployed here.
 
@@ -584,13 +667,18 @@ class Engine:
             accept: The least that has to show that the new version's proofs cover a case there; see
                 ``provenet.engine.reaching``.
             dry_run: ``yes`` to look only.
+            token: Who asks, where the database is guarded; a look is free.
 
         Raises:
+            AccessRefused: The token does not allow it.
             MigrationRefused: There are no such versions, or the map does not fit them.
             NotDeployed: The agent of one of them was not given.
         """
         from provenet.engine.migrate import migrate
 
+        if dry_run == "no":
+            asked = {"do": "migrate", "old": old, "new": new, "map": marking_map.to_json(), "accept": accept}
+            await self._gate.admit(asked, token, "", net=self._versions.common_name(old, new))
         self._holding.check()
         found = migrate(
             self._store,
@@ -631,6 +719,13 @@ class Engine:
         limits: dict[Any, int] = {"ask": self._limits[0], "perform": self._limits[1]}
         self._runner = Runner(self._store, self.clock, limits, work, watch=self._watch)
         self._store.on_failure = self._runner.jobs.fail
+        self._gate = Gate(self._store, self._runner.now, self._access)
+        if self._gate.is_guarded and self._people is not None:
+            raise EngineError(
+                "people= decides without tokens, and the database is guarded", hint="leave it out"
+            )
+        if self._takes != "asked":
+            self._gate.listen()
         self._outside = Outside(self._store, self._runner)
         self._inbox = Inbox(self._store, self._runner)
         recording = recording_of(self._store.rows("SELECT name, value FROM provenet_meta"))

@@ -25,8 +25,8 @@
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
         │   └── DuplicateSignal EN432  the key was accepted before
-        ├── AccessRefused       EN460  the token does not allow it, or there is none
         ├── KillSwitchOn        EN440  the net, or everything, was killed
+        ├── AccessRefused       EN441  the token does not allow it, or there is none
         ├── NotSettled          EN433  no effect of that name waits to be settled, or its receipt does not fit
         └── WorkersFailed       EN450  a worker process died too often
 """
@@ -186,9 +186,16 @@ class NotSettled(EngineError):
 
 
 class AccessRefused(EngineError):
-    """A token does not allow what is asked for, is none of ours, or is missing where one is needed."""
+    """A token does not allow what is asked for, is none of ours, or is missing where one is needed.
 
-    code = "EN460"
+    Attributes:
+        name: Whom the token names, where its signature counts.
+        token: That token's own id.
+    """
+
+    code = "EN441"
+    name = ""
+    token = ""
 
 
 class KillSwitchOn(EngineError):

@@ -10,14 +10,26 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from provenet.engine.access.gate import Rules
+from provenet.engine.access.sealing import Posted, sealed
+from provenet.engine.access.tokens import digest
 from provenet.engine.clock import EPOCH, VirtualClock, to_micros
 from provenet.engine.codec import plain
-from provenet.engine.errors import CaseElsewhere, EngineError, NotAnswered, StoreError, StoreLocked
+from provenet.engine.errors import (
+    CaseElsewhere,
+    EngineError,
+    NotAnswered,
+    StoreDenied,
+    StoreError,
+    StoreLocked,
+)
 from provenet.engine.store.database import Posting, located, open_to_post, ready
 from provenet.engine.store.store import Store
 from provenet.engine.views import Reader
@@ -34,13 +46,16 @@ PATIENCE = 15.0
 """Seconds that somebody waits for a running engine."""
 
 
-def ask(source: str | Path, command: dict[str, Any], agents: Iterable[Agent] = ()) -> dict[str, Any]:
+def ask(
+    source: str | Path, command: dict[str, Any], agents: Iterable[Agent] = (), *, access: Rules | None = None
+) -> dict[str, Any]:
     """Have a command carried out on a database, by whoever runs the case.
 
     Args:
         source: The database's name.
-        command: What to do; see ``carry_out``.
+        command: What to do; see ``carry_out``. Its ``token`` says who asks, where the database is guarded.
         agents: The agents, where the caller has them; else nothing but the command is done.
+        access: The rules of a guarded database, for where no engine runs that knows them.
 
     Returns:
         ``done``: what was done, in words; ``note``, where more is to follow.
@@ -54,8 +69,8 @@ def ask(source: str | Path, command: dict[str, Any], agents: Iterable[Agent] = (
             "there is no such database", where=str(where), hint="`provenet run TARGET --db FILE` makes one"
         )
     try:
-        return asyncio.run(_alone(source, command, list(agents)))
-    except (StoreLocked, CaseElsewhere):
+        return asyncio.run(_alone(source, command, list(agents), access))
+    except (StoreLocked, CaseElsewhere, StoreDenied):
         return post(source, command)
 
 
@@ -65,48 +80,77 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
     Raises:
         EngineError: It is refused.
     """
+    token = command.get("token")
     match command:
-        case {"do": "decide", "case": case, "task": task, "choice": choice, "who": who}:
-            about = command.get("about_hash")
-            await engine.decide(case, task, choice, who, about_hash=about, note=command.get("note"))
+        case {"do": "decide", "case": case, "task": task, "choice": choice}:
+            about, note, who = command.get("about_hash"), command.get("note"), command.get("who") or ""
+            who = await engine.decide(case, task, choice, who, about_hash=about, note=note, token=token)
             return {"done": f"{choice}: {task!r} of case {case}, decided by {who}"}
         case {"do": "signal", "case": case, "event": event}:
-            await engine.signal(case, event, command.get("payload"), key=command.get("key"))
+            await engine.signal(case, event, command.get("payload"), key=command.get("key"), token=token)
             return {"done": f"case {case} has taken {event!r}"}
-        case {"do": "kill", "scope": scope, "target": target}:
+        case {"do": "kill", "scope": "case" | "net" | "all" as scope, "target": target}:
             who, reason = command.get("who", ""), command.get("reason", "")
-            count = await engine.kill(scope, target, who=who, reason=reason)
+            count = await engine.kill(scope, target, who=who, reason=reason, token=token)
             return {"done": f"killed: {count:,} case{'' if count == 1 else 's'}", "cases": count}
-        case {"do": "release", "scope": scope, "target": target}:
-            await engine.release(scope, target)
+        case {"do": "release", "scope": "net" | "all" as scope, "target": target}:
+            await engine.release(scope, target, token=token)
             return {"done": f"released: {target or 'everything'}"}
-        case {"do": "settle", "case": case, "effect": effect, "who": who}:
-            receipt, failed = command.get("receipt"), command.get("failed")
-            await engine.settle(case, effect, who=who, receipt=receipt, failed=failed)
+        case {"do": "settle", "case": case, "effect": effect}:
+            receipt, failed, who = command.get("receipt"), command.get("failed"), command.get("who") or ""
+            await engine.settle(case, effect, who=who, receipt=receipt, failed=failed, token=token)
             return {
                 "done": f"case {case} goes on: {effect!r} "
                 + ("was performed" if failed is None else "failed")
             }
         case {"do": "resume", "case": case}:
-            await engine.resume(case)
+            await engine.resume(case, token=token)
             return {"done": f"case {case} goes on"}
     raise EngineError(
         f"there is no request {command.get('do')!r}", hint="both sides must be the same Provenet release"
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was carried out, or refused.
+
+    Attributes:
+        text: The answer, as JSON text.
+        command: What stays of the request: without what it was allowed by.
+        case: Id of its case; empty where it is about none.
+    """
+
+    text: str
+    command: str
+    case: str = ""
+
+
 async def answer_to(
-    do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], number: int, command: dict[str, Any]
-) -> str:
-    """Carry out a request that somebody left; the answer as JSON text, also where it is refused."""
+    do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], number: int, text: str
+) -> Answered:
+    """Carry out a request that somebody left, whatever they wrote there."""
+    kept, case = text, ""
     try:
+        command = _read(text)
+        about, sealed = digest(command), command.pop("sealed", None)
+        del command["token"]
+        kept, case = plain(command), str(command.get("case") or command.get("target") or "")
         if command.get("do") == "signal" and not command.get("key"):
             # Should this process die before it answers, the repeated request is a duplicate.
             command["key"] = f"request {number}"
-        answer = await do(command)
+        answer = await do(command | {"token": Posted(sealed, about, number)})
     except ProvenetError as error:
         answer = {"error": error.message, "code": error.code, "where": error.where, "hint": error.hint}
-    return plain(answer)
+    return Answered(plain(answer), kept, case)
+
+
+def finish(store: Store, number: int, found: Answered) -> None:
+    """Leave the answer, for the next commit."""
+    store.run(
+        "UPDATE provenet_request SET status = 'done', answer = ?, command = ? WHERE id = ?",
+        (found.text, found.command, number),
+    )
 
 
 class Requests:
@@ -128,15 +172,43 @@ class Requests:
         if not self._store.rows("SELECT 1 FROM provenet_request WHERE status = 'new' LIMIT 1"):
             return
         for number, text in self._store.database.take_requests():
-            answer = await answer_to(partial(carry_out, self._engine), number, json.loads(text))
-            self._store.run(
-                "UPDATE provenet_request SET status = 'done', answer = ? WHERE id = ?",
-                (answer, number),
-            )
+            finish(self._store, number, await answer_to(partial(carry_out, self._engine), number, text))
             await self._store.durable()
 
 
-async def _alone(source: str | Path, command: dict[str, Any], agents: list[Agent]) -> dict[str, Any]:
+_TEXTS = {
+    "about_hash", "case", "choice", "do", "effect", "event", "failed", "key", "reason", "scope", "target",
+    "task", "who",
+}  # fmt: skip
+_DEEPEST = 64
+
+
+def _read(text: str) -> dict[str, Any]:
+    """A request as somebody wrote it, who may have written anything; a token in clear counts for nothing.
+
+    Raises:
+        EngineError: It is none.
+    """
+    try:
+        command = json.loads(text)
+    except (ValueError, RecursionError):
+        command = None
+    if not isinstance(command, dict) or not all(
+        command.get(name) is None or isinstance(command[name], str) for name in _TEXTS
+    ):
+        raise EngineError("this is no request", hint="both sides must be the same Provenet release")
+    layer: list[Any] = [command]
+    for _ in range(_DEEPEST):
+        layer = [v for held in layer for v in (held.values() if isinstance(held, dict) else held)]
+        layer = [v for v in layer if isinstance(v, dict | list)]
+    if layer:
+        raise EngineError("the request is nested too deeply", hint=f"it may be {_DEEPEST} levels deep")
+    return command | {"token": None}
+
+
+async def _alone(
+    source: str | Path, command: dict[str, Any], agents: list[Agent], access: Rules | None
+) -> dict[str, Any]:
     from provenet.engine.engine import Engine
 
     reader = Reader(source)
@@ -147,7 +219,9 @@ async def _alone(source: str | Path, command: dict[str, Any], agents: list[Agent
             given[found] = _still(net)
     # The time stands still: nothing may ring meanwhile. The engine moves a virtual clock to the last event.
     clock = VirtualClock(EPOCH if reader.clock() == "virtual" else datetime.now(UTC))
-    async with Engine.open(source, agents=list(given.values()), clock=clock, takes="asked") as engine:
+    async with Engine.open(
+        source, agents=list(given.values()), clock=clock, takes="asked", access=access
+    ) as engine:
         answer = await carry_out(engine, command)
     if command.get("scope") in {"net", "all"} and engine.is_shared():
         return answer | {"note": "the processes that run on this database see it within a second"}
@@ -201,7 +275,7 @@ def post(
         EngineError: It is refused, or nobody answers.
     """
     with open_to_post(located(source)) as database:
-        number = _left(database, command)
+        number = _left(database, _without_token(database, command))
         told(number)
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
@@ -216,9 +290,11 @@ def post(
                 refused.code = answer["code"]
                 raise refused
             time.sleep(0.05)
-        withdrawn = database.run(
-            "UPDATE provenet_request SET status = 'withdrawn' WHERE id = ? AND status = 'new'", (number,)
-        )
+        withdrawn = 0
+        with suppress(StoreDenied):
+            withdrawn = database.run(
+                "UPDATE provenet_request SET status = 'withdrawn' WHERE id = ? AND status = 'new'", (number,)
+            )
     raise NotAnswered(
         "the process that runs on this database does not answer"
         + ("; the request is withdrawn" if withdrawn else "; the request may still be carried out"),
@@ -227,13 +303,26 @@ def post(
     )
 
 
+def _without_token(database: Posting, command: dict[str, Any]) -> dict[str, Any]:
+    """A command with its token sealed for the engines that run there; none is left in clear."""
+    token, rest = command.get("token"), {k: v for k, v in command.items() if k != "token"}
+    if not token:
+        return rest
+    facts: dict[str, str] = dict(
+        database.rows("SELECT name, value FROM provenet_meta WHERE name = 'uid' OR name LIKE 'seal:%'")
+    )
+    uid = facts.pop("uid")
+    return rest if not facts else rest | {"sealed": sealed(token, digest(rest), uid, facts.values())}
+
+
 def _left(database: Posting, command: dict[str, Any]) -> int:
     """The number of a request that was left."""
     at = to_micros(datetime.now(UTC))
+    case = command.get("case") or (command.get("target") if command.get("scope") == "case" else "")
     return int(
         database.rows(
             "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, ?, ?, 'new', 0)"
             " RETURNING id",
-            (at, command.get("case", ""), plain(command)),
+            (at, case or "", plain(command)),
         )[0][0]
     )

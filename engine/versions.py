@@ -102,6 +102,11 @@ class Versions:
             )
         return self.programs[found]
 
+    def common_name(self, *asked: str) -> str | None:
+        """The one net that versions are of, by hash or by name; ``None`` where they are of several."""
+        names = {p.net.name for h, p in self.programs.items() if p.net.name in asked or h.startswith(asked)}
+        return names.pop() if len(names) == 1 else None
+
     def _bind(self, agent: Agent, found: str) -> None:
         if self._bound.get(found) is not agent:
             self._bound[found] = agent

@@ -10,7 +10,6 @@ told to look next.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +20,7 @@ from provenet.engine.adapters.sweep import Sweep
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.errors import CaseElsewhere, EngineError, StoreCorrupt, StoreError
 from provenet.engine.jobs import Job
-from provenet.engine.requests import answer_to, carry_out
+from provenet.engine.requests import answer_to, carry_out, finish
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.workers import Workers
@@ -303,14 +302,10 @@ class Stepper:
             return None
         self._store.flush()
         ((text,),) = self._store.rows("SELECT command FROM provenet_request WHERE id = ?", (number,))
-        command = json.loads(text)
-        answer = await answer_to(self._done, number, command)
-        self._store.run(
-            "UPDATE provenet_request SET status = 'done', answer = ? WHERE id = ?", (answer, number)
-        )
+        found = await answer_to(self._done, number, text)
+        finish(self._store, number, found)
         await self._store.durable()
-        case = command.get("case") or command.get("target")
-        return case if isinstance(case, str) and case else None
+        return found.case or None
 
     def sweep(self, adapter: Adapter) -> Sweep:
         """What finds the cases that nobody wakes."""

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from psycopg import errors as pg
 from sqlalchemy.pool import NullPool
 
-from provenet.engine.errors import EngineError, StoreCorrupt, StoreError, StoreFull, StoreLocked
+from provenet.engine.errors import EngineError, StoreCorrupt, StoreDenied, StoreError, StoreFull, StoreLocked
 from provenet.engine.store.database import (
     Change,
     Location,
@@ -291,8 +291,8 @@ RETURNING no"""
 
 _REQUESTS = """
 UPDATE provenet_request SET status = 'taken', worker = ?
-WHERE status = 'new' AND EXISTS (
-  SELECT 1 FROM provenet_case c WHERE c.id = provenet_request.case_id AND c.owner = ?)
+WHERE status = 'new' AND (case_id = '' OR EXISTS (
+  SELECT 1 FROM provenet_case c WHERE c.id = provenet_request.case_id AND c.owner = ?))
 RETURNING id, command"""
 
 _HELD = """
@@ -319,20 +319,23 @@ def posting(where: Location) -> Iterator[Posting]:
     """A session that runs no case."""
     try:
         with psycopg.connect(where.url, autocommit=True, **SESSION) as connection:  # type: ignore[arg-type]
-            yield _Session(connection)
+            yield _Session(connection, where)
     except psycopg.Error as error:
         raise translate(error, where) from None
 
 
 class _Session:
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, connection: psycopg.Connection[Any], where: Location) -> None:
+        self._connection, self._where = connection, where
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         return self._connection.execute(_marked(statement), parameters).fetchall()
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
-        return self._connection.execute(_marked(statement), parameters).rowcount
+        try:
+            return self._connection.execute(_marked(statement), parameters).rowcount
+        except pg.InsufficientPrivilege as error:
+            raise translate(error, self._where) from None
 
 
 @contextmanager
@@ -370,7 +373,11 @@ def translate(error: Exception, where: Location) -> StoreError:
                 hint="name the database that `provenet run --db` wrote to",
             )
         case pg.InsufficientPrivilege():
-            return StoreError(f"the role may not do this: {text}", where=place, hint="grant it to the role")
+            return StoreDenied(
+                f"the role may not do this: {text}",
+                where=place,
+                hint="`provenet grants` prints what to grant to whom",
+            )
         case pg.DataCorrupted() | pg.IndexCorrupted():
             return StoreCorrupt(f"the database is damaged: {text}", where=place, hint="restore a copy")
         case pg.DivisionByZero():
