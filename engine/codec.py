@@ -14,7 +14,7 @@ from datetime import UTC
 from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring
-from typing import TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -29,8 +29,13 @@ quote: Encoder = encode_basestring
 
 
 @lru_cache(maxsize=4096)
-def encoder(of: Type) -> Encoder:
-    """A function from values of a type to their canonical JSON text."""
+def encoder(of: Type, *, personal: Literal["refused", "plain"] = "refused") -> Encoder:
+    """A function from values of a type to their canonical JSON text.
+
+    Args:
+        of: The type.
+        personal: What to do about personal fields, whose text is for ``provenet.engine.personal`` to make.
+    """
     match of:
         case schema.UnitType():
             return lambda _: "null"
@@ -52,13 +57,13 @@ def encoder(of: Type) -> Encoder:
         case schema.DurationType():
             return lambda value: str(microseconds(value))
         case schema.OptionalType(item):
-            inner = encoder(item)
+            inner = encoder(item, personal=personal)
             return lambda value: "null" if value is None else inner(value)
         case schema.ListType(item):
-            each = encoder(item)
+            each = encoder(item, personal=personal)
             return lambda value: "[" + ",".join(map(each, value)) + "]"
         case schema.RecordType(_, fields):
-            return _record(fields)
+            return _record(fields, personal)
 
 
 def _long_quote(text: str) -> str:
@@ -95,16 +100,23 @@ plain: Callable[[object], str] = json.JSONEncoder(
 """Any JSON data as canonical text, keys sorted."""
 
 
-def _record(fields: tuple[schema.Field, ...]) -> Encoder:
+def _record(fields: tuple[schema.Field, ...], personal: Literal["refused", "plain"]) -> Encoder:
     if not fields:
         return lambda _: "{}"
     # One format string per record type: the text is put together by one C call.
     pattern = (
         "{{" + ",".join(quote(f.name).replace("{", "{{").replace("}", "}}") + ":{}" for f in fields) + "}}"
     )
-    parts = [encoder(f.type) for f in fields]
+    parts = [
+        _refused if f.mark == "personal" and personal == "refused" else encoder(f.type, personal=personal)
+        for f in fields
+    ]
     fill = pattern.format
     if len(parts) == 1:
         only = parts[0]
         return lambda value: fill(only(value[0]))
     return lambda value: fill(*[part(v) for part, v in zip(parts, value, strict=True)])
+
+
+def _refused(value: Value) -> NoReturn:
+    raise AssertionError(f"a personal value of type {type(value).__name__} would be stored as it is")

@@ -24,10 +24,15 @@
         ├── NotDispatched       EN429  Temporal, or DBOS, does not take a wake
         ├── DecisionRefused     EN430  wrong role, past the deadline, another proposal, no such task or choice
         ├── SignalRefused       EN431  nothing waits for the event, or its payload does not fit
-        │   └── DuplicateSignal EN432  the key was accepted before
+        │   ├── DuplicateSignal EN432  the key was accepted before
+        │   └── LateSignal      EN434  it is older than the net lets it be
         ├── KillSwitchOn        EN440  the net, or everything, was killed
         ├── AccessRefused       EN441  the token does not allow it, or there is none
         ├── NotSettled          EN433  no effect of that name waits to be settled, or its receipt does not fit
+        ├── NoKeys              EN460  personal data, and no key at hand that opens them
+        ├── ErasureRefused      EN461  a case still runs, or there is nothing to erase
+        ├── RetentionRefused    EN470  a retention that makes no sense
+        │   └── ExportRefused   EN471  a log cannot be written to its file, or a file is none
         └── WorkersFailed       EN450  a worker process died too often
 """
 
@@ -179,6 +184,12 @@ class DuplicateSignal(SignalRefused):
     code = "EN432"
 
 
+class LateSignal(SignalRefused):
+    """An event is older than the newest one taken by more than the net allows."""
+
+    code = "EN434"
+
+
 class NotSettled(EngineError):
     """No effect of that name waits for somebody to say what became of it, or its receipt does not fit."""
 
@@ -204,7 +215,31 @@ class KillSwitchOn(EngineError):
     code = "EN440"
 
 
+class RetentionRefused(EngineError):
+    """What is to be kept, and for how long, makes no sense."""
+
+    code = "EN470"
+
+
+class ExportRefused(RetentionRefused):
+    """A log cannot be written to a file before it is dropped, or a file is no log."""
+
+    code = "EN471"
+
+
 class WorkersFailed(EngineError):
     """A worker process died more often than restarts can mend."""
 
     code = "EN450"
+
+
+class NoKeys(EngineError):
+    """There are personal data, and no master key was given that opens them."""
+
+    code = "EN460"
+
+
+class ErasureRefused(EngineError):
+    """Personal data cannot be erased now, or there are none of that name."""
+
+    code = "EN461"

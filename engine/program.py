@@ -34,7 +34,7 @@ from provenet.nets.net import (
     Transition,
 )
 from provenet.nets.schema import UNIT, RecordType, Type, Value
-from provenet.nets.secrets import keeps_secrets
+from provenet.nets.secrets import is_personal, keeps_secrets
 from provenet.sdb.handlers import Agent, Effect, Proposer
 from provenet.sdb.policy import explain
 from provenet.sdb.reject import Reject
@@ -95,6 +95,8 @@ class Program:
         self.rule = NetRule(agent.net)
         self.types: dict[str, Type] = {p.name: p.type for p in self.net.places}
         self.secret_places = tuple(p for p, of in self.types.items() if keeps_secrets(of))
+        outside = (f.type for t in self.net.transitions for f in t.fresh)
+        self.personal = any(map(is_personal, (*self.types.values(), *outside)))
         self.encoders: dict[str, Encoder] = {p.name: encoder(p.type) for p in self.net.places}
         self.decoders: dict[str, Decoder] = {p.name: decoder(p.type) for p in self.net.places}
         self.steps: tuple[Step, ...] = tuple(self._step(i, t) for i, t in enumerate(self.net.transitions))
@@ -109,6 +111,11 @@ class Program:
             if isinstance(s.transition.trigger, Signal):
                 event = s.transition.trigger.event
                 self.signals[event] = (*self.signals.get(event, ()), s)
+        self.deliveries = {d.event: d for d in self.net.deliveries}
+        self.keeps = any(d.early == "keep" for d in self.net.deliveries)
+        self.keys: dict[str, tuple[str, Compiled]] = {
+            k.name: (k.place, compile_expr(k.expr, {"it": self.types[k.place]})) for k in self.net.keys
+        }
         self.immediate = tuple(s.index for s in self.steps if self.is_immediate(s.transition))
         self.sources = tuple(
             i

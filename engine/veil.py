@@ -1,27 +1,33 @@
-"""What people see of a case whose tokens have secret fields: ``***`` in their place.
+"""What people see of a case whose tokens have marked fields: ``***`` in their place.
 
-The store holds the values, since the net needs them; the read side shows them to nobody unless it is told to.
+The store holds the values, since the net needs them, personal ones as ciphertext; the read side shows them to
+nobody unless it is told to.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
+from provenet.engine.codec import plain
+from provenet.engine.personal import MARK
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, Net, Perform, Signal, Transition
-from provenet.nets.schema import HIDDEN, Type
-from provenet.nets.secrets import hide, keeps_secrets
+from provenet.nets.schema import HIDDEN, STR, Field, Type
+from provenet.nets.secrets import Shown, hide, keeps_secrets
 
 
 class Veil:
-    """Hides the secrets of one net's cases, in JSON data of every kind that the store holds.
+    """Hides the marked fields of one net's cases, in JSON data of every kind that the store holds.
 
     Args:
-        net: The net; where it cannot be read, nothing is known to be secret.
+        net: The net; where it cannot be read, nothing is known to be marked.
     """
 
     def __init__(self, net: Net | None) -> None:
+        self._shown: Shown | None = lambda _, __: HIDDEN
         places = () if net is None else net.places
         self._places = {p.name: p.type for p in places if keeps_secrets(p.type)}
         self._scopes: dict[str, dict[str, Type]] = {}
@@ -41,13 +47,19 @@ class Veil:
                 case Signal(event=event) if any(keeps_secrets(f.type) for f in t.fresh):
                     self._events.add(event)
 
+    def showing(self, shown: Shown | None) -> Veil:
+        """The same with something else in the place of a marked field; ``None`` to hide nothing."""
+        made = copy(self)
+        made._shown = shown
+        return made
+
     def token(self, place: str | None, data: Any) -> Any:
         """A token's value."""
-        return hide(data, self._places[place]) if place in self._places else data
+        return self._hide(data, self._places[place]) if place in self._places else data
 
     def entry(self, transition: str, data: dict[str, Any]) -> dict[str, Any]:
         """The data of an entry of the log."""
-        if not (self._places or self._scopes):
+        if self._shown is None or not (self._places or self._scopes):
             return data
         shown = dict(data)
         for name in ("put", "moved"):
@@ -64,7 +76,7 @@ class Veil:
         scope = self._scopes.get(transition)
         if scope is not None and isinstance(data.get("bring"), dict):
             shown["bring"] = {
-                v: hide(d, scope[v]) if v in scope else HIDDEN for v, d in data["bring"].items()
+                v: self._hide(d, scope[v]) if v in scope else HIDDEN for v, d in data["bring"].items()
             }
         return shown
 
@@ -73,24 +85,35 @@ class Veil:
         scope = self._scopes.get(transition, {})
         for var in fresh:
             if var in scope:
-                return hide(data, scope[var])
+                return self._hide(data, scope[var])
         return data
 
     def about(self, task: str, data: Any) -> Any:
         """What a task is about."""
         for of in self._tasks.get(task, ()):
-            data = hide(data, of)
+            data = self._hide(data, of)
         return data
 
     def payload(self, event: str, text: str | None) -> str | None:
         """The payload of an event from outside, as text; it may be of any shape, so it is hidden whole."""
-        return HIDDEN if text is not None and event in self._events else text
+        if text is None or self._shown is None:
+            return text
+        if text.startswith(f'{{"{MARK}":'):
+            found = self._shown(_WHOLE, json.loads(text))
+            return found if isinstance(found, str) else plain(found)
+        return str(self._shown(_SECRET, text)) if event in self._events else text
 
     def played(self, effect: dict[str, Any]) -> dict[str, Any]:
         """What a stand-in played in a simulation: its payload and its receipt may be of any shape."""
-        if effect.get("effect") not in self._effects:
+        if self._shown is None or effect.get("effect") not in self._effects:
             return effect
         return effect | {k: HIDDEN for k in ("payload", "receipt") if effect.get(k) is not None}
+
+    def _hide(self, data: Any, of: Type) -> Any:
+        return data if self._shown is None else hide(data, of, self._shown)
+
+
+_WHOLE, _SECRET = Field("payload", STR, "personal"), Field("payload", STR, "secret")
 
 
 def _about(t: Transition, trigger: Choice, scope: dict[str, Type]) -> Type:
