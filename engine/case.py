@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from provenet.engine.codec import Encoder, clean, plain, quote
 from provenet.engine.program import Program, Step
 from provenet.nets.marking import Marking
 from provenet.nets.schema import Value
+
+if TYPE_CHECKING:
+    from provenet.engine.people import Said
 
 Status: TypeAlias = Literal["running", "waiting", "done", "killed", "parked", "failed"]
 """``running`` has work in flight, ``waiting`` waits for time, a person or an event; others do not move."""
@@ -95,6 +98,9 @@ class LiveCase:
         answers: Proposals that were paid for and not used yet.
         keys: Idempotency keys of effects that were begun under another name, by transition and token.
         saved: What of its row the store was told last, but for what every step changes.
+        uncalled: Keys of effects that were intended, and that nobody has called for certain.
+        said: What people have said of tasks that take more than one of them, by task and token
+            (``provenet.engine.people``).
     """
 
     no: int
@@ -122,6 +128,8 @@ class LiveCase:
     answers: dict[tuple[int, int], str] = field(default_factory=dict)
     keys: dict[tuple[int, int], str] = field(default_factory=dict)
     saved: tuple[object, ...] | None = None
+    uncalled: frozenset[str] = frozenset()
+    said: dict[tuple[str, int], Said] = field(default_factory=dict)
 
     def start(self, book: Book, marking: Marking, at: int) -> None:
         """Log the start and put the first tokens."""

@@ -44,6 +44,7 @@ from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.holding import Holding, Takes
 from provenet.engine.inbox import Inbox
 from provenet.engine.outside import Outside
+from provenet.engine.people import open_task
 from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
 from provenet.engine.simulation import Stage, recording_of
@@ -449,23 +450,8 @@ class Engine:
         asked = {"do": "decide", "case": case, "task": task, "choice": choice}
         who = await self._gate.admit(asked | {"about_hash": about_hash, "note": note}, token, who)
         live = self._holding.live(case)
-        found = [t for t in live.tasks.values() if t.task == task]
-        if about_hash is not None:
-            bound = [t for t in found if t.about_hash == about_hash]
-            if found and not bound:
-                raise DecisionRefused(
-                    f"task {task!r} is about something else by now: "
-                    f"{found[0].about_hash[:12]}, not {about_hash[:12]}",
-                    where=f"case {case!r}",
-                    hint="look at the task again and decide on what it says now",
-                )
-            found = bound
-        if not found:
-            open_tasks = sorted({t.task for t in live.tasks.values()})
-            raise DecisionRefused(
-                f"there is no open task {task!r}", where=f"case {case!r}", hint=did_you_mean(task, open_tasks)
-            )
-        self._outside.decide(live, found[0], choice, who, about_hash=about_hash, note=note)
+        found = open_task(live, task, about_hash)
+        self._outside.decide(live, found, choice, who, about_hash=about_hash, note=note)
         await self._store.durable()
         return who
 

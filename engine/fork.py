@@ -9,16 +9,17 @@ people decide as they did; events come as they came; effects are played by stand
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlmodel import SQLModel
 
-from provenet.engine.case import LIVE
-from provenet.engine.clock import VirtualClock, from_micros
+from provenet.engine.case import LIVE, LiveCase
+from provenet.engine.clock import VirtualClock, from_micros, to_micros
 from provenet.engine.codec import encoder, plain, text_hash
 from provenet.engine.engine import Engine
 from provenet.engine.errors import (
@@ -29,7 +30,8 @@ from provenet.engine.errors import (
     NoSuchEntry,
     NotSimulation,
 )
-from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed
+from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed, tasks_in
+from provenet.engine.people import APPROVE, said_of
 from provenet.engine.program import Program
 from provenet.engine.simulation import MARK, Recording, Said, recorded_agent, recording_of
 from provenet.engine.store.database import Rows, located, ready, snapshot
@@ -159,6 +161,17 @@ async def _fork(reader: Reader, case: str, at: int, to: str | Path, what_if: Wha
 
 
 @dataclass(frozen=True, slots=True)
+class _Decided:
+    """What somebody decided, or one of several who had to."""
+
+    about: str
+    choice: str
+    who: str
+    at: int
+    note: Value = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Event:
     at: int
     name: str
@@ -178,7 +191,7 @@ class _Past:
     effects: list[_Row]
     tasks: list[_Row]
     inbox: list[_Row]
-    decisions: dict[tuple[str, int], tuple[str, str, str, int, Value]]
+    decisions: dict[tuple[str, int], list[_Decided]]
     events: list[_Event]
 
 
@@ -242,7 +255,7 @@ class _Recorder(Replay):
     def __init__(self, reader: Reader, no: int, case: str, created: int, at: int) -> None:
         super().__init__(reader.program, no, case, created)
         self.recording = Recording()
-        self.decisions: dict[tuple[str, int], tuple[str, str, str, int, Value]] = {}
+        self.decisions: dict[tuple[str, int], list[_Decided]] = {}
         self.events: list[_Event] = []
         self.nets: set[str] = set()
         self._given: dict[tuple[str, int], str] = {}
@@ -252,6 +265,17 @@ class _Recorder(Replay):
         """A net version, which the simulation needs as well."""
         self.nets.add(found)
         return super().program(found)
+
+    def follow(self, entry: Entry) -> None:
+        """Keep the approvals that choices of several people took."""
+        _, kind, transition, at, data, *_ = entry
+        super().follow(entry)
+        if kind == APPROVE:
+            said, trigger = json.loads(data), self.case.program.by_name[transition].transition.trigger
+            assert isinstance(trigger, Choice)
+            # Whoever decided in somebody's place was let to by an entry that may be yet to come.
+            made = _Decided(said["about"], trigger.choice, said.get("for") or said["by"], at)
+            self.decisions.setdefault((said["task"], said["token"]), []).append(made)
 
     def firing(self, again: Again) -> None:
         """Keep what came from outside with this firing."""
@@ -275,8 +299,12 @@ class _Recorder(Replay):
             case Perform():
                 about = text_hash(again.payload(self.case.program))
                 self.recording.effects[self._id, step.name, token] = Said(about, "done", text)
-            case Choice(task=task, choice=choice):
-                self.decisions[task, token] = (note.get("about", ""), choice, note["by"], again.at, brought)
+            case Choice(task=task, choice=choice, eyes=eyes):
+                who = note.get("for") or note["by"]
+                made = _Decided(note.get("about", ""), choice, who, again.at, brought)
+                before = self.decisions.get((task, token), []) if eyes > 1 else []
+                several = [replace(d, note=brought) for d in before if d.choice == choice]
+                self.decisions[task, token] = several or [made]
             case Signal(event=event) if again.seq > self._at:
                 name = "" if step.transition.role is Role.KILL else event
                 self.events.append(_Event(again.at, name, brought if step.fresh else None, note.get("key")))
@@ -397,10 +425,24 @@ def _copy(past: _Past, to: str | Path) -> None:
                 each["case_no"] = no
                 values = tuple(v for k, v in each.items() if k != "id")
                 store.put(f"provenet_{table}", (table, *values[:3]), values)
+        for row in _said(case, no):
+            store.put("provenet_task", ("task", *row[:3]), row)
     except BaseException:
         store.abandon()
         raise
     store.close()
+
+
+def _said(case: LiveCase, no: int) -> Iterator[tuple[Any, ...]]:
+    """Rows of the open tasks of which people have said something; whoever runs the case writes them anew."""
+    for t in tasks_in(case):
+        task, token = t["task"], t["token"]
+        said = said_of(case, task, token)
+        if said:
+            deadline = None if t["deadline"] is None else to_micros(datetime.fromisoformat(t["deadline"]))
+            about = (plain(t["choices"]), t["role"], plain(t["about"]), t["about_hash"])
+            times = (case.arrived[token], deadline)
+            yield no, token, task, *about, *times, "open", None, None, None, said
 
 
 # running on
@@ -411,13 +453,14 @@ def _people(past: _Past, what_if: WhatIf, clock: VirtualClock) -> Any:
 
     async def decide(task: Task) -> Decision | None:
         if task.task in what_if.decisions:
-            return Decision(what_if.decisions[task.task], f"what-if@{task.role}" if task.role else "what-if")
-        known = past.decisions.get((task.task, task.token))
-        if known is None or known[0] != task.about_hash:
+            # Another one for each who has approved before.
+            name = f"what-if-{len(task.approved) + 1}" if task.approved else "what-if"
+            return Decision(what_if.decisions[task.task], f"{name}@{task.role}" if task.role else name)
+        known = past.decisions.get((task.task, task.token), [])[len(task.approved) :]
+        if not known or known[0].about != task.about_hash:
             return None
-        _, choice, who, at, note = known
-        await clock.sleep(from_micros(at) - clock.now())
-        return Decision(choice, who, note)
+        await clock.sleep(from_micros(known[0].at) - clock.now())
+        return Decision(known[0].choice, known[0].who, known[0].note)
 
     return decide
 

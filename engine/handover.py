@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 from provenet.engine.case import LiveCase, OpenTask, brought
 from provenet.engine.codec import clean, encoder, plain, quote, text_hash
 from provenet.engine.hiding import hidden, hidden_reject
 from provenet.engine.jobs import Job
+from provenet.engine.people import said_of
 from provenet.engine.program import Step
 from provenet.engine.store.store import Store
 from provenet.engine.watching.events import EffectIntended, EffectTried
@@ -125,11 +126,20 @@ class Records:
             choice,
             who,
             None if status == "open" else self._now(),
+            said_of(case, task.task, task.token),
         )
         self._store.put("provenet_task", row[:3], row)
 
-    def effect(self, job: Job, state: str, *, receipt: str | None = None, reason: str | None = None) -> None:
-        """Write an effect's row."""
+    def effect(
+        self,
+        job: Job,
+        state: str,
+        *,
+        receipt: str | None = None,
+        reason: str | None = None,
+        uncalled: Literal["no", "yes"] = "no",
+    ) -> None:
+        """Write an effect's row; ``uncalled`` where it is certain that nobody has called it yet."""
         payload = job.case.program.payload(job.step, job.binding, anchor_of(job))
         effect = job.case.program.effect(job.step)
         text = encoder(effect.payload_type if job.step.payload is not None else payload[1])(payload[0])
@@ -145,8 +155,13 @@ class Records:
             receipt,
             None if reason is None else clean(hidden(job.case, reason)),
             self._now(),
+            int(uncalled == "yes"),
         )
         self._store.put("provenet_effect", job.key, row)
+        if uncalled == "yes":
+            job.case.uncalled |= {job.key}
+        elif job.case.uncalled:
+            job.case.uncalled -= {job.key}
         if self._watch is not None:
             self._tell(self._watch, job, effect.name, state)
 

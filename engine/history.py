@@ -16,6 +16,7 @@ from provenet.engine.clock import from_micros, to_micros
 from provenet.engine.codec import Encoder, encoder, plain, text_hash
 from provenet.engine.errors import StoreCorrupt
 from provenet.engine.marking_map import BoundMap, MarkingMap, apply, moved
+from provenet.engine.people import SAID, Said, choices_of, follow, heard
 from provenet.engine.program import Program, Step
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking, is_final
@@ -110,6 +111,7 @@ class Replay:
         book: Its token table then.
         stopped: ``parked``, ``killed`` or ``failed``, where its log said so last.
         reason: Why.
+        void: What people had said of tasks when the case moved to another version, which ends them.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Replay:
         self.case: LiveCase
         self.stopped = ""
         self.reason: str | None = None
+        self.void: dict[tuple[str, int], Said] = {}
 
     def follow(self, entry: Entry) -> None:
         """Fire one entry again.
@@ -139,6 +142,9 @@ class Replay:
             case "migrate":
                 self._move(said, at)
             case _:
+                why = follow(self.case, kind, transition, said, at) if kind in SAID else ""
+                if why:
+                    raise NotReplayed(why)
                 self.case.log(self.book, kind, transition, at, data)
         if self.book.last[5] != data:
             raise NotReplayed("it replays to something else than the log says")
@@ -200,6 +206,8 @@ class Replay:
         for token, place, value, text in found.added:
             book.put_token((case.no, token), place, value, text, at)
         old = case.program.hash
+        self.void |= case.said
+        case.said = {}
         apply(case, found, new, at)
         case.log(book, "migrate", "", at, found.data(old, new.hash, plan, said["reached"]))
 
@@ -365,7 +373,7 @@ def moment(replay: Replay, entries: int) -> Moment:
             ]
             for place in case.marking
         },
-        tasks=tuple(_tasks(case)) if live else (),
+        tasks=tuple(tasks_in(case)) if live else (),
         timers=tuple((name, token, from_micros(at)) for name, token, at in _timers(case)) if live else (),
         work=tuple(_work(case)) if live or status == "parked" else (),
     )
@@ -388,7 +396,8 @@ def _work(case: LiveCase) -> Iterator[tuple[str, int, str]]:
                     yield step.name, token, kind
 
 
-def _tasks(case: LiveCase) -> Iterator[dict[str, Any]]:
+def tasks_in(case: LiveCase) -> Iterator[dict[str, Any]]:
+    """What people could decide in a case's marking."""
     program = case.program
     for place, steps in program.asks_people.items():
         for token in case.ids.get(place, ()):
@@ -410,6 +419,8 @@ def _tasks(case: LiveCase) -> Iterator[dict[str, Any]]:
                     "about": json.loads(about),
                     "about_hash": text_hash(about),
                     "deadline": from_micros(min(rings)).isoformat() if rings else None,
+                    "eyes": max(c.eyes for c in choices_of(choices)),
+                    **heard(case, task, token, text_hash(about)),
                 }
 
 

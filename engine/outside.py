@@ -12,13 +12,24 @@ from provenet.engine.errors import DecisionRefused, NotSettled
 from provenet.engine.faults import fault_point
 from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
+from provenet.engine.people import (
+    NOTHING,
+    Approval,
+    approve,
+    brings,
+    delegate,
+    missing,
+    refused,
+    right,
+)
 from provenet.engine.program import Step
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.watching.events import Decided
 from provenet.nets.errors import ExprError, FiringError, TypeMismatch, did_you_mean
 from provenet.nets.models import to_value
-from provenet.nets.schema import UNIT
+from provenet.nets.net import Choice
+from provenet.nets.schema import UNIT, Value
 from provenet.sdb.saga import KILL_SIGNAL
 
 
@@ -46,8 +57,11 @@ class Outside:
         *,
         about_hash: str | None = None,
         note: Any = None,
-    ) -> None:
+    ) -> int:
         """Decide an open task.
+
+        Returns:
+            How many more people have to choose the same before anything happens.
 
         Raises:
             DecisionRefused: Wrong role, past the deadline, about something else, or not open.
@@ -61,14 +75,17 @@ class Outside:
             raise DecisionRefused(
                 f"there is no choice {choice!r}", where=where, hint=did_you_mean(choice, task.steps)
             )
-        name, _, role = who.rpartition("@")
-        if not (name or role) or (task.role and (not name or role != task.role)):
+        trigger, now = step.transition.trigger, self._runner.now()
+        assert isinstance(trigger, Choice)
+        heard = case.said.get((task.task, task.token), NOTHING)
+        instead = right(trigger, task.opened, heard, who, now)
+        if instead is None:
             raise DecisionRefused(
-                f"{who or 'nobody'!r} may not decide this: it takes the role {task.role!r}",
+                f"{who or 'nobody'!r} may not decide this: it takes the role {trigger.who!r}",
                 where=where,
-                hint=f"decide as NAME@{task.role or 'ROLE'}",
+                hint=f"decide as NAME@{trigger.who or 'ROLE'}",
             )
-        if task.deadline is not None and self._runner.now() >= task.deadline:
+        if task.deadline is not None and now >= task.deadline:
             raise DecisionRefused(
                 f"the deadline passed at {from_micros(task.deadline).isoformat()}",
                 where=where,
@@ -83,22 +100,64 @@ class Outside:
             payload = to_value(note, step.fresh[0][1]) if step.fresh else ()
         except TypeMismatch as error:
             raise DecisionRefused(f"the note does not fit: {error.message}", where=where) from None
+        binding = binding | brought(step, payload)
+        also: dict[str, Any] = {"by": who, "for": instead, "about": task.about_hash}
+        if trigger.eyes > 1:
+            approval = Approval(choice, who, instead, task.about_hash, brings(case, step, binding))
+            left = self._approved(case, task, step, approval, binding)
+            if left:
+                return left
+            also["approved"] = [a.who for a in case.said[task.task, task.token].approving(*approval.of)]
         del case.tasks[task.task, task.token]
         try:
-            self._runner.fire(
-                case,
-                step,
-                binding | brought(step, payload),
-                token=task.token,
-                also=said(by=who, about=task.about_hash),
-            )
+            self._runner.fire(case, step, binding, token=task.token, also=said(**also))
         except (FiringError, ExprError) as error:
             case.tasks[task.task, task.token] = task
-            raise DecisionRefused(f"the net forbids it: {hidden(case, error.message)}", where=where) from None
+            raise self._forbidden(case, error, where) from None
         self._runner.records.task(case, task, "decided", choice=choice, who=who)
         if self._runner.watch is not None:
             net, now = case.program.net.name, self._runner.now()
             self._runner.watch.later(Decided(case.id, net, task.task, choice, who, task.opened, now))
+        return 0
+
+    def delegate(self, case: LiveCase, task: OpenTask, who: str, to: str | None) -> None:
+        """Let somebody decide a task in the place of another, or no longer.
+
+        Raises:
+            DecisionRefused: Who delegates may not decide it, or there is nobody to delegate to.
+        """
+        expected = case.seq
+        delegate(case, self._store, task, clean(who), to, self._runner.now())
+        self._runner.records.task(case, task, "open")
+        case.save(self._store, expected)
+
+    def _approved(
+        self, case: LiveCase, task: OpenTask, step: Step, approval: Approval, binding: dict[str, Value]
+    ) -> int:
+        """Count one of several approvals; how many are still missing.
+
+        Raises:
+            DecisionRefused: It does not count, or nothing could come of it.
+        """
+        trigger, key, where = step.transition.trigger, (task.task, task.token), f"case {case.id!r}"
+        assert isinstance(trigger, Choice)
+        why = refused(trigger, case.said.get(key, NOTHING), approval)
+        if why:
+            raise DecisionRefused(why, where=f"{where}, task {task.task!r}")
+        try:
+            # What the net forbids shall not look approved: its rule is asked before anything is written.
+            case.program.rule.fire(case.marking, step.name, binding)
+        except (FiringError, ExprError) as error:
+            raise self._forbidden(case, error, where) from None
+        expected = case.seq
+        approve(case, self._store, step, key, approval, self._runner.now())
+        self._runner.records.task(case, task, "open")
+        case.save(self._store, expected)
+        return missing(trigger, case.said[key], approval.about)
+
+    @staticmethod
+    def _forbidden(case: LiveCase, error: FiringError | ExprError, where: str) -> DecisionRefused:
+        return DecisionRefused(f"the net forbids it: {hidden(case, error.message)}", where=where)
 
     def kill(self, case: LiveCase, who: str, reason: str) -> None:
         """Let the net's own kill transitions fire; a net that has none stops where it stands."""

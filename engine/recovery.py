@@ -7,6 +7,7 @@ from typing import Any
 
 from provenet.engine.case import LiveCase
 from provenet.engine.errors import StoreCorrupt
+from provenet.engine.people import Said
 from provenet.engine.program import Program
 from provenet.engine.store.store import Store
 from provenet.nets.errors import ProvenetError
@@ -37,8 +38,9 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
     )
     effects = _grouped(
         store,
-        "SELECT e.case_no, e.token, e.transition, e.state, e.tries, e.receipt, e.key FROM provenet_effect e"  # noqa: S608
-        f" JOIN provenet_token t ON t.case_no = e.case_no AND t.id = e.token WHERE e.case_no {these}",
+        "SELECT e.case_no, e.token, e.transition, e.state, e.tries, e.receipt, e.key, e.uncalled"  # noqa: S608
+        " FROM provenet_effect e JOIN provenet_token t ON t.case_no = e.case_no AND t.id = e.token"
+        f" WHERE e.case_no {these}",
         numbers,
     )
     timers = _grouped(
@@ -50,6 +52,12 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
         store,
         "SELECT case_no, token, transition, value FROM provenet_proposal"  # noqa: S608
         f" WHERE state = 'kept' AND case_no {these}",
+        numbers,
+    )
+    people = _grouped(
+        store,
+        "SELECT case_no, token, task, people FROM provenet_task"  # noqa: S608
+        f" WHERE people <> '' AND status = 'open' AND case_no {these}",
         numbers,
     )
     cases = store.rows(
@@ -78,10 +86,21 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
             case.ids.setdefault(place, []).append(token)
             case.arrived[token] = arrived
         case.marking = Marking(marking)
-        for token, transition, state, tries, receipt, key in effects.get(no, ()):
+        for token, transition, state, tries, receipt, key, uncalled in effects.get(no, ()):
             if transition in program.by_name and state in {"intended", "performed"}:
                 at = program.by_name[transition].index, token
                 case.receipts[at], case.keys[at] = (tries, receipt), key
+                if uncalled:
+                    case.uncalled |= {key}
+        for token, task, text in people.get(no, ()):
+            try:
+                case.said[task, token] = Said.of(text)
+            except (ValueError, KeyError, TypeError) as error:
+                raise StoreCorrupt(
+                    f"what people said of task {task!r} of case {case_id!r} cannot be read: {error}",
+                    where=str(store.location),
+                    hint="somebody changed the database; run `provenet audit` and restore a copy",
+                ) from None
         for token, transition, due in timers.get(no, ()):
             if transition in program.by_name:
                 index = program.by_name[transition].index

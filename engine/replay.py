@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any, Protocol, get_args
 
+from provenet.engine import people
 from provenet.engine.case import GENESIS, LIVE, LiveCase, Status, chain
 from provenet.engine.clock import to_micros
 from provenet.engine.codec import encoder, text_hash
@@ -70,7 +71,7 @@ class CaseAudit(Replay):
         self.tasks = {
             (token, task): tuple(rest)
             for token, task, *rest in self.auditor.rows(
-                "SELECT token, task, status, choice, who, about, about_hash, deadline FROM provenet_task"
+                "SELECT token, task, status, choice, who, about, about_hash, people, deadline FROM provenet_task"
                 " WHERE case_no = ?",
                 no,
             )
@@ -103,6 +104,7 @@ class CaseAudit(Replay):
                 "entries are missing or the row was changed",
             )
         self._compare(case, status)
+        self._compare_said()
 
     def starting(self, marking: Marking, program: Program) -> None:
         """Whether it starts as the net says."""
@@ -160,10 +162,39 @@ class CaseAudit(Replay):
                     )
                 elif about_hash != said.get("note", {}).get("about") or text_hash(about) != about_hash:
                     self._problem(seq, f"{step.name}: what was decided on is not what the task shows")
+                self._chosen(again, task)
             case Explain():
                 why = case.program.explain(step, binding)
                 if why is None or why.value() != binding[step.fresh[0][0]]:
                     self._problem(seq, f"{step.name} gives another reason than the policy does")
+
+    def _chosen(self, again: Again, task: str) -> None:
+        """Whether those who chose were as many as it takes, and might."""
+        case, token = self.case, again.token
+        why = people.fired(
+            again.step,
+            case.arrived[token],
+            case.said.get((task, token), people.NOTHING),
+            again.said.get("note", {}),
+            people.brings(case, again.step, again.binding),
+            again.at,
+        )
+        if why:
+            self._problem(again.seq, f"{again.step.name}: {why}")
+
+    def _compare_said(self) -> None:
+        """Whether tasks say the same of what people said as the log."""
+        heard = {(token, task): said.text() for (task, token), said in self.case.said.items()}
+        void = {(token, task): said.text() for (task, token), said in self.void.items()}
+        for at, text in (void | heard).items():
+            if at not in self.tasks:
+                self._problem(self.case.seq, f"task {at[1]!r} of token {at[0]} is missing: {text}")
+        for (token, task), (status, *_, said, _) in self.tasks.items():
+            same = {heard.get((token, task), "")}
+            if status == "withdrawn":
+                same |= {void.get((token, task), "")}
+            if said not in same:
+                self._problem(self.case.seq, f"what people said of task {task!r} is not what the log says")
 
     def _problem(self, seq: int, what: str) -> None:
         self.auditor.problem(self.id, seq, what)

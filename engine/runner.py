@@ -116,6 +116,7 @@ class Runner:
     def still(self, case: LiveCase) -> None:
         """Take down all that was set up for a case: timers, tasks, work that has not begun."""
         self._let_go(case, [*case.arrived])
+        case.said = {}
 
     def fire(
         self,
@@ -491,10 +492,17 @@ class Runner:
             case.tasks[task, token] = opened
             self.records.task(case, opened, "open")
             if "person" in self.jobs.asked:
-                job = Job("person", case, first, token, "", {}, opened=opened)
-                self.jobs.armed(job)
-                jobs.append(job)
+                jobs.append(self._person(case, first, opened))
         return jobs
+
+    def ask_person(self, case: LiveCase, step: Step, opened: OpenTask) -> None:
+        """Ask the scripted person again, once what it said is durable: the task takes another one."""
+        self.store.when_durable(partial(self.jobs.enqueue_all, [self._person(case, step, opened)]))
+
+    def _person(self, case: LiveCase, step: Step, opened: OpenTask) -> Job:
+        job = Job("person", case, step, opened.token, "", {}, opened=opened)
+        self.jobs.armed(job)
+        return job
 
     def _about(self, case: LiveCase, step: Step, token: int) -> str:
         if step.payload is None:

@@ -6,7 +6,7 @@ Served by SQLModel over a connection of its own; nothing here can change a case.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import wraps
@@ -20,6 +20,7 @@ from provenet.engine.clock import from_micros
 from provenet.engine.codec import plain
 from provenet.engine.errors import NoSuchCase, NoSuchEntry, StoreCorrupt, StoreError
 from provenet.engine.history import Moment, Replay, moment, replayed
+from provenet.engine.people import SAID, Said, fallback_from, fallback_tasks, in_words, terms_of
 from provenet.engine.program import Program
 from provenet.engine.store.database import Location, check_version, located, reading_engine, translated
 from provenet.engine.store.tables import (
@@ -130,7 +131,11 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """A decision that a person is asked for, or was."""
+    """A decision that a person is asked for, or was.
+
+    ``eyes`` is how many people have to choose the same, ``approved`` who has; ``delegated`` to whom, by who did
+    so; ``fallback`` another role that may decide, from ``fallback_from`` on.
+    """
 
     case: str
     task: str
@@ -145,14 +150,20 @@ class TaskView:
     choice: str | None
     who: str | None
     decided: datetime | None
+    eyes: int = 1
+    approved: tuple[str, ...] = ()
+    delegated: Mapping[str, str] = field(default_factory=dict)
+    fallback: str = ""
+    fallback_from: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The task as JSON data."""
-        when = {n: getattr(self, n) for n in ("opened", "deadline", "decided")}
+        when = {n: getattr(self, n) for n in ("opened", "deadline", "decided", "fallback_from")}
         rest = {n: getattr(self, n) for n in self.__slots__ if n not in when}
         return {
             **rest,
             "choices": list(self.choices),
+            "approved": list(self.approved),
             **{n: w.isoformat() if w else None for n, w in when.items()},
         }
 
@@ -333,7 +344,7 @@ class Reader:
                 case=_case(row, names, veil),
                 marking=marking,
                 log=tuple(self._log(s, row)),
-                tasks=tuple(_task(t, case, veil) for t in tasks),
+                tasks=tuple(_task(t, case, veil, net) for t in tasks),
                 timers=tuple((t.transition, from_micros(t.due)) for t in timers),
                 effects=tuple(
                     _veiled(r, "receipt", veil, net)
@@ -395,13 +406,16 @@ class Reader:
             if status is not None:
                 query = query.where(TaskRow.status == status)
             if role is not None:
-                query = query.where(TaskRow.role == role)
+                nets = (self.net(r.hash) for r in _rows(s, select(NetRow)))
+                later = [task for net in nets if net is not None for task in fallback_tasks(net, role)]
+                query = query.where(sa.or_(col(TaskRow.role) == role, col(TaskRow.task).in_(later)))
             query = query.order_by(col(TaskRow.deadline), col(TaskRow.case_no), col(TaskRow.token))
             found = s.exec(query).all()
             for row, case, _ in found:
                 _checked(row)
                 _must_be(CaseRow, "id", case)
-            return [_task(row, case, self._veil(net)) for row, case, net in found]
+            tasks = [_task(row, case, self._veil(net), self.net(net)) for row, case, net in found]
+            return [t for t in tasks if role in {None, t.role, t.fallback}]
 
     @_decodes
     def kills(self) -> list[dict[str, Any]]:
@@ -545,6 +559,8 @@ def _words(net: Net | None, kind: str, transition: str, data: dict[str, Any]) ->
         return "", f"{'killed' if kind == 'kill' else 'failed'}: {data.get('reason', '')}"
     if kind == "resume":
         return "", "resumed"
+    if kind in SAID:
+        return "", in_words(kind, data)
     if kind == "migrate":
         return "", f"moved from net {data['from'][:8]} to {data['to'][:8]}"
     t = net.transition(transition) if net is not None and net.has_transition(transition) else None
@@ -587,7 +603,9 @@ def _case(row: CaseRow, names: dict[str, str], veil: Veil) -> CaseView:
     )
 
 
-def _task(row: TaskRow, case: str, veil: Veil) -> TaskView:
+def _task(row: TaskRow, case: str, veil: Veil, net: Net | None) -> TaskView:
+    terms = terms_of(net, row.task)
+    said = Said.of(row.people) if row.people else Said()
     return TaskView(
         case=case,
         task=row.task,
@@ -602,6 +620,11 @@ def _task(row: TaskRow, case: str, veil: Veil) -> TaskView:
         choice=row.choice,
         who=row.who,
         decided=None if row.decided is None else from_micros(row.decided),
+        eyes=terms.eyes,
+        approved=tuple(dict.fromkeys(a.who for a in said.approvals if a.about == row.about_hash)),
+        delegated={d.by: d.to for d in said.holding()},
+        fallback=terms.fallback,
+        fallback_from=from_micros(fallback_from(terms, row.opened)) if terms.fallback else None,
     )
 
 

@@ -31,6 +31,7 @@ from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.handover import anchor_of, failing, reject_of, request_of
 from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
+from provenet.engine.people import approved
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.threads import Threads
@@ -83,6 +84,7 @@ class Task:
         about_hash: Its hash: a decision that names it binds to this very proposal.
         opened: Since when.
         deadline: Until when, where there is a deadline.
+        approved: Who has approved already, where it takes several people.
     """
 
     case: str
@@ -94,10 +96,12 @@ class Task:
     about_hash: str
     opened: datetime
     deadline: datetime | None
+    approved: tuple[str, ...] = ()
 
 
 People: TypeAlias = Callable[[Task], Awaitable[Decision | None]]
-"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone.
+"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone. Where several people
+have to approve, it is asked again after each approval of its own.
 
 One that raises, or gives something else than a decision, parks the case with what it said.
 """
@@ -117,7 +121,7 @@ class Workers:
         self._threads = Threads()
         self._jitter = random.Random(0)  # noqa: S311  spreads retries; nothing rests on it
         self.runner: Runner
-        self.decide: Callable[..., None]
+        self.decide: Callable[..., int]
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -380,6 +384,7 @@ class Workers:
             about_hash=opened.about_hash,
             opened=from_micros(opened.opened),
             deadline=None if opened.deadline is None else from_micros(opened.deadline),
+            approved=approved(job.case, opened),
         )
         try:
             decision = await self._people(view)
@@ -395,7 +400,7 @@ class Workers:
         if decision is None or why:
             return
         try:
-            self.decide(
+            left = self.decide(
                 job.case,
                 opened,
                 decision.choice,
@@ -405,6 +410,8 @@ class Workers:
             )
         except DecisionRefused:
             return  # the deadline passed meanwhile, or the script chose what it may not: the task stays
+        if left:
+            self.runner.ask_person(job.case, job.step, opened)
 
     # failures
 

@@ -150,7 +150,10 @@ class TimerRow(SQLModel, table=True):
 
 
 class TaskRow(SQLModel, table=True):
-    """A decision that a person is asked for, bound to a token and to the hash of what the person is shown."""
+    """A decision that a person is asked for, bound to a token and to the hash of what the person is shown.
+
+    ``people`` is what was said of it before it was decided: approvals and delegations; empty for nothing.
+    """
 
     __tablename__ = "provenet_task"
     __table_args__ = (Index("provenet_task_open", "status"), {"sqlite_with_rowid": False})
@@ -167,10 +170,14 @@ class TaskRow(SQLModel, table=True):
     choice: str | None = None
     who: str | None = None
     decided: int | None = Field(default=None, sa_type=LONG)
+    people: str = Field(default="", sa_column_kwargs={"server_default": ""})
 
 
 class EffectRow(SQLModel, table=True):
-    """An external effect: intended before it is called, performed or failed after."""
+    """An external effect: intended before it is called, performed or failed after.
+
+    ``uncalled`` is 1 where it is certain that nobody has called it yet: the policy in force is asked first.
+    """
 
     __tablename__ = "provenet_effect"
     __table_args__ = (UniqueConstraint("case_no", "token", "transition"),)
@@ -185,6 +192,7 @@ class EffectRow(SQLModel, table=True):
     receipt: str | None = None
     reason: str | None = None
     at: int = Field(sa_type=LONG)
+    uncalled: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
 
 
 class ProposalRow(SQLModel, table=True):

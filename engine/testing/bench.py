@@ -21,7 +21,7 @@ from provenet.engine.engine import Engine
 from provenet.engine.errors import CaseClosed, DecisionRefused, DuplicateSignal
 from provenet.engine.testing.case import CaseView
 from provenet.engine.testing.failures import BenchError, NotAsExpected
-from provenet.engine.testing.scripts import EffectScript, PersonScript, ProposerScript, Script
+from provenet.engine.testing.scripts import EffectScript, PersonScript, ProposerScript, Script, tester
 from provenet.engine.testing.stories import standing, story
 from provenet.engine.testing.targets import Target, target, tasks_of
 from provenet.engine.views import CaseDetail, Reader, TaskView
@@ -269,7 +269,7 @@ class AsyncCase(CaseView):
         """
         __tracebackhide__ = True
         view = self.the_task(task)
-        who = f"tester@{view.role}" if who is None else who
+        who = tester(view.role, len(view.approved)) if who is None else who
 
         async def decide() -> None:
             await self._on.engine.decide(
@@ -279,6 +279,7 @@ class AsyncCase(CaseView):
         def is_decided() -> bool:
             return any(
                 (t.task, t.token, t.choice, t.who) == (view.task, view.token, choice, who)
+                or ((t.task, t.token) == (view.task, view.token) and who in t.approved)
                 for t in self.detail.tasks
             )
 

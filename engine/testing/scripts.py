@@ -300,6 +300,8 @@ class EffectScript(Script):
 class PersonScript(Script):
     """What people decide on a task: a choice, a ``Decision``, or ``None`` to leave it alone.
 
+    Where several people have to approve, each is a call: ``answers("approve", "approve")`` is two of them.
+
     Attributes:
         calls: Every task that they were asked about.
     """
@@ -329,16 +331,22 @@ class PersonScript(Script):
             self._deciding.discard(key)
 
     async def _decide(self, task: Task, key: str) -> Decision | None:
+        key = f"{key}/{len(task.approved)}"  # one more person is one more call
         first = self._next(task.case, key, lambda: None)
         # Counted from when the task was opened, so that a restart in between changes nothing.
         answer = await self._come(first, key, task, asked_at=task.opened)
         if isinstance(answer, str):
-            answer = Decision(answer, f"tester@{task.role}")
+            answer = Decision(answer, tester(task.role, len(task.approved)))
         if answer is not None and not isinstance(answer, Decision):
             self._world.mistake(_misplaced(self, answer))
             return None
         self._given[key] = first
         return answer
+
+
+def tester(role: str, before: int) -> str:
+    """Somebody of a role: another one for each who has approved before."""
+    return f"tester{f'-{before + 1}' if before else ''}@{role}"
 
 
 def sample(of: Type, now: datetime) -> Any:

@@ -103,7 +103,7 @@ TAMPERINGS: dict[str, tuple[str, str]] = {
     "a receipt": ("UPDATE provenet_effect SET receipt = replace(receipt, 'P-', 'Q-')", "another receipt"),
     "an effect that no log knows": (
         """INSERT INTO provenet_effect VALUES
-        ('k', 2, 77, 'charge.commit', 'billing.charge', 'h', 'performed', 1, 'null', NULL, 0)""",
+        ('k', 2, 77, 'charge.commit', 'billing.charge', 'h', 'performed', 1, 'null', NULL, 0, 0)""",
         "the log has no commit of it",
     ),
     "the net": ("UPDATE provenet_net SET content = replace(content, '30', '99')", "its content has changed"),

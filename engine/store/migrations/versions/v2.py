@@ -17,6 +17,8 @@ def upgrade() -> None:
     op.add_column("provenet_case", sa.Column("owner", LONG, nullable=False, server_default="0"))
     op.add_column("provenet_case", sa.Column("tenant", sa.String(), nullable=False, server_default=""))
     op.create_index("provenet_case_owner", "provenet_case", ["owner", "status"])
+    op.add_column("provenet_task", sa.Column("people", sa.String(), nullable=False, server_default=""))
+    op.add_column("provenet_effect", sa.Column("uncalled", sa.Integer(), nullable=False, server_default="0"))
     _keys()
     op.create_table(
         "provenet_worker",
