@@ -44,7 +44,7 @@ from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.holding import Holding, Takes
 from provenet.engine.inbox import Inbox
 from provenet.engine.outside import Outside
-from provenet.engine.people import open_task
+from provenet.engine.people import Ruling, open_task
 from provenet.engine.requests import Requests
 from provenet.engine.runner import Runner
 from provenet.engine.simulation import Stage, recording_of
@@ -425,7 +425,7 @@ class Engine:
         about_hash: str | None = None,
         note: Any = None,
         token: str | Posted | None = None,
-    ) -> str:
+    ) -> Ruling:
         """Decide an open task.
 
         Args:
@@ -439,7 +439,7 @@ class Engine:
             token: Who it is, where the database is guarded; ``who`` may then be left out.
 
         Returns:
-            Who has decided, with role.
+            Who has decided, and how many more people have to decide the same.
 
         Raises:
             AccessRefused: The token does not allow it.
@@ -451,21 +451,48 @@ class Engine:
         who = await self._gate.admit(asked | {"about_hash": about_hash, "note": note}, token, who)
         live = self._holding.live(case)
         found = open_task(live, task, about_hash)
-        self._outside.decide(live, found, choice, who, about_hash=about_hash, note=note)
+        missing = self._outside.decide(live, found, choice, who, about_hash=about_hash, note=note)
         await self._store.durable()
-        return who
+        return Ruling(who, missing)
 
     async def approve(
         self, case: str, task: str, who: str = "", *, about_hash: str | None = None, token: str | None = None
-    ) -> None:
+    ) -> Ruling:
         """Decide ``approve``; see ``decide``."""
-        await self.decide(case, task, "approve", who, about_hash=about_hash, token=token)
+        return await self.decide(case, task, "approve", who, about_hash=about_hash, token=token)
 
     async def deny(
         self, case: str, task: str, who: str = "", *, about_hash: str | None = None, token: str | None = None
     ) -> None:
         """Decide ``deny``; see ``decide``."""
         await self.decide(case, task, "deny", who, about_hash=about_hash, token=token)
+
+    async def delegate(
+        self, case: str, task: str, *, to: str | None, who: str = "", token: str | Posted | None = None
+    ) -> str:
+        """Let somebody else decide an open task in one's place; whoever may decide it still may.
+
+        Args:
+            case: Id of the case.
+            task: Name of the task.
+            to: Who, with role, whatever that is; ``None`` to take it back.
+            who: Who may decide by their own role.
+            token: Who it is, where the database is guarded; ``who`` may then be left out.
+
+        Returns:
+            Who has delegated it, with role.
+
+        Raises:
+            AccessRefused: The token does not allow it.
+            DecisionRefused: Who delegates may not decide it, the deadline has passed, or there is no such task.
+            CaseClosed: The case does not move.
+        """
+        asked = {"do": "delegate", "case": case, "task": task, "to": to}
+        who = await self._gate.admit(asked, token, who)
+        live = self._holding.live(case)
+        self._outside.delegate(live, open_task(live, task, None), who, to)
+        await self._store.durable()
+        return who
 
     async def signal(
         self,

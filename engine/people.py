@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from provenet.engine.case import Book, LiveCase, OpenTask
 from provenet.engine.clock import from_micros
-from provenet.engine.codec import clean, encoder, plain, text_hash
+from provenet.engine.codec import clean, plain, text_hash
 from provenet.engine.errors import DecisionRefused
 from provenet.engine.program import Step
 from provenet.nets.errors import did_you_mean
@@ -120,6 +120,25 @@ class Said:
         self.delegations = [
             Delegation(d.by, d.to, "ended") if person(d.by) == person(by) else d for d in self.delegations
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What became of a decision.
+
+    Attributes:
+        who: The person, with role.
+        missing: How many more people have to decide the same before anything happens.
+    """
+
+    who: str
+    missing: int
+
+    def __str__(self) -> str:
+        if not self.missing:
+            return f"decided by {self.who}"
+        people = "person has" if self.missing == 1 else "people have"
+        return f"by {self.who}; {self.missing} more {people} to decide the same"
 
 
 NOTHING = Said()
@@ -385,7 +404,7 @@ def brings(case: LiveCase, step: Step, binding: Mapping[str, Value]) -> str:
     if not step.fresh:
         return ""
     var, of = step.fresh[0]
-    return text_hash(encoder(of)(binding[var]))
+    return text_hash(case.encoder(of)(binding[var]))
 
 
 def said_of(case: LiveCase, task: str, token: int) -> str:

@@ -84,8 +84,12 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
     match command:
         case {"do": "decide", "case": case, "task": task, "choice": choice}:
             about, note, who = command.get("about_hash"), command.get("note"), command.get("who") or ""
-            who = await engine.decide(case, task, choice, who, about_hash=about, note=note, token=token)
-            return {"done": f"{choice}: {task!r} of case {case}, decided by {who}"}
+            made = await engine.decide(case, task, choice, who, about_hash=about, note=note, token=token)
+            return {"done": f"{choice}: {task!r} of case {case}, {made}", "missing": made.missing}
+        case {"do": "delegate", "case": case, "task": task, "to": str() | None as to}:
+            who = await engine.delegate(case, task, to=to, who=command.get("who") or "", token=token)
+            said = f"goes to {to} as well" if to is not None else "is delegated no longer"
+            return {"done": f"{task!r} of case {case} {said}, says {who}"}
         case {"do": "signal", "case": case, "event": event}:
             await engine.signal(case, event, command.get("payload"), key=command.get("key"), token=token)
             return {"done": f"case {case} has taken {event!r}"}

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "playing": ("simulate",),
     "exporting": ("export",),
     "running": ("deploy", "run"),
-    "people": ("approve", "reject", "signal", "kill", "resume", "settle"),
+    "people": ("approve", "reject", "delegate", "signal", "kill", "resume", "settle"),
     "forking": ("fork",),
     "migrating": ("migrate",),
     "upgrading": ("upgrade",),

@@ -1,4 +1,4 @@
-"""`provenet approve`, `reject`, `signal`, `kill` and `resume`: what people and the outside say to cases."""
+"""`provenet approve`, `reject`, `delegate`, `signal`, `kill` and `resume`: what people and the outside say to cases."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("approve")(approve_command)
     app.command("reject")(reject_command)
+    app.command("delegate")(delegate_command)
     app.command("signal")(signal_command)
     app.command("kill")(kill_command)
     app.command("resume")(resume_command)
@@ -87,6 +88,27 @@ def reject_command(
         note=note,
         agent=agent,
     )
+
+
+def delegate_command(
+    *,
+    case: CaseId,
+    to: Annotated[str | None, typer.Option("--to", help="Who, with role: erin@legal.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Take it back.")] = False,
+    who: Who,
+    database: Database,
+    task: TaskName = None,
+    agent: AgentTarget = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let somebody else decide an open task in your place."""
+    from provenet.engine.views import Reader
+
+    if (to is None) != back:
+        raise Unusable("to whom?", hint="give --to NAME@ROLE, or --back to take it back")
+    found = _task_of(Reader(database).case(case).tasks, case, task)
+    command = {"do": "delegate", "case": case, "task": found.task, "to": to, "who": who}
+    _ask(Out(as_json=as_json), database, command, agent)
 
 
 def signal_command(

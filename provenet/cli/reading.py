@@ -254,6 +254,11 @@ def _task_line(t: TaskView) -> str:
     if t.status != "open":
         return f'"{t.task}"{who}: {t.choice or t.status}' + (f" by {t.who}" if t.who else "")
     until = f", until {t.deadline:%Y-%m-%d %H:%M} UTC" if t.deadline else ""
+    if t.fallback_from is not None:
+        until += f", {t.fallback} too from {t.fallback_from:%Y-%m-%d %H:%M} UTC"
+    if t.eyes > 1:
+        until += f", {len(t.approved)} of {t.eyes} approved{': ' if t.approved else ''}{', '.join(t.approved)}"
+    until += "".join(f", {by} lets {to} decide" for by, to in t.delegated.items())
     return f'"{t.task}"{who}, {" or ".join(t.choices)}{until}'
 
 
