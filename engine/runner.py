@@ -192,14 +192,14 @@ class Runner:
                 else:
                     self._rest(case)
         case.save(self.store, expected)
-        # Never here and now: what the caller still has to write belongs to the same commit.
-        self.store.flush_soon(unless_small="no" if self._prompt else "yes")
+        self._save_soon()
 
     def park(self, case: LiveCase, reason: str, transition: str = "") -> None:
         """Stop a case until somebody looks at it; its tokens stay where they are."""
         expected = case.seq
         self._park(case, reason, transition)
         case.save(self.store, expected)
+        self._save_soon()
 
     def stop(
         self, case: LiveCase, status: Literal["killed", "failed"], reason: str, *, who: str = ""
@@ -212,6 +212,7 @@ class Runner:
         case.reason = clean(reason)
         self._over(case, status)
         case.save(self.store, expected)
+        self._save_soon()
 
     def status(self, case: LiveCase, status: Any) -> None:
         """Change a case's status, keeping count."""
@@ -294,6 +295,7 @@ class Runner:
         job.due = self.now() + microseconds(after)
         heapq.heappush(self._due, (job.due, job.case.no, job.token, -1 - job.step.index, job))
         self.alarm.set()
+        self._save_soon()
 
     def clock_was_set(self, by: int) -> None:
         """The clock jumped: pauses between tries are spans of time, and do not become longer or shorter."""
@@ -302,6 +304,10 @@ class Runner:
             heapq.heapify(self._due)
 
     # inside
+
+    def _save_soon(self) -> None:
+        """Commit on the way back to the event loop: what the caller still has to write belongs to it."""
+        self.store.flush_soon(unless_small="no" if self._prompt else "yes")
 
     def _fire(
         self,
