@@ -89,6 +89,7 @@ class Supervisor:
         workers: How many.
         restarts: When one is started again.
         told: Called with what happens, in words.
+        ended: Called with the number of a process that is no more.
     """
 
     def __init__(
@@ -98,8 +99,9 @@ class Supervisor:
         *,
         restarts: Restarts = Restarts(),
         told: Callable[[str], None] = lambda _: None,
+        ended: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._body, self._restarts, self._told = body, restarts, told
+        self._body, self._restarts, self._told, self._gone = body, restarts, told, ended
         self._context = multiprocessing.get_context("spawn")
         self._workers = [_Worker(number) for number in range(workers)]
         self.restarted = 0
@@ -190,6 +192,8 @@ class Supervisor:
     def _forget(self, worker: _Worker) -> None:
         if worker.line is not None:
             worker.line.close()
+        if worker.process is not None and worker.process.pid is not None:
+            self._gone(worker.process.pid)
         worker.process = worker.line = None
 
 

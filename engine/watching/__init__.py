@@ -19,7 +19,7 @@ from provenet.engine.watching.events import (
     Signalled,
     Stopped,
 )
-from provenet.engine.watching.logs import JsonLines, Logs
+from provenet.engine.watching.logs import JsonLines, Logs, WholeLines
 from provenet.engine.watching.watch import Observer
 
 __all__ = [
@@ -43,4 +43,5 @@ __all__ = [
     "Rung",
     "Signalled",
     "Stopped",
+    "WholeLines",
 ]

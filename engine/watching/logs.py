@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -56,7 +57,14 @@ class JsonLines(logging.Formatter):
 
     A record of another library, or one without facts, gets its text as ``message``. Control characters and
     line ends are escaped, so a line is always one record, whatever a name contains.
+
+    Args:
+        always: What every line says besides, such as which worker wrote it.
     """
+
+    def __init__(self, **always: Any) -> None:
+        super().__init__()
+        self._always = always
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -64,6 +72,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
+            **self._always,
         }
         facts = getattr(record, "provenet", None)
         if isinstance(facts, dict):
@@ -73,6 +82,42 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+class WholeLines(logging.Handler):
+    """Appends each record to a file by one write of the operating system.
+
+    So several processes can share the file: no line is ever in the midst of another's. (``FileHandler``
+    writes a line that is longer than its buffer in pieces.)
+
+    Args:
+        name: The file; ``-`` for standard error.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._own = name != "-"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._file = os.open(name, flags, 0o666) if self._own else 2
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it; what fails is for ``logging`` to handle."""
+        try:
+            line = memoryview(f"{self.format(record)}\n".encode("utf-8", "backslashreplace"))
+            while line:
+                line = line[os.write(self._file, line) :]
+        except Exception:  # noqa: BLE001  as every handler does
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        if self._own and self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 _ABOUT: dict[type, tuple[str, str]] = {

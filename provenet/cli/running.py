@@ -10,7 +10,7 @@ import typer
 
 from provenet.cli.loading import Loaded, Target, load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop
-from provenet.cli.watching import Log, LogLevel, Metrics, observing
+from provenet.cli.watching import Log, LogLevel, Metrics, Otlp, Watching, observing
 
 if TYPE_CHECKING:
     from provenet.cli.inputs import Inputs
@@ -76,6 +76,7 @@ def run_command(
     metrics: Metrics = None,
     log: Log = None,
     log_level: LogLevel = "info",
+    otlp: Otlp = None,
     timeout: Timeout = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -100,12 +101,6 @@ def run_command(
         )
     if workers > 1:
         _check_workers(database, serve=serve)
-        if metrics is not None or log is not None:
-            raise Unusable(
-                "--metrics and --log are for one process",
-                where="--workers",
-                hint="`provenet top` shows all of them; or start each with --serve and an address of its own",
-            )
     from provenet.cli.driving import Job, run, stand_line
     from provenet.cli.proving import checked
 
@@ -129,12 +124,13 @@ def run_command(
         serve=serve,
         report=report,
     )
+    watching = Watching(metrics=metrics, log=log, level=log_level, otlp=otlp)
     if workers > 1:
         from provenet.cli.workers import run_workers
 
-        last, stopped_by = run_workers(job, workers), 0
+        last, stopped_by = run_workers(job, workers, watching), 0
     else:
-        with observing(metrics, log, log_level) as observers:
+        with observing(watching) as observers:
             if by is None:
                 last, stopped_by = run(job, observers)
             else:
