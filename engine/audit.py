@@ -19,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from provenet.engine.access.chain import problems as access_problems
 from provenet.engine.program import Program
 from provenet.engine.replay import CaseAudit
 from provenet.engine.store.database import Rows, snapshot
@@ -144,6 +145,8 @@ class _Auditor:
                 " WHERE case_no NOT IN (SELECT no FROM provenet_case)"
             ):
                 self.problem("", 0, f"table {table} has rows of case number {no}, which does not exist")
+        for what in access_problems(self.rows):
+            self.problem("", 0, what)
         return Audit(
             nets=len(self._programs),
             cases=len(cases),

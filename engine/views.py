@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
+from provenet.engine.access.chain import AccessLine
 from provenet.engine.clock import from_micros
 from provenet.engine.codec import plain
 from provenet.engine.errors import NoSuchCase, NoSuchEntry, StoreCorrupt, StoreError
@@ -24,6 +25,7 @@ from provenet.engine.people import SAID, Said, fallback_from, fallback_tasks, in
 from provenet.engine.program import Program
 from provenet.engine.store.database import Location, check_version, located, reading_engine, translated
 from provenet.engine.store.tables import (
+    AccessRow,
     CaseRow,
     EffectRow,
     EventRow,
@@ -254,7 +256,7 @@ class Reader:
                 rows = c.exec_driver_sql("SELECT name, value FROM provenet_meta").fetchall()
         except sa.exc.SQLAlchemyError as error:
             raise translated(error, self.location) from None
-        check_version(((str(n), str(v)) for n, v in rows), self.location)
+        self.uid = check_version(((str(n), str(v)) for n, v in rows), self.location)["uid"]
 
     @_decodes
     def nets(self) -> list[dict[str, Any]]:
@@ -422,6 +424,13 @@ class Reader:
         """Pulls of the kill switch."""
         with Session(self.engine) as s:
             return [_plain(r) for r in _rows(s, select(KillRow))]
+
+    @_decodes
+    def access(self) -> list[AccessLine]:
+        """Who was allowed what, and who was refused, by time."""
+        with Session(self.engine) as s:
+            order = (col(AccessRow.at), col(AccessRow.worker), col(AccessRow.seq))
+            return [AccessLine.of(row) for row in _rows(s, select(AccessRow).order_by(*order))]
 
     @_decodes
     def played(self, case: str) -> list[dict[str, Any]]:

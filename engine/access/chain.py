@@ -19,6 +19,7 @@ from provenet.engine.clock import from_micros
 from provenet.engine.codec import clean, plain
 from provenet.engine.store.database import Rows
 from provenet.engine.store.store import Store
+from provenet.engine.store.tables import AccessRow
 
 HEADS = "access:"
 """What names of the chains' heads begin with, among the database's facts."""
@@ -50,6 +51,11 @@ class AccessLine:
     token: str
     verdict: str
     why: str
+
+    @classmethod
+    def of(cls, row: AccessRow) -> AccessLine:
+        """An entry as the database has it."""
+        return cls(from_micros(row.at), row.verb, row.target, row.who, row.token, row.verdict, row.why)
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON data."""
@@ -83,10 +89,10 @@ class Chain:
         why: str,
         who: str = "",
         token: str = "",
-        spent: str = "",
+        spent: tuple[str, str] | None = None,
     ) -> None:
         """Add an entry, for the next commit."""
-        data: dict[str, Any] = {} if not spent else {"spent": spent}
+        data: dict[str, Any] = {} if spent is None else {"spent": spent}
         if not self._seq and (seen := self._unseen()):
             data["seen"] = seen
         self._seq += 1
@@ -116,14 +122,6 @@ def problems(rows: Rows) -> Iterator[str]:
         yield f"the access log cannot be read: {type(error).__name__}: {error}"
 
 
-def lines(rows: Rows) -> list[AccessLine]:
-    """The log, by time."""
-    found = rows(
-        "SELECT at, verb, target, who, token, verdict, why FROM provenet_access ORDER BY at, worker, seq"
-    )
-    return [AccessLine(from_micros(at), *texts) for at, *texts in found]
-
-
 def _problems(rows: Rows) -> Iterator[str]:
     facts = {
         str(name): str(value)
@@ -132,7 +130,7 @@ def _problems(rows: Rows) -> Iterator[str]:
     hashes: dict[int, list[str]] = defaultdict(list)
     seen: list[tuple[int, list[Any]]] = []
     allowed: Counter[tuple[str, str]] = Counter()
-    spent: Counter[str] = Counter()
+    spent: set[tuple[str, str]] = set()
     rules: list[tuple[int, str]] = []
     head, broken = b"", set()
     for *row, prev, said in rows(f"SELECT {_FIELDS}, prev, hash FROM provenet_access ORDER BY worker, seq"):  # noqa: S608
@@ -150,7 +148,7 @@ def _problems(rows: Rows) -> Iterator[str]:
         extra = json.loads(data)
         seen += [(worker, other) for other in extra.get("seen", ())]
         if "spent" in extra:
-            spent[extra["spent"]] += 1
+            spent.add(tuple(extra["spent"]))
         if verb == "kill" and verdict == "allowed":
             allowed[target, who] += 1
         if verdict == "rules":
@@ -164,9 +162,9 @@ def _problems(rows: Rows) -> Iterator[str]:
         if not 0 < seq <= len(chain) or chain[seq - 1] != said:
             yield f"the access log of process {other} is not what process {worker} saw"
     yield from _marked(rows, rules)
-    kept = {i for (i,) in rows("SELECT id FROM provenet_spent")}
-    for token in sorted(kept ^ spent.keys()):
-        yield f"the access log and the list of what was spent differ about {token!r}"
+    kept = {(str(token), str(by)) for token, by in rows("SELECT id, spender FROM provenet_spent")}
+    for token, by in sorted(kept ^ spent):
+        yield f"the access log and the list of what was spent differ about {token!r}, by {by}"
     yield from _unexplained(rows, rules, allowed)
 
 

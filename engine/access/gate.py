@@ -129,8 +129,8 @@ class Gate:
         token: str | Posted | None,
         who: str,
         net: str | None,
-    ) -> tuple[str, str, str, str]:
-        """Who it is, why they may, the token's id, and what is spent by it."""
+    ) -> tuple[str, str, str, tuple[str, str] | None]:
+        """Who it is, why they may, the token's id, and what is spent by whom."""
         access = self._rules()
         if not token:
             raise AccessRefused(
@@ -156,7 +156,7 @@ class Gate:
         except AccessRefused as error:
             error.name, error.token = holder.name, holder.id
             raise
-        return found, why, holder.id, spent
+        return found, why, holder.id, (spent, by) if spent else None
 
     def _by_role(
         self,
@@ -223,7 +223,7 @@ class Gate:
         why: str,
         who: str = "",
         token: str = "",
-        spent: str = "",
+        spent: tuple[str, str] | None = None,
     ) -> None:
         if self._chain is None:
             self._chain = Chain(self._store)

@@ -1,0 +1,834 @@
+"""Signed tokens: who may do what, and that nobody else may, by any way in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import sqlite3
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jwt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from provenet.engine import Engine, Reader, audit
+from provenet.engine.access import Access, Key, Role, digest, issue, new_key
+from provenet.engine.access.policy import VERBS, WORDS, Holder
+from provenet.engine.access.sealing import Posted, Seal, sealed
+from provenet.engine.access.tokens import LONGEST_TOKEN, read_token
+from provenet.engine.clock import RealClock, VirtualClock
+from provenet.engine.errors import (
+    AccessRefused,
+    DecisionRefused,
+    EngineError,
+    KillSwitchOn,
+)
+from provenet.engine.faults import FaultInjected, plan
+from provenet.engine.requests import ask, post
+from tests.engine.kit import START, Item, deployed, opened
+from tests.engine.test_control import waiting
+
+T = TypeVar("T")
+
+PRIVATE, PUBLIC = new_key()
+OTHER, _ = new_key()
+SECRET = b"a secret that is as long as it has to be, and longer"
+ATTACK = pytest.mark.attack
+
+ROLES = {
+    "pricing": Role(may=frozenset({"decide"})),
+    "shop": Role(may=frozenset({"start", "signal"})),
+    "operator": Role(may=frozenset({"kill", "release", "resume", "settle", "migrate", "start", "signal"})),
+    "stopper": Role(may=frozenset({"kill:case"}), nets=frozenset({"small"})),
+    "elsewhere": Role(may=frozenset({"kill", "decide"}), nets=frozenset({"other"})),
+    "left": Role(may_not=frozenset({"*"})),
+}
+
+
+def rules(now: Callable[[], datetime] = lambda: START, **parts: Any) -> Access:
+    """The rules of these tests; time stands still."""
+    keys = (Key.public("ops", PUBLIC), Key.shared("small", SECRET, roles=["shop"]))
+    said: dict[str, Any] = {"keys": keys, "roles": ROLES, "now": now}
+    return Access(**said | parts)
+
+
+def token(engine_or_uid: Engine | str, *roles: str, key: bytes = PRIVATE, **parts: Any) -> str:
+    """A token of Dana's, good for an hour."""
+    uid = engine_or_uid if isinstance(engine_or_uid, str) else engine_or_uid._store.uid
+    options: dict[str, Any] = {"name": "dana", "lasts": timedelta(hours=1), "now": START} | parts
+    return issue(key, options.pop("kid", "ops"), roles=roles, database=uid, **options)
+
+
+def forged(claims: dict[str, Any], header: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
+    """A token as an attacker makes it, without a library that means well."""
+    parts = [_part(header), _part(claims)]
+    return b".".join([*parts, _base64(sign(b".".join(parts)))]).decode()
+
+
+def _part(data: Any) -> bytes:
+    return _base64(json.dumps(data).encode())
+
+
+def _base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+CLAIMS = {"sub": "dana", "roles": ["pricing"], "aud": "db", "jti": "j", "exp": START.timestamp() + 3600}
+
+
+def claimed(**changes: Any) -> str:
+    """A well signed token of odd claims; a claim that is ``...`` is left out."""
+    said = {k: v for k, v in (CLAIMS | changes).items() if v is not ...}
+    return jwt.encode(said, PRIVATE, algorithm="EdDSA", headers={"kid": "ops"})
+
+
+async def begun(engine: Engine, case: str = "c") -> None:
+    """A case that waits for a person."""
+    deployed(engine, waiting())
+    await engine.start_case(
+        "small", inputs={"start": Item(id="a", n=1)}, case_id=case, token=token(engine, "operator")
+    )
+
+
+# what a token says
+
+
+def test_a_good_token_is_read() -> None:
+    found = read_token(rules(), claimed(do=["decide"], cmd="00"), "db", START, verb="decide")
+    assert found == Holder("dana", frozenset({"pricing"}), "j", frozenset({"decide"}), "00")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sub": ...}, "names nobody"),
+        ({"sub": 5}, "names nobody"),
+        ({"sub": ""}, "names nobody"),
+        ({"sub": "dana\n"}, "names nobody"),
+        ({"sub": "d" * 201}, "names nobody"),
+        ({"jti": ...}, "no id of its own"),
+        ({"jti": ["j"]}, "no id of its own"),
+        ({"exp": ...}, "no time that it ends at"),
+        ({"exp": "tomorrow"}, "no time that it ends at"),
+        ({"exp": True}, "no time that it ends at"),
+        ({"exp": float("nan")}, "no time that it ends at"),
+        ({"exp": 1e400}, "no time that it ends at"),
+        ({"exp": -1e11}, "it is over"),
+        ({"nbf": "now"}, "no time that it ends at"),
+        ({"exp": START.timestamp() + 91 * 86400}, "too long"),
+        ({"aud": ...}, "another database"),
+        ({"aud": "other"}, "another database"),
+        ({"aud": ["other", 5, None]}, "another database"),
+        ({"aud": {"db": 1}}, "another database"),
+        ({"roles": "pricing"}, "no list of texts"),
+        ({"roles": [["pricing"]]}, "no list of texts"),
+        ({"roles": ["pricing"] * 101}, "no list of texts"),
+        ({"do": "decide"}, "no list of texts"),
+        ({"cmd": 5}, "no text"),
+    ],
+)
+def test_claims_that_are_none(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(AccessRefused, match=said) as refused:
+        read_token(rules(), claimed(**changes), "db", START, verb="decide")
+    assert refused.value.hint
+    assert claimed(**changes)[:60] not in str(refused.value)
+
+
+@pytest.mark.parametrize(("late", "fine"), [(29, True), (31, False)])
+def test_clocks_may_differ_a_little(late: int, fine: bool) -> None:
+    for claim, sign in (("exp", -1), ("nbf", 1)):
+        made = claimed(**{claim: START.timestamp() + sign * late})
+        if fine:
+            read_token(rules(), made, "db", START, verb="decide")
+        else:
+            with pytest.raises(AccessRefused, match=r"over|not good yet"):
+                read_token(rules(), made, "db", START, verb="decide")
+
+
+@ATTACK("expired token", "refused: it is over, but for the declared kill switch")
+@pytest.mark.parametrize(
+    ("verb", "name", "days", "fine"),
+    [
+        ("kill", "dana", 1, True),  # whoever is declared may stop everything, also when nobody signs any more
+        ("kill", "dana", 8, False),
+        ("kill", "erin", 1, False),
+        ("decide", "dana", 1, False),
+        ("release", "dana", 1, False),
+    ],
+)
+def test_a_token_that_is_over(verb: str, name: str, days: int, fine: bool) -> None:
+    access = rules(emergency=frozenset({"dana"}))
+    made, now = claimed(sub=name), START + timedelta(hours=1, days=days)
+    if fine:
+        assert read_token(access, made, "db", now, verb=verb).late > timedelta(hours=23)
+    else:
+        with pytest.raises(AccessRefused, match="over"):
+            read_token(access, made, "db", now, verb=verb)
+
+
+@ATTACK("token without a signature", "refused: `none` is no algorithm of any key")
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None], ids=repr)
+def test_a_token_that_nobody_signed(algorithm: Any) -> None:
+    made = forged(CLAIMS, {"alg": algorithm, "kid": "ops"}, lambda _: b"")
+    with pytest.raises(AccessRefused):
+        read_token(rules(), made, "db", START, verb="decide")
+
+
+@ATTACK("algorithm confusion", "refused: a key has one algorithm, whatever the token's header says")
+def test_a_public_key_is_no_secret() -> None:
+    for material in (PUBLIC, PUBLIC.strip(), rules().keys[0].material):
+        sign = partial(hmac.digest, material, digest="sha256")
+        for kid in ("ops", "small"):
+            made = forged(CLAIMS, {"alg": "HS256", "kid": kid}, sign)
+            with pytest.raises(AccessRefused):
+                read_token(rules(), made, "db", START, verb="decide")
+
+
+@ATTACK("forged signature", "refused: the signature is not that of the key")
+def test_a_key_of_somebody_else() -> None:
+    ours = claimed().split(".")
+    for made in (
+        token("db", "pricing", key=OTHER),
+        ".".join([*ours[:2], _base64(bytes(64)).decode()]),
+        ".".join([ours[0], _part(CLAIMS | {"roles": ["operator"]}).decode(), ours[2]]),
+    ):
+        with pytest.raises(AccessRefused, match="signature"):
+            read_token(rules(), made, "db", START, verb="decide")
+
+
+@ATTACK("unknown key", "refused: only keys of the access file count, whatever a header brings along")
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"alg": "EdDSA"},
+        {"alg": "EdDSA", "kid": "other"},
+        {"alg": "EdDSA", "kid": ["ops"]},
+        {"alg": "EdDSA", "kid": "../../dev/null"},
+        {"alg": "EdDSA", "kid": "ops", "jwk": {"kty": "OKP"}},
+        {"alg": "EdDSA", "kid": "ops", "jku": "https://example.org/keys"},
+        {"alg": "EdDSA", "kid": "ops", "crit": ["exp"]},
+        {"alg": "EdDSA", "kid": "ops", "b64": False},
+    ],
+)
+def test_a_header_is_not_believed(header: dict[str, Any]) -> None:
+    made = jwt.encode(CLAIMS, PRIVATE, algorithm="EdDSA", headers={"kid": "ops"})
+    body = made.split(".")[1].encode()
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    signer: Any = load_pem_private_key(PRIVATE, None)
+    text = _part(header) + b"." + body
+    with pytest.raises(AccessRefused):
+        read_token(rules(), (text + b"." + _base64(signer.sign(text))).decode(), "db", START, verb="decide")
+
+
+@ATTACK("revoked token, revoked key", "refused: also while an engine runs, as soon as the file says so")
+def test_what_is_revoked_counts_no_more(tmp_path: Path) -> None:
+    with pytest.raises(AccessRefused, match="it is revoked"):
+        read_token(rules(revoked=frozenset({"j"})), claimed(), "db", START, verb="kill")
+    gone = replace(rules().keys[0], revoked="yes")
+    with pytest.raises(AccessRefused, match="key is revoked"):
+        read_token(rules(keys=(gone,), emergency=frozenset({"dana"})), claimed(), "db", START, verb="kill")
+
+
+@ATTACK("oversized or deeply nested token", "refused before it is parsed, or where it cannot be")
+@pytest.mark.parametrize(
+    "made",
+    [
+        "a" * (LONGEST_TOKEN + 1),
+        ".." + "a" * 100_000,
+        "",
+        "a.b",
+        "a.b.c.d.e",
+        "\0",
+        "é.é.é",
+        "\ud800",
+        (_base64(b"[" * 4000) + b".e30.e30").decode(),
+        (_part({"alg": "EdDSA", "kid": "ops"}) + b"." + _base64(b"[" * 4000) + b".e30").decode(),
+        (_part([1]) + b".e30.e30").decode(),
+        (_part("text") + b".e30.e30").decode(),
+    ],
+)
+def test_what_is_no_token(made: str) -> None:
+    with pytest.raises(AccessRefused):
+        read_token(rules(), made, "db", START, verb="decide")
+
+
+@given(st.text() | st.binary().map(lambda b: b.decode("latin-1")))
+@settings(max_examples=200)
+def test_any_text_is_refused(made: str) -> None:
+    with pytest.raises(AccessRefused):
+        read_token(rules(), made, "db", START, verb="decide")
+
+
+def test_a_key_may_give_its_own_roles_only() -> None:
+    access = rules()
+    small = partial(token, "db", key=SECRET, kid="small", algorithm="HS256")
+    assert read_token(access, small("shop"), "db", START, verb="signal").roles == {"shop"}
+    with pytest.raises(AccessRefused, match="may not give the role operator"):
+        read_token(access, small("shop", "operator"), "db", START, verb="signal")
+
+
+# what a role may do
+
+NETS = st.sampled_from(["small", "other"])
+A_ROLE = st.builds(
+    Role,
+    may=st.frozensets(st.sampled_from(sorted(WORDS)), max_size=4),
+    may_not=st.frozensets(st.sampled_from([*sorted(WORDS), "*"]), max_size=2),
+    nets=st.frozensets(NETS, max_size=1),
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), A_ROLE),
+    st.frozensets(st.sampled_from("abcd")),
+    st.sampled_from(VERBS),
+    st.sampled_from(["case", "net", "all"]),
+    st.none() | NETS,
+    st.none() | st.frozensets(st.sampled_from(VERBS)),
+)
+def test_nothing_is_allowed_by_default_and_deny_goes_first(
+    roles: dict[str, Role],
+    held: frozenset[str],
+    verb: str,
+    scope: str,
+    net: str | None,
+    do: frozenset[str] | None,
+) -> None:
+    """By a second reading of the rules: who may is who has a role that says so, and none that says no."""
+    scope = scope if verb == "kill" or (verb == "release" and scope != "case") else ""
+    words = {verb, f"{verb}:{scope}"}
+    mine = [roles[r] for r in held if r in roles]
+    allow = any(words & r.may and (not r.nets or net in r.nets) for r in mine)
+    deny = any(r.may_not & (words | {"*"}) and (not r.nets or net is None or net in r.nets) for r in mine)
+    limited = do is not None and not do & words
+    access = Access(keys=(), roles=roles)
+    holder = Holder("dana", held, "j", do)
+    if allow and not deny and not limited:
+        assert all(roles[r].may & words for r in access.role_for(holder, verb, scope, net))
+    else:
+        with pytest.raises(AccessRefused):
+            access.role_for(holder, verb, scope, net)
+
+
+# on an engine
+
+
+async def test_who_decides_is_what_the_token_says(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        for case in ("c", "d", "e"):
+            await begun(engine, case)
+        assert await engine.decide("c", "look", "approve", token=token(engine, "pricing", "shop")) == (
+            "dana@pricing"
+        )
+        await engine.approve("d", "look", "dana@pricing", token=token(engine, "pricing"))
+        await engine.deny("e", "look", "dana", token=token(engine, "pricing"))
+        assert {t.who for t in engine.read.tasks(status=None)} == {"dana@pricing"}
+    assert audit(tmp_path / "x.db").clean
+
+
+@ATTACK("forged approval", "refused: who decides is what the token says, never what the caller says")
+@pytest.mark.parametrize(
+    "who", ["erin@pricing", "dana@operator", "dana@lead", "", "@pricing", "dana@x@pricing"]
+)
+async def test_forged_approvals(tmp_path: Path, who: str) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        with pytest.raises(AccessRefused):
+            await engine.approve("c", "look", who or "dana@pricing")
+        if who:
+            with pytest.raises(AccessRefused, match="the token names"):
+                await engine.approve("c", "look", who, token=token(engine, "pricing"))
+        await engine.kill("case", "c", token=token(engine, "operator"))
+        assert engine.read.case("c").case.status == "killed"  # nothing of it moved the case before
+        with pytest.raises(AccessRefused):
+            await engine.approve("c", "look", who, token=token(engine, "pricing", key=OTHER))
+    assert audit(tmp_path / "x.db").clean
+
+
+@ATTACK("role escalation", "refused: a role may do what the rules give it, on the nets they name")
+@pytest.mark.parametrize(
+    ("roles", "command"),
+    [
+        (["operator"], {"do": "decide"}),
+        (["pricing"], {"do": "kill", "scope": "case", "target": "c"}),
+        (["pricing", "left"], {"do": "decide"}),
+        (["pricing, operator"], {"do": "decide"}),
+        (["Pricing"], {"do": "decide"}),
+        (["x@pricing"], {"do": "decide"}),
+        (["*"], {"do": "decide"}),
+        ([], {"do": "decide"}),
+        (["elsewhere"], {"do": "decide"}),
+        (["elsewhere"], {"do": "kill", "scope": "net", "target": "small"}),
+        (["elsewhere"], {"do": "kill", "scope": "all", "target": ""}),
+        (["stopper"], {"do": "kill", "scope": "net", "target": "small"}),
+        (["stopper"], {"do": "kill", "scope": "all", "target": ""}),
+        (["shop"], {"do": "release", "scope": "all", "target": ""}),
+        (["shop"], {"do": "resume", "case": "c"}),
+        (["shop"], {"do": "settle", "case": "c", "effect": "e"}),
+    ],
+)
+async def test_role_escalation(tmp_path: Path, roles: list[str], command: dict[str, Any]) -> None:
+    from provenet.engine.requests import carry_out
+
+    asked = {"case": "c", "task": "look", "choice": "approve"} if command["do"] == "decide" else {}
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        with pytest.raises(AccessRefused):
+            await carry_out(engine, asked | command | {"token": token(engine, *roles)})
+        assert engine.read.case("c").case.status == "waiting"
+        assert not engine.read.kills()
+        last = engine.read.access()[-1]
+        assert (last.verb, last.verdict, last.who) == (command["do"], "refused", "dana")
+    assert audit(tmp_path / "x.db").clean
+
+
+async def test_a_role_may_be_for_one_net_and_a_token_for_some_verbs(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        with pytest.raises(AccessRefused, match="not for 'kill:case'"):
+            await engine.kill("case", "c", token=token(engine, "operator", do=["resume"]))
+        await engine.kill("case", "c", token=token(engine, "stopper", do=["kill"]))
+        with pytest.raises(AccessRefused):  # a case that is not there tells nothing to who may see nothing
+            await engine.kill("case", "none", token=token(engine, "stopper"))
+
+
+@ATTACK("replayed approval", "refused: a signed command is spent with its first use")
+async def test_replayed_approvals(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        for case in ("c", "d"):
+            await begun(engine, case)
+        command = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
+        signed = token(engine, "pricing", command=command)
+        with pytest.raises(AccessRefused, match="another command"):
+            await engine.approve("d", "look", token=signed)
+        with pytest.raises(AccessRefused, match="another command"):
+            await engine.deny("c", "look", token=signed)
+        await engine.approve("c", "look", token=signed)
+        with pytest.raises(AccessRefused, match="used before"):
+            await engine.approve("c", "look", token=signed)
+        kill = token(engine, "operator", command={"do": "kill", "scope": "all", "target": "", "reason": ""})
+        await engine.kill("all", token=kill)
+        await engine.release("all", token=token(engine, "operator"))
+        with pytest.raises(AccessRefused, match="used before"):
+            await engine.kill("all", token=kill)
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        with pytest.raises(AccessRefused, match="used before"):
+            await engine.kill("all", token=kill)
+    assert audit(tmp_path / "x.db").clean
+
+
+@ATTACK("expired deadline", "refused: a good token does not open a task whose time is over")
+async def test_expired_deadlines(tmp_path: Path) -> None:
+    clock = VirtualClock(START)
+    async with opened(waiting(), tmp_path / "x.db", access=rules(), clock=clock) as engine:
+        await begun(engine)
+        clock.jump(START + timedelta(days=3))
+        with pytest.raises(DecisionRefused, match="deadline"):
+            await engine.approve("c", "look", token=token(engine, "pricing"))
+    assert audit(tmp_path / "x.db").clean
+
+
+async def test_every_verb_takes_a_token(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        said: list[Coroutine[Any, Any, Any]] = [
+            engine.decide("c", "look", "approve", "dana@pricing"),
+            engine.approve("c", "look", "dana@pricing"),
+            engine.deny("c", "look", "dana@pricing"),
+            engine.signal("c", "paid", 5),
+            engine.kill("case", "c"),
+            engine.kill("net", "small"),
+            engine.kill("all"),
+            engine.release("all"),
+            engine.resume("c"),
+            engine.settle("c", "e", who="dana"),
+            engine.start_case("small", inputs={"start": Item(id="b", n=1)}),
+            engine.start_cases("small", [("b", {"start": Item(id="b", n=1)})]),
+        ]
+        for call in said:
+            with pytest.raises(AccessRefused, match="takes a token"):
+                await call
+        assert [c.id for c in engine.read.cases()] == ["c"]
+        assert engine.read.case("c").case.status == "waiting"
+        assert len([x for x in engine.read.access() if x.verdict == "refused"]) == len(said)
+
+
+async def test_an_operator_may(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        mine = partial(token, engine, "operator")
+        await engine.approve("c", "look", token=token(engine, "pricing"))
+        await engine.signal("c", "paid", 5, token=mine())
+        await engine.kill("net", "small", who="dana", reason="drill", token=mine())
+        with pytest.raises(KillSwitchOn):
+            await begun(engine, "d")
+        await engine.release("net", "small", token=mine())
+        await begun(engine, "d")
+        assert engine.read.kills()[0]["who"] == "dana@operator"
+        allowed = [(x.verb, x.target, x.who) for x in engine.read.access() if x.verdict == "allowed"]
+        assert allowed == [
+            ("decide", "c look", "dana@pricing"),
+            ("kill", "net small", "dana@operator"),
+            ("release", "net small", "dana@operator"),
+        ]
+    assert audit(tmp_path / "x.db").clean
+
+
+async def test_in_an_emergency_the_switch_is_pulled_with_a_token_that_is_over(tmp_path: Path) -> None:
+    late = rules(lambda: START + timedelta(days=2), emergency=frozenset({"dana"}))
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        old = token(engine, "operator")
+    async with opened(waiting(), tmp_path / "x.db", access=late) as engine:
+        with pytest.raises(AccessRefused, match="over"):
+            await engine.resume("c", token=old)
+        await engine.kill("all", token=old)
+        assert "emergency" in engine.read.access()[-1].why
+    assert audit(tmp_path / "x.db").clean
+
+
+# a guarded database
+
+
+async def test_a_guarded_database_stays_guarded(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with opened(waiting(), path, access=rules()) as engine:
+        await begun(engine)
+        mine = token(engine, "operator")
+    async with opened(waiting(), path) as engine:
+        with pytest.raises(AccessRefused, match="without the rules"):
+            await engine.kill("all", token=mine)
+        with pytest.raises(AccessRefused):
+            await engine.approve("c", "look", "dana@pricing")
+
+    async def nobody(task: object) -> None:
+        return None
+
+    for options in ({"access": rules()}, {}):
+        with pytest.raises(EngineError, match="decides without tokens"):
+            async with opened(waiting(), path, people=nobody, **options):
+                pass
+    with pytest.raises(AccessRefused, match="without the rules"):
+        await in_thread(lambda: ask(path, {"do": "resume", "case": "c", "token": mine}))
+    async with opened(waiting(), path, access="off") as engine:
+        await engine.approve("c", "look", "dana@pricing")
+    assert [x.target == "off" for x in Reader(path).access() if x.verdict == "rules"] == [False, True]
+    assert audit(path).clean
+
+
+async def test_without_rules_nothing_is_as_it_was_not(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db") as engine:
+        deployed(engine, waiting())
+        await engine.start_case("small", inputs={"start": Item(id="a", n=1)}, case_id="c")
+        await engine.approve("c", "look", "dana@pricing", token="whatever")
+        assert not engine.read.access()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as db:
+        assert db.execute("SELECT COUNT(*) FROM provenet_spent").fetchone() == (0,)
+
+
+async def test_a_file_of_rules_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "access.toml"
+    pem = PUBLIC.decode().strip()
+    text = (
+        f'longest = "9999d"\n[keys.ops]\npublic = """\n{pem}"""\n[roles.operator]\nmay = ["start", "kill"]\n'
+    )
+    path.write_text(text)
+    now = RealClock().now()
+    async with opened(waiting(), tmp_path / "x.db", access=path) as engine:
+        mine = token(engine, "operator", now=now)
+        deployed(engine, waiting())
+        await engine.kill("net", "small", token=mine)
+        path.write_text("this is no TOML")
+        await engine.kill("net", "small", token=mine)  # a mistake takes nobody's kill switch away
+        path.write_text(f'revoked = ["{_id(mine)}"]\n{text}')
+        with pytest.raises(AccessRefused, match="revoked"):
+            await engine.kill("net", "small", token=mine)
+        assert len([x for x in engine.read.access() if x.verdict == "rules"]) == 2
+    assert audit(tmp_path / "x.db").clean
+
+
+def _id(made: str) -> str:
+    return str(jwt.decode(made, options={"verify_signature": False})["jti"])
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        ("x = 1", "", "no 'x'"),
+        ("keys = 5", "keys", "a table"),
+        ("[keys.a]", "keys.a", "one of public and secret_env"),
+        ('[keys.a]\npublic = "abc"', "", "no Ed25519 public key"),
+        ("[keys.a]\npublic = 5", "keys.a.public", "a text"),
+        ('[keys.a]\nsecret_env = "NO_SUCH_VARIABLE"', "", "32 bytes"),
+        ('[roles.a]\nmay = ["fly"]', "roles.a", "no verb 'fly'"),
+        ('[roles.a]\nmay = ["*"]', "roles.a", "no verb '*'"),
+        ('[roles."a@b"]\nmay = []', "", "no name of a role"),
+        ("[roles.a]\nmay = 5", "roles.a.may", "a list of texts"),
+        ('grace = "5 days"', "grace", "a span of time"),
+        ("grace = 5", "grace", "a span of time"),
+        ("[keys.a\n", "", "cannot be read"),
+    ],
+)
+def test_mistakes_in_a_file_of_rules(tmp_path: Path, text: str, where: str, said: str) -> None:
+    path = tmp_path / "access.toml"
+    path.write_text(text)
+    with pytest.raises(EngineError) as refused:
+        Access.read(path)
+    assert said in refused.value.message
+    assert str(path) in refused.value.where
+    assert where in refused.value.where
+    assert refused.value.hint
+
+
+def test_a_private_key_is_not_taken_for_a_public_one() -> None:
+    with pytest.raises(EngineError, match="private key"):
+        Key.public("a", PRIVATE)
+    assert "secret" not in repr(Key.shared("a", SECRET))
+    assert rules().fingerprint == rules().fingerprint
+    other = rules(keys=(rules().keys[0], Key.shared("small", SECRET + b"!", roles=["shop"])))
+    assert rules().fingerprint == other.fingerprint  # it is stored, and nobody shall guess a secret by it
+
+
+# through the database
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    return await asyncio.to_thread(call)
+
+
+async def test_a_request_is_sealed_and_its_token_is_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with opened(waiting(), path, access=rules()) as engine:
+        await begun(engine)
+        mine = token(engine, "pricing")
+        command = {"do": "decide", "case": "c", "task": "look", "choice": "approve", "token": mine}
+        said = await in_thread(lambda: ask(path, command))
+        assert said["done"] == "approve: 'look' of case c, decided by dana@pricing"
+        with pytest.raises(EngineError, match=r"takes a token|there is none") as refused:
+            await in_thread(lambda: ask(path, {"do": "resume", "case": "c"}))
+        assert refused.value.code == AccessRefused.code
+        files = list(tmp_path.iterdir())  # noqa: ASYNC240
+        for text in (mine, mine.split(".")[1], mine.split(".")[2]):
+            assert not any(text.encode() in file.read_bytes() for file in files)
+        requests = engine._store.rows("SELECT command FROM provenet_request")
+        assert not any("sealed" in text for (text,) in requests)
+    assert audit(path).clean
+
+
+@ATTACK(
+    "request posted by hand", "refused: a token in clear, of another request, or used before does not count"
+)
+async def test_requests_posted_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with opened(waiting(), path, access=rules()) as engine:
+        await begun(engine)
+        mine, uid = token(engine, "operator"), engine._store.uid
+        ((public,),) = engine._store.rows("SELECT value FROM provenet_meta WHERE name = 'seal:1'")
+        kill = {"do": "kill", "scope": "all", "target": ""}
+        release = {"do": "release", "scope": "all", "target": ""}
+        good = sealed(mine, digest(kill), uid, [public])
+        parts = json.loads(good)
+
+        async def posted(command: Any) -> str:
+            try:
+                return str((await in_thread(lambda: post(path, command)))["done"])
+            except EngineError as error:
+                return error.message
+
+        assert "not sealed" in await posted(kill)
+        assert "not sealed" in await _raw(path, kill | {"token": mine})
+        assert "another command" in await posted(release | {"sealed": good})
+        assert "cannot be read" in await posted(kill | {"sealed": "[]"})
+        assert "not sealed" in await posted(kill | {"sealed": [parts]})
+        assert "gone" in await posted(kill | {"sealed": json.dumps(parts[:2])})
+        assert "gone" in await posted(kill | {"sealed": sealed(mine, digest(kill), uid, [Seal(uid).public])})
+        assert "killed" in await posted(kill | {"sealed": good})
+        assert "used before" in await posted(kill | {"sealed": good})
+        assert len(engine.read.kills()) == 1
+    assert audit(path).clean
+
+
+async def _raw(path: Path, command: Any) -> str:
+    """A request written without our help; its answer."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        text = command if isinstance(command, str) else json.dumps(command)
+        statement = (
+            "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (0, '', ?, 'new', 0)"
+        )
+        number = db.execute(statement, (text,)).lastrowid
+        for _ in range(200):
+            found = db.execute("SELECT answer FROM provenet_request WHERE id = ?", (number,)).fetchone()
+            if found[0] is not None:
+                return str(found[0])
+            await asyncio.sleep(0.02)
+    raise AssertionError("no answer")
+
+
+@ATTACK("request of any shape", "refused: whoever may post a request cannot stop an engine with it")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "5",
+        '"kill"',
+        "{}",
+        '{"do": ["kill"]}',
+        '{"do": "kill", "scope": "case", "target": ["x"]}',
+        '{"do": "kill", "scope": "everything", "target": ""}',
+        '{"do": "decide", "case": {"a": 1}, "task": 5, "choice": null}',
+        '{"do": "signal", "case": "c", "event": "paid", "payload": ' + "[" * 500 + "]" * 500 + "}",
+        "[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_requests_of_any_shape(tmp_path: Path, text: str, guarded: bool) -> None:
+    path = tmp_path / "x.db"
+    async with opened(waiting(), path, access=rules() if guarded else None) as engine:
+        await begun(engine)
+        assert '"error"' in await _raw(path, text)
+        assert engine.read.case("c").case.status == "waiting"
+        await engine.run_until_idle(until=START)  # it lives
+    assert audit(path).clean
+
+
+async def test_who_asks_alone_brings_the_rules(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    async with opened(waiting(), path, access=rules()) as engine:
+        await begun(engine)
+        mine = token(engine, "pricing")
+    command = {"do": "decide", "case": "c", "task": "look", "choice": "approve", "who": "dana", "token": mine}
+    said = await in_thread(lambda: ask(path, command, access=rules()))
+    assert "dana@pricing" in said["done"]
+    assert "no engine runs" in said["note"]
+    assert audit(path).clean
+
+
+@given(st.text(), st.text(max_size=50), st.text(max_size=50))
+@settings(max_examples=50)
+def test_a_seal_holds_for_one_command_and_one_engine(text: str, about: str, other: str) -> None:
+    seal, stranger = Seal("db"), Seal("db")
+    made = sealed(text, about, "db", [stranger.public, seal.public])
+    assert seal.opened(Posted(made, about, 1))[0] == text.encode("utf-8", "replace").decode(
+        "ascii", "replace"
+    )
+    assert seal.opened(Posted(made, about, 1))[1] == stranger.opened(Posted(made, about, 2))[1]
+    for opener, posted in (
+        (Seal("db"), Posted(made, about, 1)),
+        (Seal("other"), Posted(made, about, 1)),
+        *([(seal, Posted(made, other, 1))] if other != about else []),
+    ):
+        with pytest.raises(AccessRefused):
+            opener.opened(posted)
+
+
+def test_the_digest_of_a_command_is_that_of_its_meaning() -> None:
+    one = {"do": "decide", "case": "c", "note": None, "who": "dana", "token": "t"}
+    assert digest(one) == digest({"case": "c", "do": "decide"})
+    assert digest(one) != digest({"case": "d", "do": "decide"})
+    assert digest({"do": "start", "inputs": {"start": Item(id="a", n=1)}}) == digest(
+        {"do": "start", "inputs": {"start": {"id": "a", "n": 1}}}
+    )
+
+
+# the log of it
+
+
+async def _full(path: Path) -> None:
+    async with opened(waiting(), path, access=rules()) as engine:
+        await begun(engine)
+        command = {"do": "kill", "scope": "case", "target": "c", "reason": ""}
+        with pytest.raises(AccessRefused):
+            await engine.kill("case", "c", token=token(engine, "shop"))
+        await engine.kill("case", "c", token=token(engine, "operator", command=command))
+    assert audit(path).clean
+
+
+@ATTACK("tampered access log", "found by the audit: a row changed, removed or added, and the facts about it")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM provenet_access WHERE seq = 2",
+        "DELETE FROM provenet_access WHERE seq = (SELECT MAX(seq) FROM provenet_access)",
+        "DELETE FROM provenet_access",
+        *(f"UPDATE provenet_access SET {c} = 'x' WHERE seq = 2" for c in ("verb", "target", "who", "token")),
+        *(f"UPDATE provenet_access SET {c} = 'x' WHERE seq = 2" for c in ("verdict", "why", "data", "at")),
+        *(f"UPDATE provenet_access SET {c} = x'00' WHERE seq = 2" for c in ("prev", "hash", "who")),
+        "UPDATE provenet_access SET verdict = 'allowed'",
+        "UPDATE provenet_access SET worker = 7",
+        "UPDATE provenet_access SET seq = seq + 10",
+        "INSERT INTO provenet_access SELECT worker, 9, at, verb, target, who, token, verdict, why, data, prev, hash FROM provenet_access WHERE seq = 2",  # noqa: E501
+        "DELETE FROM provenet_spent",
+        "INSERT INTO provenet_spent VALUES ('x', 'y')",
+        "UPDATE provenet_spent SET id = 'x'",
+        "UPDATE provenet_spent SET spender = 'x'",
+        "UPDATE provenet_meta SET value = 'off' WHERE name = 'access'",
+        "DELETE FROM provenet_meta WHERE name = 'access'",
+        "DELETE FROM provenet_meta WHERE name = 'access:1'",
+        "UPDATE provenet_meta SET value = 'x' WHERE name = 'access:1'",
+        "INSERT INTO provenet_meta VALUES ('access:9', '1 00')",
+        "INSERT INTO provenet_meta VALUES ('access:x', '1 00')",
+        "UPDATE provenet_kill SET who = 'erin@operator'",
+        "INSERT INTO provenet_kill (scope, target, who, reason, at) SELECT 'all', '', who, '', at FROM provenet_kill",  # noqa: E501
+    ],
+)
+async def test_a_log_that_was_tampered_with(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "x.db"
+    await _full(path)
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+        db.commit()
+    assert not audit(path).clean
+
+
+async def test_what_is_refused_and_allowed_is_there_after_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    engine = opened(waiting(), path, access=rules())
+    await engine.__aenter__()
+    await begun(engine)
+    with pytest.raises(AccessRefused):
+        await engine.kill("case", "c", token=token(engine, "shop"))
+    await engine.kill("case", "c", token=token(engine, "operator"))
+    await engine.crash()
+    assert [x.verdict for x in Reader(path).access()] == ["rules", "refused", "allowed"]
+    assert Reader(path).case("c").case.status == "killed"
+    assert audit(path).clean
+
+
+@pytest.mark.parametrize("point", ["before-commit", "after-commit"])
+async def test_a_crash_keeps_all_of_it_or_nothing(tmp_path: Path, point: str) -> None:
+    path = tmp_path / "x.db"
+    command = {"do": "kill", "scope": "case", "target": "c", "reason": ""}
+    engine = opened(waiting(), path, access=rules())
+    await engine.__aenter__()
+    await begun(engine)
+    signed = token(engine, "operator", command=command)
+    plan(f"{point}:raise:1")
+    try:
+        with pytest.raises((FaultInjected, EngineError)):
+            await engine.kill("case", "c", token=signed)
+    finally:
+        plan(None)
+    await engine.close()
+    assert audit(path).clean
+    done = point == "after-commit"
+    assert (len(Reader(path).access()) == 2, bool(Reader(path).kills())) == (done, done)
+    async with opened(waiting(), path, access=rules()) as engine:
+        if done:
+            with pytest.raises(AccessRefused, match="used before"):
+                await engine.kill("case", "c", token=signed)
+        else:
+            await engine.kill("case", "c", token=signed)
+    assert audit(path).clean
