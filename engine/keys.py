@@ -142,6 +142,16 @@ class Keys:
                 hint="run `provenet audit`, and restore a copy",
             ) from None
 
+    def secret(self, name: str) -> bytes:
+        """A master key.
+
+        Raises:
+            NoKeys: It is not among these.
+        """
+        if name not in self._keys:
+            raise NoKeys(f"master key {name} is not among those given: {', '.join(self._keys)}", hint=HINT)
+        return self._keys[name]
+
     def _cipher(self, name: str) -> Any:
         if name not in self._ciphers:
             self._ciphers[name] = siv(self._keys[name])

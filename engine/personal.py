@@ -33,6 +33,9 @@ DATA_KEY = 96
 
 MARK = "$personal"
 ERASED = "[erased]"
+PAYLOAD = "payload"
+"""Kind of a ciphertext that stands for a whole payload of an event, whatever that was."""
+
 BLIND = "hmac:"
 
 
@@ -86,6 +89,10 @@ class Seal:
         plain += b" " * (-len(plain) % _STEP)
         sealed = self._siv.encrypt(plain, [_ABOUT, kind.encode(), self.key.encode()])
         return f'{{"{MARK}":"{base64.b64encode(sealed).decode()}"}}'
+
+    def json(self, text: str, kind: str = "value") -> Any:
+        """The same as JSON data."""
+        return json.loads(self.write(text, kind))
 
     def open(self, data: Any, kind: str = "value") -> Any:
         """What a ciphertext stands for, as JSON data; ``Erased`` where the key is not open.

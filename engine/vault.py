@@ -15,10 +15,11 @@ from typing import Any
 
 from provenet.engine.case import LIVE, chain
 from provenet.engine.codec import clean, plain
+from provenet.engine.covering import named
 from provenet.engine.errors import ErasureRefused, NoKeys, NoSuchCase
 from provenet.engine.faults import fault_point
 from provenet.engine.keys import HINT, Keys
-from provenet.engine.personal import DATA_KEY, Seal
+from provenet.engine.personal import DATA_KEY, PAYLOAD, Seal
 from provenet.engine.store.database import Location, located, open_to_post
 from provenet.engine.store.store import Store
 
@@ -59,6 +60,13 @@ class Vault:
         self._active: dict[str, Seal] = {}
         self._new: dict[str, tuple[Any, ...]] = {}
 
+    @property
+    def given(self) -> Keys | None:
+        """The master keys at hand."""
+        if self._given is None:
+            self._given = Keys.from_env()
+        return self._given
+
     def of_case(self, case: str, key: str) -> Seal:
         """The open seal of a case.
 
@@ -69,12 +77,21 @@ class Vault:
             rows = self._store.rows(f"{FIND} WHERE id = ?", (key,))
             if not rows or rows[0][2] is None:
                 raise NoKeys(
-                    "its personal data were erased, and it has not ended",
-                    where=f"case {case!r}",
-                    hint="run `provenet audit`: somebody changed the database",
+                    f"data key {key} was erased, or there is none",
+                    where=f"case {case!r}" if case else "",
+                    hint="the case has not ended, if there is one: `provenet audit` says what is wrong",
                 )
-            self._seals[key] = self._opened(rows[0], f"case {case!r}")
+            self._seals[key] = self._opened(rows[0], f"case {case!r}" if case else "")
         return self._seals[key]
+
+    def named(self, name: str) -> Seal:
+        """A seal by its key's name, which somebody else has given.
+
+        Raises:
+            NoKeys: There is no such key, or it does not open.
+        """
+        found = named(name, self._keys("a request is encrypted"))
+        return self.of_case("", name) if found is None else found
 
     def for_start(self, subject: str, now: int) -> Seal:
         """The seal of a case that is about to start; ``keep`` writes it, where it is new.
@@ -101,6 +118,27 @@ class Vault:
         row = self._new.pop(seal.key, None)
         if row is not None:
             self._store.put("provenet_key", seal.key, row)
+
+    def payload(self, no: int, text: str) -> str | None:
+        """The text of an event's payload, whatever it is, as the inbox of a case keeps it.
+
+        Args:
+            no: The case's number.
+            text: The payload; of a case whose key is gone nothing is kept.
+        """
+        rows = self._store.rows(
+            "SELECT c.data_key, k.master, k.wrapped FROM provenet_case c"
+            " LEFT JOIN provenet_key k ON k.id = c.data_key WHERE c.no = ?",
+            (no,),
+        )
+        key, master, wrapped = rows[0] if rows else ("", "", None)
+        if not key:
+            return text
+        if key not in self._seals:
+            if wrapped is None:
+                return None
+            self._seals[key] = self._opened((key, master, wrapped), f"case number {no}")
+        return self._seals[key].write(text, PAYLOAD)
 
     def erase(self, *, case: str = "", subject: str = "", who: str, reason: str, now: int) -> Erasure:
         """Throw a key away, with an entry in the log of each case that it was for; for the next commit.
@@ -202,11 +240,9 @@ class Vault:
             raise NoKeys(error.message, where=error.where or where, hint=error.hint) from None
 
     def _keys(self, why: str) -> Keys:
-        if self._given is None:
-            self._given = Keys.from_env()
-        if self._given is None:
+        if self.given is None:
             raise NoKeys(f"{why}, and no master key was given", where=str(self._store.location), hint=HINT)
-        return self._given
+        return self.given
 
 
 def erase(

@@ -12,11 +12,11 @@ from copy import copy
 from typing import Any
 
 from provenet.engine.codec import plain
-from provenet.engine.personal import MARK
+from provenet.engine.personal import MARK, PAYLOAD
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, Net, Perform, Signal, Transition
 from provenet.nets.schema import HIDDEN, STR, Field, Type
-from provenet.nets.secrets import Shown, hide, keeps_secrets
+from provenet.nets.secrets import Shown, hide, is_personal, keeps_secrets
 
 
 class Veil:
@@ -32,7 +32,7 @@ class Veil:
         self._places = {p.name: p.type for p in places if keeps_secrets(p.type)}
         self._scopes: dict[str, dict[str, Type]] = {}
         self._tasks: dict[str, list[Type]] = {}
-        self._events: set[str] = set()
+        self._events: dict[str, Type] = {}
         self._effects: set[str] = set()
         for t in () if net is None else net.transitions:
             scope = net.scope(t) if net is not None else {}
@@ -45,7 +45,7 @@ class Veil:
                 case Choice(task=task):
                     self._tasks.setdefault(task, []).append(_about(t, t.trigger, scope))
                 case Signal(event=event) if any(keeps_secrets(f.type) for f in t.fresh):
-                    self._events.add(event)
+                    self._events[event] = next(f.type for f in t.fresh if keeps_secrets(f.type))
 
     def showing(self, shown: Shown | None) -> Veil:
         """The same with something else in the place of a marked field; ``None`` to hide nothing."""
@@ -99,9 +99,13 @@ class Veil:
         if text is None or self._shown is None:
             return text
         if text.startswith(f'{{"{MARK}":'):
-            found = self._shown(_WHOLE, json.loads(text))
+            found = self._shown(WHOLE, json.loads(text))
             return found if isinstance(found, str) else plain(found)
-        return str(self._shown(_SECRET, text)) if event in self._events else text
+        of = self._events.get(event)
+        if of is not None and is_personal(of):
+            found = self._hide(json.loads(text), of)
+            return found if isinstance(found, str) else plain(found)
+        return text if of is None else str(self._shown(_SECRET, text))
 
     def played(self, effect: dict[str, Any]) -> dict[str, Any]:
         """What a stand-in played in a simulation: its payload and its receipt may be of any shape."""
@@ -113,7 +117,10 @@ class Veil:
         return data if self._shown is None else hide(data, of, self._shown)
 
 
-_WHOLE, _SECRET = Field("payload", STR, "personal"), Field("payload", STR, "secret")
+WHOLE = Field(PAYLOAD, STR, "personal")
+"""Stands for a whole payload of an event."""
+
+_SECRET = Field(PAYLOAD, STR, "secret")
 
 
 def _about(t: Transition, trigger: Choice, scope: dict[str, Type]) -> Type:
