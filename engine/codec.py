@@ -85,7 +85,9 @@ def decoder(of: Type) -> Decoder:
 
 
 def clean(text: str) -> str:
-    """A text that can be written: half characters, as broken encodings leave them, become ``?``."""
+    """A text that can be written: half characters, as broken encodings leave them, and NUL become ``?``."""
+    if "\0" in text:  # PostgreSQL has no such text
+        text = text.replace("\0", "?")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
