@@ -360,7 +360,7 @@ def translate(error: Exception, where: Location) -> StoreError:
     inner = getattr(error, "orig", None) or error
     place, text = str(where), str(inner).strip().splitlines()[0] if str(inner).strip() else repr(inner)
     match inner:
-        case pg.DiskFull():
+        case _ if isinstance(inner, pg.DiskFull) or "could not extend file" in text:
             return StoreFull(
                 "there is no room left to write",
                 where=place,
