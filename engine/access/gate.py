@@ -182,7 +182,7 @@ class Gate:
                 hint="leave out who it is: the token says so",
             )
         if not (at and name == holder.name and role in roles):
-            wanted = self._role_of(command) if verb == "decide" else None
+            wanted = self._role_of(command) if verb in {"decide", "delegate"} else None
             role = wanted if wanted in roles else min(roles)
         why = f"role {role}"
         if holder.late:

@@ -31,9 +31,11 @@ from provenet.engine.errors import (
     DecisionRefused,
     EngineError,
     KillSwitchOn,
+    StoreDenied,
 )
 from provenet.engine.faults import FaultInjected, plan
 from provenet.engine.requests import ask, post
+from provenet.engine.store.grants import grants
 from tests.engine.kit import START, Item, deployed, opened
 from tests.engine.test_control import waiting
 
@@ -327,9 +329,8 @@ async def test_who_decides_is_what_the_token_says(tmp_path: Path) -> None:
     async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
         for case in ("c", "d", "e"):
             await begun(engine, case)
-        assert await engine.decide("c", "look", "approve", token=token(engine, "pricing", "shop")) == (
-            "dana@pricing"
-        )
+        made = await engine.decide("c", "look", "approve", token=token(engine, "pricing", "shop"))
+        assert made.who == "dana@pricing"
         await engine.approve("d", "look", "dana@pricing", token=token(engine, "pricing"))
         await engine.deny("e", "look", "dana", token=token(engine, "pricing"))
         assert {t.who for t in engine.read.tasks(status=None)} == {"dana@pricing"}
@@ -832,3 +833,123 @@ async def test_a_crash_keeps_all_of_it_or_nothing(tmp_path: Path, point: str) ->
         else:
             await engine.kill("case", "c", token=signed)
     assert audit(path).clean
+
+
+# several processes, and database roles
+
+
+@pytest.fixture
+def roles(postgres: str) -> dict[str, str]:
+    """URLs of a PostgreSQL database whose tables are there, one for each kind of role."""
+    import psycopg
+
+    from provenet.engine.store.database import open_database
+
+    open_database(postgres).close()
+    made = {"owner": postgres}
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        (database,) = connection.execute("SELECT current_database()").fetchone() or ("",)
+        for kind in ("engine", "read", "post"):
+            role = f"{kind} of {database}"
+            connection.execute(f'CREATE ROLE "{role}" LOGIN')  # type: ignore[call-overload]
+            for statement in grants(kind, role):
+                connection.execute(statement)  # type: ignore[call-overload]
+            made[kind] = postgres.replace("//postgres@", f"//{role.replace(' ', '%20')}@")
+    return made
+
+
+@pytest.mark.postgres
+async def test_processes_share_the_guard(postgres: str) -> None:
+    access = rules(RealClock().now)
+    mine = partial(token, now=RealClock().now())
+    async with opened(waiting(), postgres, clock=RealClock(), access=access) as one:
+        await begun_now(one, ["c", "d", "e"])
+        async with opened(waiting(), postgres, clock=RealClock()) as bare:
+            with pytest.raises(AccessRefused, match="without the rules"):
+                await bare.kill("all", token=mine(bare, "operator"))
+        command = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
+        signed = mine(one, "pricing", command=command)
+        async with opened([], postgres, clock=RealClock(), access=access) as other:
+            with pytest.raises(EngineError):
+                await other.approve("c", "look", token=signed)  # it has not the case; the token is spent
+            with pytest.raises(AccessRefused, match="used before"):
+                await one.approve("c", "look", token=signed)
+            await other.kill("net", "small", token=mine(other, "operator"))
+        for _ in range(100):
+            if one.read.counts() == {"killed": 3}:
+                break
+            await asyncio.sleep(0.02)
+        assert one.read.counts() == {"killed": 3}
+    assert len({x.who for x in Reader(postgres).access() if x.verdict == "allowed"}) == 2
+    assert audit(postgres).clean
+    import psycopg
+
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        found = connection.execute("SELECT DISTINCT worker FROM provenet_access ORDER BY 1").fetchall()
+        assert len(found) > 1
+        connection.execute("DELETE FROM provenet_access WHERE worker = %s", found[0])
+        connection.execute("DELETE FROM provenet_meta WHERE name = %s", (f"access:{found[0][0]}",))
+    assert any("is not what process" in p.what for p in audit(postgres).problems)
+
+
+async def begun_now(engine: Engine, cases: list[str]) -> None:
+    """Cases that wait for a person, on the real clock."""
+    deployed(engine, waiting())
+    mine = token(engine, "operator", now=RealClock().now())
+    await engine.start_cases("small", [(c, {"start": Item(id="a", n=1)}) for c in cases], token=mine)
+
+
+@pytest.mark.postgres
+@ATTACK(
+    "kill by a role that may only ask",
+    "refused without a token that allows it; nothing but requests is its to write",
+)
+async def test_a_role_that_may_only_post_requests(roles: dict[str, str]) -> None:
+    access, mine = rules(RealClock().now), partial(token, now=RealClock().now())
+    async with opened(waiting(), roles["engine"], clock=RealClock(), access=access) as engine:
+        await begun_now(engine, ["c", "d"])
+        command = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
+        good = command | {"token": mine(engine, "pricing")}
+        assert "dana@pricing" in (await in_thread(lambda: ask(roles["post"], good)))["done"]
+        kill = {"do": "kill", "scope": "all", "target": ""}
+        with pytest.raises(EngineError, match="there is none"):
+            await in_thread(lambda: ask(roles["post"], kill))
+        with pytest.raises(EngineError, match="none of its roles"):
+            await in_thread(lambda: ask(roles["post"], kill | {"token": mine(engine, "pricing")}))
+        begin = asyncio.get_running_loop().time()
+        await in_thread(lambda: ask(roles["post"], kill | {"token": mine(engine, "operator")}))
+        assert asyncio.get_running_loop().time() - begin < 5
+        assert engine.read.counts() == {"killed": 2}
+    refused = [
+        "SELECT command FROM provenet_request",
+        "UPDATE provenet_request SET status = 'new'",
+        "DELETE FROM provenet_request",
+        "SELECT * FROM provenet_token",
+        "SELECT * FROM provenet_access",
+        "INSERT INTO provenet_kill (scope, target, who, reason, at) VALUES ('all', '', '', '', 0)",
+        "UPDATE provenet_meta SET value = 'off' WHERE name = 'access'",
+        "INSERT INTO provenet_meta VALUES ('seal:1', 'x')",
+    ]
+    denied(roles["post"], refused)
+    denied(roles["read"], [*refused[:3], *refused[5:], "DELETE FROM provenet_event"])
+    denied(roles["engine"], ["DELETE FROM provenet_access", "UPDATE provenet_access SET who = 'x'"])
+    assert Reader(roles["read"]).counts() == {"killed": 2}
+    assert audit(roles["read"]).clean
+    with pytest.raises(StoreDenied):
+        Reader(roles["post"]).counts()
+
+
+def denied(url: str, statements: list[str]) -> None:
+    """See to it that a role may do nothing of this."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)  # type: ignore[call-overload]
+
+
+def test_there_is_no_other_kind_of_role() -> None:
+    with pytest.raises(EngineError, match="no kind of role"):
+        grants("admin", "x")
+    assert '"a""b"' in grants("read", 'a"b')[0]
