@@ -42,6 +42,7 @@ from provenet.engine.errors import (
 )
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.holding import Holding, Takes
+from provenet.engine.in_force import InForce
 from provenet.engine.inbox import Inbox
 from provenet.engine.outside import Outside
 from provenet.engine.people import Ruling, open_task
@@ -747,6 +748,7 @@ class Engine:
         else:
             # In a simulation no agent reaches the outside, whoever gave it.
             self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
+        self._runner.in_force = InForce(self._versions)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
         self._holding = Holding(
             self._store,

@@ -165,6 +165,7 @@ class Holding:
         if self._store.claim_one(no) == "elsewhere":
             raise CaseElsewhere(f"another process is at case {case!r}", hint="its turn is over soon")
         self._outside.kills = self._kills()
+        self._versions.load()  # a version that somebody deployed meanwhile has the policy in force
         self._take_up(self._versions.programs, [no])
         return no
 

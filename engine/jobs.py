@@ -22,6 +22,7 @@ class Job:
     """One piece of work outside the database, bound to the token that stands for it.
 
     ``began`` is when this try began, by the engine's clock and by a monotonic one, where anybody watches.
+    ``called`` is ``no`` where it is certain that an effect has not been called.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Job:
     tries: int = 0
     due: int = 0
     receipt: str | None = None
+    called: Literal["no", "maybe"] = "maybe"
     opened: OpenTask | None = None
     began: tuple[int, float] | None = None
     task: asyncio.Task[None] | None = None

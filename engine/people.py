@@ -203,7 +203,9 @@ def refused(choice: Choice, said: Said, approval: Approval) -> str:
     (mine,) = said.people([who])
     same = next((a for a in before if person(a.who) in mine), None)
     if same is not None:
-        why = "" if person(same.who) == person(who) else f": {who} and {same.who} count as one, by a delegation"
+        why = (
+            "" if person(same.who) == person(who) else f": {who} and {same.who} count as one, by a delegation"
+        )
         return f"{same.who} has chosen {choice.choice!r} already, and it takes {choice.eyes} people{why}"
     if any(a.note != approval.note for a in before):
         return f"{before[0].who} has chosen {choice.choice!r} with another note"
@@ -219,9 +221,7 @@ def missing(choice: Choice, said: Said, about: str) -> int:
 # the log of it
 
 
-def approve(
-    case: LiveCase, book: Book, step: Step, task: tuple[str, int], said: Approval, at: int
-) -> None:
+def approve(case: LiveCase, book: Book, step: Step, task: tuple[str, int], said: Approval, at: int) -> None:
     """Write an approval to the case's log, and count it."""
     entry: dict[str, Any] = {"task": task[0], "token": task[1], "by": said.who, "about": said.about}
     if said.instead:
@@ -280,7 +280,9 @@ def follow(case: LiveCase, kind: str, transition: str, entry: dict[str, Any], at
         step
         for place, steps in case.program.asks_people.items()
         for step in steps
-        if _choice(step).task == task and case.holds(place, token) and case.binding_for(step, token) is not None
+        if _choice(step).task == task
+        and case.holds(place, token)
+        and case.binding_for(step, token) is not None
     ]
     if not steps:
         return f"task {task!r} is not open for token {token}"
@@ -296,9 +298,7 @@ def follow(case: LiveCase, kind: str, transition: str, entry: dict[str, Any], at
         if step is None:
             return f"{transition!r} is no choice of task {task!r} for token {token}"
         choice = _choice(step)
-        made = Approval(
-            choice.choice, who, entry.get("for", ""), entry["about"], entry.get("note", "")
-        )
+        made = Approval(choice.choice, who, entry.get("for", ""), entry["about"], entry.get("note", ""))
         if right(choice, arrived, said, who, at) != made.instead:
             why = f"{who!r} may not choose {choice.choice!r}"
         else:

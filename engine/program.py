@@ -183,8 +183,10 @@ class Program:
     def explain(self, step: Step, binding: Mapping[str, Value]) -> Reject | None:
         """Why a contract's policy refuses what an ``Explain`` transition takes; ``None`` where it passes."""
         assert isinstance(step.transition.trigger, Explain)
-        contract = step.transition.trigger.contract
-        proposal, inputs = self.reading(step)(binding)
+        return self.refusal(step.transition.trigger.contract, *self.reading(step)(binding))
+
+    def refusal(self, contract: str, proposal: Value, inputs: Value) -> Reject | None:
+        """Why a contract's policy refuses a proposal; ``None`` where it passes."""
         env = {"proposal": proposal, "inputs": inputs}
         if contract not in self._rules:
             info = self.net.contract(contract)
@@ -202,11 +204,21 @@ class Program:
         """What an opaque verifier says: ``None`` for a pass. One that fails has not passed anything."""
         trigger = step.transition.trigger
         assert isinstance(trigger, Judge)
-        verify = self.agent.verifier(trigger.handler)
-        proposal, inputs = self.reading(step)(binding)
-        types = self._reading_types(step)
+        return self._judged(trigger.handler, self.reading(step)(binding), self._reading_types(step))
+
+    def function_of(self, info: ContractInfo) -> Callable[[Value, Value], Reject | None] | None:
+        """The opaque verifier of a contract, as a function of a proposal and its inputs."""
+        judges = (s.transition for s in self.steps if s.transition.contract == info.id)
+        handler = next((t.trigger.handler for t in judges if isinstance(t.trigger, Judge)), None)
+        if handler is None:
+            return None
+        types = info.proposal, info.inputs
+        return lambda proposal, inputs: self._judged(handler, (proposal, inputs), types)
+
+    def _judged(self, handler: str, values: tuple[Value, Value], types: tuple[Type, Type]) -> Reject | None:
+        verify = self.agent.verifier(handler)
         try:
-            said: Any = verify(from_value(proposal, types[0]), from_value(inputs, types[1]))
+            said: Any = verify(from_value(values[0], types[0]), from_value(values[1], types[1]))
         except Exception as error:  # noqa: BLE001  a verifier that fails is a reject, whatever it raised
             return Reject(
                 rule="verifier", expected="a verdict", got=f"{type(error).__name__}: {error}", retryable=False
@@ -217,7 +229,7 @@ class Program:
             return said
         if said is False:
             return Reject(
-                rule=trigger.handler, expected="a proposal that the verifier accepts", got="a refusal"
+                rule=handler, expected="a proposal that the verifier accepts", got="a refusal"
             )
         return Reject(
             rule="verifier",

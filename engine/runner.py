@@ -25,6 +25,7 @@ from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
 from provenet.engine.hiding import hidden, hidden_reject
+from provenet.engine.in_force import InForce, contract_of, not_called
 from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
 from provenet.engine.store.store import Store
@@ -75,6 +76,7 @@ class Runner:
         self.jobs = Jobs(store, clock, limits, work, on_crash=self.alarm.set)
         self._judged: dict[tuple[str, Value, Value], Reject | None] = {}
         self._fate = "withdrawn"
+        self.in_force: InForce | None = None
         self._now_at: datetime | None = None
         self._now = 0
 
@@ -374,6 +376,13 @@ class Runner:
         effect = case.program.effect(step)
         anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
         token = case.ids[step.anchor][case.marking[step.anchor].index(anchor)]
+        refused = None if self.in_force is None else self.in_force.refusal(case.program, step, binding)
+        if refused is not None:
+            why, by = refused
+            failure = case.program.on_failure.get(step.name)
+            if failure is None:
+                raise Breach(not_called(effect.name, why, by), where=f"transition {step.name!r}")
+            return failure, failing(case, failure, token, why), token, note(policy=by)
         request = request_of(
             case, step, binding, key_of(self.store, case, step, token), anchor=anchor, tries=1
         )
@@ -454,10 +463,20 @@ class Runner:
             known = case.receipts.pop((step.index, token), None)
             if known is not None:
                 job.tries, job.receipt = known
+                job.called = "no" if job.key in case.uncalled else "maybe"
             else:
-                self.records.effect(job, "intended")
+                job.called = "no"
+                self.records.effect(job, "intended", uncalled=self._held_back(job))
         self.jobs.armed(job)
         return [job]
+
+    def _held_back(self, job: Job) -> Literal["no", "yes"]:
+        """Whether the policy in force is to be asked of an effect, also after a restart: by who calls it."""
+        if self.in_force is None:
+            return "no"
+        if self.jobs.runs == "elsewhere":
+            return "yes" if contract_of(job.case.program, job.step) is not None else "no"
+        return "yes" if self.in_force.differs(job.case.program, job.step) else "no"
 
     def job_of(self, case: LiveCase, step: Step, token: int, binding: Mapping[str, Value]) -> Job:
         """The piece of work that a token stands for."""
@@ -586,6 +605,8 @@ class Runner:
                 continue
             if job.kind == "perform":
                 case.receipts[at] = job.tries, job.receipt
+                if job.called == "no" and contract_of(case.program, job.step) is not None:
+                    self.records.effect(job, "intended", uncalled="yes")
             del case.jobs[at]
             self.jobs.drop(job)
 

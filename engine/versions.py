@@ -37,6 +37,7 @@ class Versions:
         self._given: dict[str, Agent] = {}
         self._seen: dict[str, int] = {}
         self._deployed = 0
+        self._read: dict[str, Program] = {}
 
     def load(self, agents: Iterable[Agent] = ()) -> None:
         """Read what was deployed since the last look, and bind the agents that are at hand.
@@ -106,6 +107,19 @@ class Versions:
         """The one net that versions are of, by hash or by name; ``None`` where they are of several."""
         names = {p.net.name for h, p in self.programs.items() if p.net.name in asked or h.startswith(asked)}
         return names.pop() if len(names) == 1 else None
+
+    def latest(self, net: str) -> str:
+        """The content hash of a net's latest version; empty where there is none."""
+        return self._current.get(net, "")
+
+    def rules(self, digest: str) -> Program:
+        """A deployed version, without the code of its handlers where its agent is not at hand."""
+        if digest in self.programs:
+            return self.programs[digest]
+        if digest not in self._read:
+            ((content,),) = self._store.rows("SELECT content FROM provenet_net WHERE hash = ?", (digest,))
+            self._read[digest] = Program(Agent(loads(content)), digest)
+        return self._read[digest]
 
     def _bind(self, agent: Agent, found: str) -> None:
         if self._bound.get(found) is not agent:

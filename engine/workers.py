@@ -30,6 +30,7 @@ from provenet.engine.errors import DecisionRefused
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.handover import anchor_of, failing, reject_of, request_of
 from provenet.engine.hiding import hidden
+from provenet.engine.in_force import contract_of, not_called
 from provenet.engine.jobs import Job
 from provenet.engine.people import approved
 from provenet.engine.runner import Runner
@@ -100,8 +101,8 @@ class Task:
 
 
 People: TypeAlias = Callable[[Task], Awaitable[Decision | None]]
-"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone. Where several people
-have to approve, it is asked again after each approval of its own.
+"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone. Where several
+people have to approve, it is asked again after each approval of its own.
 
 One that raises, or gives something else than a decision, parks the case with what it said.
 """
@@ -259,10 +260,11 @@ class Workers:
 
     async def performed(self, job: Job) -> Callable[[], None]:
         """Perform an external effect; what is to be done with its outcome, while its case is in memory."""
+        held = job.key in job.case.uncalled
         instead = self.admitted(job)
         if instead is not None:
             return instead
-        if job.case.program.effect(job.step).idempotent == "no":
+        if held or job.case.program.effect(job.step).idempotent == "no":
             await self._store.durable()
         return await self.called(job)
 
@@ -276,7 +278,15 @@ class Workers:
         effect = job.case.program.effect(job.step)
         if job.receipt is not None:
             return partial(self._performed, job, job.receipt)
+        in_force, held = self.runner.in_force, job.key in job.case.uncalled
+        if in_force is not None and job.called == "no":
+            refused = in_force.refusal(job.case.program, job.step, job.binding)
+            if refused is not None:
+                return partial(self._refused, job, *refused)
         if (wait := self._throttles.admit(job, self.runner.now())) is not None:
+            if job.called == "no" and not held and contract_of(job.case.program, job.step) is not None:
+                # It may wait for long, also through a restart: the policy in force then shall be asked.
+                self.runner.records.effect(job, "intended", uncalled="yes")
             return partial(self._later, job, wait)
         if effect.idempotent == "no" and job.tries:
             return partial(self.lost, job, "it was called before, and gave no receipt that is known")
@@ -284,6 +294,8 @@ class Workers:
             job.tries = 1
             # Before it is called: whoever comes after a crash must know that it may have been.
             self.runner.records.effect(job, "intended", reason=by)
+        elif held:
+            self.runner.records.effect(job, "intended")
         return None
 
     async def called(self, job: Job) -> Callable[[], None]:
@@ -293,6 +305,7 @@ class Workers:
         trigger = step.transition.trigger
         assert isinstance(trigger, Perform)
         effect = case.program.effect(step)
+        job.called = "maybe"
         if effect.idempotent != "no":
             job.tries += 1
         fault_point("after-intent")
@@ -443,6 +456,26 @@ class Workers:
             runner.fire(case, failure, failing(case, failure, job.token, why), token=job.token)
         except (FiringError, ExprError) as error:
             runner.park(case, str(error), failure.name)
+
+    def _refused(self, job: Job, why: Reject, by: str) -> None:
+        """Go on as after a failure: the policy in force does not let happen what nobody has called yet."""
+        case, runner = job.case, self.runner
+        failure = case.program.on_failure.get(job.step.name)
+        said = not_called(case.program.effect(job.step).name, why, by)
+        runner.finished(job)
+        if failure is not None and self._current(job):
+            runner.records.effect(job, "failed", reason=said)
+            try:
+                binding = failing(case, failure, job.token, why)
+                runner.fire(case, failure, binding, token=job.token, also=note(policy=by))
+            except (FiringError, ExprError) as error:
+                runner.park(case, str(error), failure.name)
+            return
+        # Asked again when somebody lets the case go on: a looser policy may be in force by then.
+        runner.records.effect(job, "intended", reason=said, uncalled="yes")
+        case.receipts[job.step.index, job.token] = job.tries, None
+        if self._current(job):
+            runner.park(case, said, job.step.name)
 
     def lost(self, job: Job, why: str) -> None:
         """Nobody knows what became of an effect that may not be called twice: a person has to say."""
