@@ -26,11 +26,12 @@ from provenet.engine.errors import (
     CaseElsewhere,
     EngineError,
     NotAnswered,
+    NotDeployed,
     StoreDenied,
     StoreError,
     StoreLocked,
 )
-from provenet.engine.store.database import Posting, located, open_to_post, ready
+from provenet.engine.store.database import Posting, attended, located, open_to_post, ready
 from provenet.engine.store.store import Store
 from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
@@ -68,6 +69,13 @@ def ask(
         raise StoreError(
             "there is no such database", where=str(where), hint="`provenet run TARGET --db FILE` makes one"
         )
+    if _case_of(command) and attended(where):
+        # They are told, so that whatever wakes the case learns of it at once.
+        try:
+            return post(source, command)
+        except EngineError as error:
+            if error.code != NotDeployed.code:
+                raise
     try:
         return asyncio.run(_alone(source, command, list(agents), access))
     except (StoreLocked, CaseElsewhere, StoreDenied):
@@ -322,11 +330,15 @@ def _without_token(database: Posting, command: dict[str, Any]) -> dict[str, Any]
 def _left(database: Posting, command: dict[str, Any]) -> int:
     """The number of a request that was left."""
     at = to_micros(datetime.now(UTC))
-    case = command.get("case") or (command.get("target") if command.get("scope") == "case" else "")
     return int(
         database.rows(
             "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, ?, ?, 'new', 0)"
             " RETURNING id",
-            (at, case or "", plain(command)),
+            (at, _case_of(command), plain(command)),
         )[0][0]
     )
+
+
+def _case_of(command: dict[str, Any]) -> str:
+    """Id of the case that a command is about; empty where it is about more than one."""
+    return command.get("case") or (command.get("target") if command.get("scope") == "case" else "") or ""

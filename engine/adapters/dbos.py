@@ -22,7 +22,9 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from provenet.engine.adapters.protocol import Standing, Work
@@ -55,6 +57,15 @@ SUPERVISE = 1.0
 """Seconds between two looks for workflows of dead processes."""
 
 ALIVE = ["ENQUEUED", "DELAYED", "PENDING"]
+
+KEPT = timedelta(hours=1)
+"""How long a workflow that is over stays in DBOS's tables: nothing is ever read of it there."""
+
+TIDY = 60.0
+"""Seconds between two looks for workflows that have been over for so long."""
+
+MANY = 500
+"""Workflows deleted with one call."""
 
 REMEMBERED = 50_000
 """Ids of workflows that this process need not put into the queue again."""
@@ -116,7 +127,8 @@ class DbosAdapter:
         )
         if not any(found.status in ALIVE and found.workflow_id != besides for found in known):
             # It was tried, and is to be done all the same: the store says so.
-            name = f"{_of(work)}/{len(known)}"
+            taken = {found.workflow_id for found in known}
+            name = next(n for i in count(len(known)) if (n := f"{_of(work)}/{i}") not in taken)
             await self._enqueue(name, _options("provenet-work", delay), *_arguments(case, work))
 
     def heartbeat(self) -> None:
@@ -145,6 +157,34 @@ class DbosAdapter:
                 bereft = [found.workflow_id for found in begun if found.executor_id not in alive]
                 if bereft:
                     await self.call(partial(self._client.resume_workflows, bereft, queue_name=QUEUE))
+
+    async def tidy(self, kept: timedelta = KEPT) -> int:
+        """Delete what DBOS keeps of workflows that have been over for so long; how many there were."""
+        before, deleted = (datetime.now(UTC) - kept).isoformat(), 0
+        while True:
+            over = await self.call(
+                lambda: self._client.list_workflows(
+                    status=["SUCCESS", "ERROR"],
+                    queue_name=QUEUE,
+                    completed_before=before,
+                    limit=MANY,
+                    load_input=False,
+                    load_output=False,
+                )
+            )
+            if over:
+                ids = [found.workflow_id for found in over]
+                await self.call(partial(self._client.delete_workflows, ids))
+            deleted += len(over)
+            if len(over) < MANY:
+                return deleted
+
+    async def tidy_up(self) -> None:
+        """Delete them every minute or so, for as long as this process works."""
+        while True:
+            await asyncio.sleep(TIDY * random.uniform(0.5, 1.5))  # noqa: S311  nothing rests on it
+            with contextlib.suppress(NotDispatched):
+                await self.tidy()
 
     async def call(self, do: Callable[[], T]) -> T:
         """Call DBOS in a thread: it waits for the database.
@@ -233,7 +273,7 @@ async def serve_dbos(
                 thread, _launch, url, stepper.executor, activities
             )
             adapter = DbosAdapter(stepper, url)
-            supervising = asyncio.create_task(adapter.supervise())
+            tasks = [asyncio.create_task(does) for does in (adapter.supervise(), adapter.tidy_up())]
             stepper.outbox = adapter.enqueue_all
             _worker = adapter
             try:
@@ -241,8 +281,9 @@ async def serve_dbos(
                 yield adapter
             finally:
                 _worker, stepper.outbox = None, None
-                supervising.cancel()
-                await asyncio.gather(supervising, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await asyncio.get_running_loop().run_in_executor(thread, DBOS.destroy)
                 adapter.close()
 

@@ -112,6 +112,15 @@ class Stepper:
         gone = {no for (no,) in ended}
         return {name for name in executors if named.get(name) not in gone}
 
+    def over(self, cases: Collection[str]) -> list[str]:
+        """Those of some cases that never move again."""
+        marks, ended = ",".join("?" * len(cases)), ",".join("?" * len(OVER))
+        found = self._store.rows(
+            f"SELECT id FROM provenet_case WHERE id IN ({marks}) AND status IN ({ended})",  # noqa: S608
+            [*cases, *OVER],
+        )
+        return [case for (case,) in found]
+
     @property
     def failure(self) -> BaseException | None:
         """What brought the engine down: it takes no turn any more, and has to be opened again."""

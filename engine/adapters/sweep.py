@@ -61,6 +61,9 @@ class Sweep:
         Raises:
             Exception: The database or the adapter failed.
         """
+        self._store.database.run(
+            "UPDATE provenet_worker SET attends = 1 WHERE no = ?", (self._store.database.worker,)
+        )
         count = 0
         while self._stepper.failure is None:
             await self.look(further="yes" if count % EVERY == 0 else "no")

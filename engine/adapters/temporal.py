@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from provenet.engine.adapters.protocol import Standing, Work
-from provenet.engine.adapters.serving import LONGEST, missing, serve
-from provenet.engine.errors import EngineError, NotDispatched
+from provenet.engine.adapters.serving import LOG, LONGEST, missing, serve
+from provenet.engine.errors import EngineError, NotDispatched, StoreError
 
 try:
     from temporalio import activity
@@ -41,6 +42,12 @@ if TYPE_CHECKING:
     from provenet.engine.engine import Engine
 
 T = TypeVar("T")
+
+PAGE = 500
+"""Workflows looked at with one call."""
+
+AGAIN = 600.0
+"""Seconds between two looks for workflows whose case has ended."""
 
 __all__ = ["Activities", "Pace", "Temporal", "TemporalAdapter", "serve_temporal"]
 
@@ -129,6 +136,27 @@ class TemporalAdapter:
     async def signal(self, case: str, request: int) -> None:
         """Have the case's workflow see to a request; nothing but its number travels."""
         await self._start(case, "request", [request])
+
+    async def wake_ended(self, over: Callable[[Collection[str]], list[str]]) -> int:
+        """Wake workflows whose case has ended without them: they end. How many there were.
+
+        Somebody who knows of no Temporal may end a case: an approval while no worker ran, an engine of one's
+        own. Its workflow would wait for the case's last deadline.
+
+        Args:
+            over: Those of some cases that never move again.
+        """
+        waiting, woken = f'TaskQueue = "{self.queue}" AND ExecutionStatus = "Running"', 0
+        found = self._client.list_workflows(waiting, page_size=PAGE, rpc_timeout=timedelta(seconds=10))
+        while True:
+            await found.fetch_next_page()
+            page = [e.id.removeprefix(self.workflow("")) for e in found.current_page or ()]
+            for case in over(page) if page else ():
+                with contextlib.suppress(RPCError):  # it has ended by now
+                    await self._client.get_workflow_handle(self.workflow(case)).signal("wake")
+                woken += 1
+            if found.next_page_token is None:
+                return woken
 
     async def _start(self, case: str, signal: str, args: list[Any]) -> None:
         try:
@@ -221,8 +249,24 @@ async def serve_temporal(
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=server.pace.turn),
             workflow_runner=UnsandboxedWorkflowRunner(),
         )
-        async with worker:
-            ready(stepper, adapter)
-            yield adapter
+        looking = asyncio.create_task(_wake_ended(stepper, adapter))
+        try:
+            async with worker:
+                ready(stepper, adapter)
+                yield adapter
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
     await serve(open_engine, working, stop)
+
+
+async def _wake_ended(stepper: Stepper, adapter: TemporalAdapter) -> None:
+    """Look now, and then every few minutes."""
+    while True:
+        try:
+            await adapter.wake_ended(stepper.over)
+        except (RPCError, StoreError) as error:
+            LOG.warning("workflows of ended cases were not looked for: %s", error)
+        # Not all workers at once.
+        await asyncio.sleep(AGAIN * random.uniform(0.5, 1.5))  # noqa: S311  nothing rests on it

@@ -286,6 +286,11 @@ def translated(error: Exception, where: Location) -> StoreError:
     return translate(error, where)
 
 
+def attended(where: Location) -> bool:
+    """Whether processes there carry out requests about any case, also one that nobody holds."""
+    return where.kind == "server" and bool(_postgres(where).attended(where))
+
+
 def _postgres(where: Location) -> Any:
     """PostgreSQL's module, whose driver is an extra."""
     try:

@@ -220,7 +220,7 @@ class Postgres:
         """A number that no process had before, with its lock held."""
         # One statement: whoever sees the number finds its lock held.
         no, held = self.rows(
-            "WITH me AS (INSERT INTO provenet_worker (name, ended) VALUES (?, 0) RETURNING no)"
+            "WITH me AS (INSERT INTO provenet_worker (name, ended, attends) VALUES (?, 0, 0) RETURNING no)"
             " SELECT no, pg_try_advisory_lock(?, no::int) FROM me",
             (f"{socket.gethostname()}:{os.getpid()}", LOCKS),
         )[0]
@@ -274,13 +274,14 @@ _MAY = {
 }  # fmt: skip
 """What an effect's statement begins with, no comment before it: anything else might end the transaction."""
 
-_GONE = """
-SELECT no FROM provenet_worker
-WHERE ended = 0 AND no NOT IN (
+_ALIVE = """
   SELECT objid::bigint FROM pg_locks
   WHERE locktype = 'advisory' AND classid::bigint = ? AND granted
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
-ORDER BY no"""
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+
+_GONE = f"SELECT no FROM provenet_worker WHERE ended = 0 AND no NOT IN ({_ALIVE}) ORDER BY no"  # noqa: S608
+
+_ATTENDED = f"SELECT 1 FROM provenet_worker WHERE ended = 0 AND attends = 1 AND no IN ({_ALIVE}) LIMIT 1"  # noqa: S608
 
 _CLAIM = """
 UPDATE provenet_case SET owner = ? WHERE no IN (
@@ -322,6 +323,12 @@ def posting(where: Location) -> Iterator[Posting]:
             yield _Session(connection, where)
     except psycopg.Error as error:
         raise translate(error, where) from None
+
+
+def attended(where: Location) -> bool:
+    """Whether a process that is alive carries out requests about cases that nobody holds."""
+    with posting(where) as session:
+        return bool(session.rows(_ATTENDED, (LOCKS,)))
 
 
 class _Session:

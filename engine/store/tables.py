@@ -280,6 +280,8 @@ class WorkerRow(SQLModel, table=True):
     no: int | None = Field(default=None, sa_type=LONG, primary_key=True)
     name: str
     ended: int = 0
+    attends: int = 0
+    """Whether it carries out requests about cases that nobody holds."""
 
 
 class RequestRow(SQLModel, table=True):

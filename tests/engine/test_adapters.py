@@ -22,6 +22,7 @@ from provenet.engine.adapters.stepper import Stepper
 from provenet.engine.adapters.sweep import QUIET
 from provenet.engine.clock import RealClock
 from provenet.engine.errors import DecisionRefused, EngineError
+from provenet.engine.requests import ask
 from provenet.engine.views import TaskView
 from provenet.nets.build import NetBuilder
 from provenet.sdb.contract import Contract
@@ -169,6 +170,41 @@ async def test_a_kill_is_obeyed_within_a_second(fleet: Open, postgres: str, tmp_
     assert audit(postgres).clean
 
 
+@pytest.mark.parametrize("scope", ["all", "case"])
+async def test_no_effect_begins_a_second_after_a_kill(fleet: Open, postgres: str, scope: str) -> None:
+    """Counted from when the command line's answer is there; cases that were not killed go on."""
+    begun: list[tuple[str, float]] = []
+
+    async def send(request: Request) -> None:
+        begun.append((request.case, time.monotonic()))
+        await asyncio.sleep(0.02)
+
+    def make(net: NetBuilder) -> None:
+        start, done, bad = net.entry("start", Item), net.final("done", Item), net.final("bad", Item)
+        sent, rule = net.place("sent", Item), within(Item, lambda i: i.n >= 0, name="n")
+        effect = Effect("send", send, payload=Item)
+        net.add(Contract("send", takes=start, gives=sent, verify=rule, commit=effect, otherwise=bad))
+        net.route("again", takes={"s": sent}, puts={start: "s"}, when=lambda s: s.n > 0)
+        net.route("enough", takes={"s": sent}, puts={done: "s"}, when=lambda s: s.n == 0)
+
+    async with fleet([built(make)]) as workers:
+        await workers.start("small", [(f"c{i}", {"start": Item(id="x", n=1)}) for i in range(6)])
+        while len(begun) < 12:  # noqa: ASYNC110  nothing tells when
+            await asyncio.sleep(0.01)
+        target = "" if scope == "all" else "c0"
+        await workers.tell({"do": "kill", "scope": scope, "target": target, "who": "dana", "reason": "stop"})
+        killed = time.monotonic()
+        if scope == "case":
+            while sum(at > killed + 1 for _, at in begun) < 6:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await workers.tell({"do": "kill", "scope": "all", "target": "", "who": "dana", "reason": "stop"})
+        await workers.until(lambda counts: counts == {"killed": 6}, within=10)
+        await asyncio.sleep(1)
+    late = [(case, at - killed) for case, at in begun if at > killed + 1]
+    assert not [found for found in late if scope == "all" or found[0] == "c0"], late
+    assert audit(postgres).clean
+
+
 def _asking(net: NetBuilder, proposer: Answers) -> None:
     start, done, bad = net.entry("start", Item), net.final("done", Item), net.final("bad", Item)
     net.add(
@@ -210,6 +246,75 @@ async def test_a_workflow_that_begins_anew_loses_nothing(
             return
         await asyncio.sleep(0.1)
     raise AssertionError("no workflow began anew")
+
+
+async def status(client: Any, workflow: str) -> str:
+    return str((await client.get_workflow_handle(workflow).describe()).status.name)
+
+
+async def ended(client: Any, workflow: str) -> bool:
+    """Whether a workflow ends within some seconds."""
+    for _ in range(60):
+        if await status(client, workflow) != "RUNNING":
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+async def test_a_workflow_does_not_outlive_its_case(
+    dispatcher: TemporalServer, postgres: str, clock: Shifted
+) -> None:
+    """Whoever ends the case, knowing of Temporal or not."""
+    from temporalio.client import Client
+
+    client = await Client.connect(dispatcher.target)
+    agent = three_waits()
+    async with fleets.temporal(postgres, [agent], clock, dispatcher.target) as workers:
+        await workers.start("small", [(c, {"start": Item(id=c, n=1)}) for c in ("a", "b")])
+        await workers.until(lambda counts: counts == {"waiting": 2})
+        adapter: Any = workers.adapter
+        # As `provenet reject` does: it knows of no dispatcher.
+        await asyncio.to_thread(ask, postgres, decision("a", "look", "deny"))
+        assert workers.read.counts() == {"waiting": 1, "done": 1}
+        assert await ended(client, adapter.workflow("a"))
+    # And while no worker runs.
+    await asyncio.to_thread(ask, postgres, decision("b", "look", "deny"))
+    assert await status(client, adapter.workflow("b")) == "RUNNING"
+    async with fleets.temporal(postgres, [agent], clock, dispatcher.target):
+        assert await ended(client, adapter.workflow("b"))
+    assert audit(postgres).clean
+
+
+async def test_dbos_keeps_nothing_of_what_is_over(postgres: str, clock: Shifted) -> None:
+    pytest.importorskip("dbos", reason="the extra provenet[dbos] is not installed")
+    import psycopg
+
+    def kept() -> dict[str, int]:
+        with psycopg.connect(postgres) as connection:
+            rows = connection.execute("SELECT status, COUNT(*) FROM dbos.workflow_status GROUP BY status")
+            return dict(rows.fetchall())
+
+    async with fleets.dbos(postgres, [three_waits()], clock) as workers:
+        adapter: Any = workers.adapter
+        await workers.start("small", [(c, {"start": Item(id=c, n=1)}) for c in ("a", "b")])
+        await workers.until(lambda counts: counts == {"waiting": 2})
+        await workers.tell(decision("a", "look", "approve"))
+        await workers.tell({"do": "signal", "case": "a", "event": "paid", "key": "k"})
+        await workers.until(lambda counts: counts == {"waiting": 1, "done": 1})
+        for _ in range(50):
+            if "PENDING" not in kept():
+                break
+            await asyncio.sleep(0.1)
+        assert kept()["SUCCESS"] > 2
+        assert await adapter.tidy() == 0  # for an hour
+        over = kept()["SUCCESS"]
+        assert await adapter.tidy(timedelta(0)) >= over
+        # What waits for its time is there, and comes.
+        assert set(kept()) == {"DELAYED"}
+        clock.jump(timedelta(days=3))
+        await workers.adapter.dispatch("b")
+        await workers.until(lambda counts: counts == {"done": 2})
+    assert audit(postgres).clean
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("no", LONG, primary_key=True),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("ended", sa.Integer(), nullable=False),
+        sa.Column("attends", sa.Integer(), nullable=False),
     )
     op.create_table(
         "provenet_request",
