@@ -69,13 +69,14 @@ def ask(
         raise StoreError(
             "there is no such database", where=str(where), hint="`provenet run TARGET --db FILE` makes one"
         )
-    if _case_of(command) and attended(where):
-        # They are told, so that whatever wakes the case learns of it at once.
-        try:
-            return post(source, command)
-        except EngineError as error:
-            if error.code != NotDeployed.code:
-                raise
+    with suppress(StoreDenied):  # who may not look there may do nothing alone
+        if _case_of(command) and attended(where):
+            # They are told, so that whatever wakes the case learns of it at once.
+            try:
+                return post(source, command)
+            except EngineError as error:
+                if error.code != NotDeployed.code:
+                    raise
     try:
         return asyncio.run(_alone(source, command, list(agents), access))
     except (StoreLocked, CaseElsewhere, StoreDenied):
