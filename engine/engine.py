@@ -657,7 +657,13 @@ class Engine:
         from provenet.engine.adapters.stepper import Stepper
 
         return Stepper(
-            self, self._store, self._runner, self._workers, lift=self._holding.lift, begin=self._holding.start
+            self,
+            self._store,
+            self._runner,
+            self._workers,
+            lift=self._holding.lift,
+            begin=self._holding.start,
+            admit=self._gate.admit,
         )
 
     async def migrate(

@@ -28,6 +28,7 @@
         │   └── LateSignal      EN434  it is older than the net lets it be
         ├── KillSwitchOn        EN440  the net, or everything, was killed
         ├── AccessRefused       EN441  the token does not allow it, or there is none
+        ├── RulesRefused        EN442  an access file, or a key, that says nothing of sense
         ├── NotSettled          EN433  no effect of that name waits to be settled, or its receipt does not fit
         ├── NoKeys              EN460  personal data, and no key at hand that opens them
         ├── ErasureRefused      EN461  a case still runs, or there is nothing to erase
@@ -207,6 +208,12 @@ class AccessRefused(EngineError):
     code = "EN441"
     name = ""
     token = ""
+
+
+class RulesRefused(EngineError):
+    """Rules of who may do what, or a key of theirs, cannot be used."""
+
+    code = "EN442"
 
 
 class KillSwitchOn(EngineError):

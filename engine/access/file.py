@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from provenet.engine.access.policy import Access, Key, Role
-from provenet.engine.errors import EngineError
+from provenet.engine.errors import RulesRefused
 from provenet.nets.errors import did_you_mean
 
 
@@ -19,21 +19,21 @@ def read(path: str | Path) -> Access:
     """What an access file says.
 
     Raises:
-        EngineError: It cannot be read, or says something else.
+        RulesRefused: It cannot be read, or says something else.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise EngineError(
+        raise RulesRefused(
             f"the access file cannot be read: {error}",
             where=str(path),
             hint="it is TOML, or JSON where its name ends with .json",
         ) from None
     try:
         return _access(data)
-    except EngineError as error:
+    except RulesRefused as error:
         error.where = f"{path}, {error.where}" if error.where else str(path)
         raise
 
@@ -61,7 +61,7 @@ def _key(name: str, data: object) -> Key:
     if not isinstance(revoked, bool):
         raise _odd(f"{where}.revoked", "true or false")
     if ("public" in said) == ("secret_env" in said):
-        raise EngineError(
+        raise RulesRefused(
             "it has one of public and secret_env",
             where=where,
             hint="public = an Ed25519 public key; secret_env = the environment variable with a shared secret",
@@ -81,7 +81,7 @@ def _role(name: str, data: object) -> Role:
     found = {n: _names(said.get(n, []), f"{where}.{n}") for n in ("may", "may_not", "nets")}
     try:
         return Role(**found)
-    except EngineError as error:
+    except RulesRefused as error:
         error.where = where
         raise
 
@@ -91,7 +91,7 @@ def _table(data: object, where: str, known: set[str] | None = None) -> dict[str,
         raise _odd(where, "a table")
     for name in data:
         if known is not None and name not in known:
-            raise EngineError(
+            raise RulesRefused(
                 f"there is no {name!r} here", where=where, hint=did_you_mean(name, sorted(known))
             )
     return data
@@ -111,5 +111,5 @@ def _span(data: object, where: str) -> timedelta:
     return timedelta(seconds=int(text[:-1]) * units[text[-1]])
 
 
-def _odd(where: str, expected: str) -> EngineError:
-    return EngineError(f"expected {expected}", where=where, hint="docs/engine.md shows an access file")
+def _odd(where: str, expected: str) -> RulesRefused:
+    return RulesRefused(f"expected {expected}", where=where, hint="docs/engine.md shows an access file")

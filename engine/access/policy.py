@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from provenet.engine.access.packages import jwt_package
 from provenet.engine.codec import plain
-from provenet.engine.errors import AccessRefused, EngineError
+from provenet.engine.errors import AccessRefused, RulesRefused
 from provenet.nets.errors import did_you_mean
 
 VERBS = (
@@ -61,7 +61,7 @@ class Role:
     def __post_init__(self) -> None:
         for word in (*self.may, *(self.may_not - {"*"})):
             if word not in WORDS:
-                raise EngineError(
+                raise RulesRefused(
                     f"there is no verb {word!r}", where="a role", hint=did_you_mean(word, sorted(WORDS))
                 )
 
@@ -97,17 +97,17 @@ class Key:
         where = f"key {self.id!r}"
         if self.algorithm == "HS256":
             if len(self.material) < 32:
-                raise EngineError(
+                raise RulesRefused(
                     "a shared secret has 32 bytes at least",
                     where=where,
                     hint="make one: `openssl rand -base64 48`",
                 )
         elif self.algorithm != "EdDSA":
-            raise EngineError(
+            raise RulesRefused(
                 f"there is no algorithm {self.algorithm!r}", where=where, hint="there are: EdDSA, HS256"
             )
         elif b"PRIVATE KEY" in self.material:
-            raise EngineError(
+            raise RulesRefused(
                 "this is a private key: the engine holds public ones only",
                 where=where,
                 hint="`provenet token keygen` prints what goes here",
@@ -176,10 +176,10 @@ class Access:
 
     def __post_init__(self) -> None:
         if len({k.id for k in self.keys}) < len(self.keys):
-            raise EngineError("two keys have the same id", hint="give each key an id of its own")
+            raise RulesRefused("two keys have the same id", hint="give each key an id of its own")
         for name in self.roles:
             if not name or not name.isprintable() or "@" in name:
-                raise EngineError(
+                raise RulesRefused(
                     f"{name!r} is no name of a role", hint="a role is printable text without @: pricing"
                 )
 
@@ -188,7 +188,7 @@ class Access:
         """Read it from a TOML or JSON file; see ``docs/engine.md``.
 
         Raises:
-            EngineError: The file says something else.
+            RulesRefused: The file says something else.
         """
         from provenet.engine.access.file import read
 
@@ -250,7 +250,7 @@ def public_key(pem: bytes, where: str) -> Any:
     """An Ed25519 public key from PEM text.
 
     Raises:
-        EngineError: It is none.
+        RulesRefused: It is none.
     """
     jwt_package()
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -261,7 +261,7 @@ def public_key(pem: bytes, where: str) -> Any:
     with suppress(ValueError, UnsupportedAlgorithm):
         found = load_pem_public_key(pem)
     if not isinstance(found, Ed25519PublicKey):
-        raise EngineError(
+        raise RulesRefused(
             "this is no Ed25519 public key", where=where, hint="`provenet token keygen` prints what goes here"
         )
     return found
@@ -279,7 +279,7 @@ def _pem(data: bytes, where: str) -> bytes:
         raw = base64.b64decode(data, altchars=b"-_", validate=True)
         found = Ed25519PublicKey.from_public_bytes(raw)
     except (ValueError, binascii.Error):
-        raise EngineError(
+        raise RulesRefused(
             "this is no Ed25519 public key", where=where, hint="`provenet token keygen` prints what goes here"
         ) from None
     return found.public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo)

@@ -15,7 +15,7 @@ from typing import Any
 from provenet.engine.access.packages import jwt_package
 from provenet.engine.access.policy import Access, Algorithm, Holder, Key, public_key, refused
 from provenet.engine.codec import plain
-from provenet.engine.errors import AccessRefused, EngineError
+from provenet.engine.errors import AccessRefused, RulesRefused
 
 LONGEST_TOKEN = 8192
 """Characters of a token that are looked at."""
@@ -86,7 +86,7 @@ def issue(
     try:
         made: str = jwt.encode(claims, key, algorithm=algorithm, headers={"kid": kid})
     except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise EngineError(
+        raise RulesRefused(
             f"nothing can be signed with this key: {error}",
             where=kid,
             hint="EdDSA takes an Ed25519 private key as PEM: `provenet token keygen`",

@@ -54,6 +54,7 @@ class Stepper:
         workers: What asks proposers and performs effects.
         lift: Claims and loads a case; its number, or 0 where it is over.
         begin: Starts a case in memory.
+        admit: Lets somebody start cases, or not.
 
     Attributes:
         outbox: Called with where a case stands at the end of each turn, before its commit: what it writes
@@ -69,9 +70,10 @@ class Stepper:
         *,
         lift: Callable[[str], int],
         begin: Callable[[str, Mapping[str, Any], str, str], str],
+        admit: Callable[..., Awaitable[str]],
     ) -> None:
         self.engine, self._store, self._runner, self._workers = engine, store, runner, workers
-        self._lift, self._begin = lift, begin
+        self._lift, self._begin, self._admit = lift, begin, admit
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._turns: set[asyncio.Task[Any]] = set()
         self._calls: set[str] = set()
@@ -127,7 +129,12 @@ class Stepper:
         return self._store.failure or self._runner.jobs.crash
 
     async def start(
-        self, net: str, cases: Iterable[tuple[str, Mapping[str, Any]]], *, tenant: str = ""
+        self,
+        net: str,
+        cases: Iterable[tuple[str, Mapping[str, Any]]],
+        *,
+        tenant: str = "",
+        token: str | None = None,
     ) -> AsyncIterator[list[str]]:
         """Start cases, those that are not there yet; they are durable, and nobody's, when their ids come.
 
@@ -135,6 +142,7 @@ class Stepper:
             net: Name of a deployed net.
             cases: Ids and inputs.
             tenant: For whom they run.
+            token: Who asks, where the database is guarded.
 
         Yields:
             Ids of cases that were started, some hundreds at a time; unless there is an outbox, somebody has
@@ -143,6 +151,7 @@ class Stepper:
         Raises:
             EngineError: As for ``Engine.start_case``; the cases before the refused one are started.
         """
+        await self._admit({"do": "start", "net": net, "tenant": tenant}, token, "", net=net)
         begun: list[str] = []
         try:
             for case, inputs in cases:

@@ -55,7 +55,9 @@ async def _run(job: Job, serve: Serve, observers: Sequence[Observer]) -> tuple[S
     parts: asyncio.Queue[tuple[Stepper, Adapter]] = asyncio.Queue()
 
     def opened() -> Engine:
-        return Engine.open(job.database, agents=[job.loaded.agent], takes="turns", observers=observers)
+        return Engine.open(
+            job.database, agents=[job.loaded.agent], takes="turns", observers=observers, access=job.access
+        )
 
     with stopping() as stopped, shown_progress(job.out, job.loaded.net.name) as tell:
         worker = asyncio.create_task(
@@ -93,7 +95,7 @@ async def _begin(job: Job, stepper: Stepper, adapter: Adapter) -> None:
         out.line(f"deployed {name} {found[:8]} ({len(job.report.verdicts)} verdicts proved for this hash)")
     if job.inputs is not None:
         started = 0
-        async for cases in stepper.start(name, job.inputs.cases):
+        async for cases in stepper.start(name, job.inputs.cases, token=job.token):
             started += len(cases)
             if stepper.outbox is None:
                 await asyncio.gather(*(adapter.dispatch(case) for case in cases))

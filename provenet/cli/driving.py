@@ -13,6 +13,7 @@ from provenet.cli.loading import Loaded
 from provenet.cli.printing import Out, counted, progress
 from provenet.engine import Engine, RealClock, VirtualClock
 from provenet.engine import Progress as Stand
+from provenet.engine.access.gate import Rules
 from provenet.engine.watching import Observer
 from provenet.nets.quick import dataclass
 from provenet.verify.verdict import Report
@@ -54,6 +55,8 @@ class Job:
         days: On the virtual clock, how far to go at most.
         serve: Go on when all is idle, until stopped.
         report: Where the net has to be deployed first: its proofs.
+        access: Who may do what from outside, where somebody says so.
+        token: Who starts the cases, where the database is guarded.
     """
 
     out: Out
@@ -64,6 +67,8 @@ class Job:
     days: float | None
     serve: bool
     report: Report | None
+    access: Rules | None = None
+    token: str | None = None
 
 
 def stand_line(now: Stand) -> str:
@@ -84,13 +89,17 @@ async def _run(job: Job, observers: Sequence[Observer]) -> tuple[Stand, int]:
     out, loaded = job.out, job.loaded
     start = datetime.now(UTC)
     time = VirtualClock(start) if job.clock == "virtual" else RealClock()
-    async with Engine.open(job.database, agents=[loaded.agent], clock=time, observers=observers) as engine:
+    async with Engine.open(
+        job.database, agents=[loaded.agent], clock=time, observers=observers, access=job.access
+    ) as engine:
         if job.report is not None:
             found = engine.deploy(loaded.agent, job.report)
             proved = f"{len(job.report.verdicts)} verdicts proved for this hash"
             out.line(f"deployed {loaded.net.name} {found[:8]} ({proved})")
         if job.inputs is not None:
-            started = await engine.start_cases(loaded.net.name, job.inputs.cases, existing="skip")
+            started = await engine.start_cases(
+                loaded.net.name, job.inputs.cases, existing="skip", token=job.token
+            )
             before = len(job.inputs.cases) - started
             out.line(
                 f"started {counted(started, 'case')}" + (f", {before:,} were there before" if before else "")

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "exporting": ("export",),
     "running": ("deploy", "run"),
     "people": ("approve", "reject", "delegate", "signal", "kill", "resume", "settle"),
+    "access": ("access", "grants", "token"),
     "forking": ("fork",),
     "migrating": ("migrate",),
     "upgrading": ("upgrade",),

@@ -1,4 +1,4 @@
-"""`provenet approve`, `reject`, `delegate`, `signal`, `kill` and `resume`: what people and the outside say to cases."""
+"""`provenet approve`, `reject`, `delegate`, `signal`, `kill`, `resume`: what people and the outside say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provenet.cli.access import AccessFile, SignedToken, rules_of, token_of
 from provenet.cli.printing import Failed, JsonFlag, Out, Unusable, short_value
 from provenet.cli.reading import CaseId, Database, known_net, reader_of
 
 if TYPE_CHECKING:
     from provenet.engine import TaskView
 
-Who = Annotated[str, typer.Option("--as", help="Who decides, with role: dana@pricing.", show_default=False)]
+Who = Annotated[
+    str,
+    typer.Option(
+        "--as", help="Who decides, with role: dana@pricing. A token says so itself.", show_default=False
+    ),
+]
 TaskName = Annotated[str | None, typer.Option("--task", help="Which task, where several are open.")]
 AboutHash = Annotated[
     str | None,
@@ -42,13 +48,15 @@ def register(app: typer.Typer) -> None:
 def approve_command(
     *,
     case: CaseId,
-    who: Who,
+    who: Who = "",
     database: Database,
     task: TaskName = None,
     about: AboutHash = None,
     choice: Annotated[str, typer.Option(help="Another choice than approve.")] = "approve",
     note: Note = None,
     agent: AgentTarget = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Decide an open task: approve."""
@@ -62,18 +70,21 @@ def approve_command(
         choice=choice,
         note=note,
         agent=agent,
+        by=(token, access),
     )
 
 
 def reject_command(
     *,
     case: CaseId,
-    who: Who,
+    who: Who = "",
     database: Database,
     task: TaskName = None,
     about: AboutHash = None,
     note: Note = None,
     agent: AgentTarget = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Decide an open task: deny."""
@@ -87,6 +98,7 @@ def reject_command(
         choice="deny",
         note=note,
         agent=agent,
+        by=(token, access),
     )
 
 
@@ -95,10 +107,12 @@ def delegate_command(
     case: CaseId,
     to: Annotated[str | None, typer.Option("--to", help="Who, with role: erin@legal.")] = None,
     back: Annotated[bool, typer.Option("--back", help="Take it back.")] = False,
-    who: Who,
+    who: Who = "",
     database: Database,
     task: TaskName = None,
     agent: AgentTarget = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Let somebody else decide an open task in your place."""
@@ -107,8 +121,9 @@ def delegate_command(
     if (to is None) != back:
         raise Unusable("to whom?", hint="give --to NAME@ROLE, or --back to take it back")
     found = _task_of(Reader(database).case(case).tasks, case, task)
+    _somebody(who, token)
     command = {"do": "delegate", "case": case, "task": found.task, "to": to, "who": who}
-    _ask(Out(as_json=as_json), database, command, agent)
+    _ask(Out(as_json=as_json), database, command, agent, token, access)
 
 
 def signal_command(
@@ -121,11 +136,13 @@ def signal_command(
     database: Database,
     key: Annotated[str | None, typer.Option(help="What tells this event from others; taken once.")] = None,
     agent: AgentTarget = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Tell a case that something happened outside."""
     command = {"do": "signal", "case": case, "event": event, "payload": _json(payload, "JSON"), "key": key}
-    _ask(Out(as_json=as_json), database, command, agent)
+    _ask(Out(as_json=as_json), database, command, agent, token, access)
 
 
 def kill_command(
@@ -144,6 +161,8 @@ def kill_command(
     reason: Annotated[str, typer.Option(help="Why.")] = "",
     database: Database,
     agent: AgentTarget = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Pull the kill switch.
@@ -168,14 +187,20 @@ def kill_command(
         "who": who,
         "reason": reason,
     }
-    _ask(Out(as_json=as_json), database, command, agent)
+    _ask(Out(as_json=as_json), database, command, agent, token, access)
 
 
 def resume_command(
-    *, case: CaseId, database: Database, agent: AgentTarget = None, as_json: JsonFlag = False
+    *,
+    case: CaseId,
+    database: Database,
+    agent: AgentTarget = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Let a parked case go on."""
-    _ask(Out(as_json=as_json), database, {"do": "resume", "case": case}, agent)
+    _ask(Out(as_json=as_json), database, {"do": "resume", "case": case}, agent, token, access)
 
 
 def settle_command(
@@ -183,7 +208,7 @@ def settle_command(
     case: CaseId,
     effect: Annotated[str, typer.Argument(help="Name of the effect.", show_default=False)],
     database: Database,
-    who: Who,
+    who: Who = "",
     agent: Annotated[
         str, typer.Option("--agent", help="The target with the case's agent.", show_default=False)
     ],
@@ -191,14 +216,17 @@ def settle_command(
         str | None, typer.Option("--performed", help="It happened: its receipt, as JSON.")
     ] = None,
     failed: Annotated[str | None, typer.Option("--failed", help="It did not happen: why.")] = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Say what became of an effect that may not be called twice."""
     if (receipt is None) == (failed is None):
         raise Unusable("did it happen or not?", hint="give --performed RECEIPT or --failed REASON")
+    _somebody(who, token)
     command = {"do": "settle", "case": case, "effect": effect, "who": who, "failed": failed}
     command["receipt"] = _json(receipt, "--performed")
-    _ask(Out(as_json=as_json), database, command, agent)
+    _ask(Out(as_json=as_json), database, command, agent, token, access)
 
 
 def _decide(
@@ -212,9 +240,11 @@ def _decide(
     choice: str,
     note: str | None,
     agent: str | None,
+    by: tuple[str, str],
 ) -> None:
     from provenet.engine.views import Reader
 
+    _somebody(who, by[0])
     found = _task_of(Reader(database).case(case).tasks, case, task)
     if about is not None and not found.about_hash.startswith(about):
         raise Failed(
@@ -235,7 +265,7 @@ def _decide(
         "note": _json(note, "--note"),
     }
     out.line(f"{found.task}: {short_value(found.about, 160)}", "dim")
-    _ask(out, database, command, agent)
+    _ask(out, database, command, agent, *by)
 
 
 def _task_of(tasks: tuple[TaskView, ...], case: str, wanted: str | None) -> TaskView:
@@ -257,16 +287,24 @@ def _task_of(tasks: tuple[TaskView, ...], case: str, wanted: str | None) -> Task
     return found[0]
 
 
-def _ask(out: Out, database: str, command: dict[str, Any], agent: str | None) -> None:
+def _ask(
+    out: Out, database: str, command: dict[str, Any], agent: str | None, token: str, access: str
+) -> None:
     from provenet.cli.loading import load
     from provenet.engine.requests import ask
 
     agents = [] if agent is None else [load(agent).agent]
-    answer = ask(database, command, agents)
+    signed = token_of(token)
+    answer = ask(database, command | ({"token": signed} if signed else {}), agents, access=rules_of(access))
     out.line(str(answer["done"]), "bold")
     if "note" in answer:
         out.line(f"  {answer['note']}", "dim")
     out.data(answer)
+
+
+def _somebody(who: str, token: str) -> None:
+    if not who and not token:
+        raise Unusable("who says so?", where="--as", hint="give --as NAME@ROLE, or a token with --token")
 
 
 def _json(text: str | None, where: str) -> Any:

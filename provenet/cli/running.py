@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from provenet.cli.access import SignedToken, rules_of, token_of
 from provenet.cli.loading import Loaded, Target, load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop
 from provenet.cli.watching import Log, LogLevel, Metrics, Otlp, Watching, observing
@@ -77,6 +78,17 @@ def run_command(
     log: Log = None,
     log_level: LogLevel = "info",
     otlp: Otlp = None,
+    access: Annotated[
+        str,
+        typer.Option(
+            "--access",
+            metavar="FILE",
+            envvar="PROVENET_ACCESS",
+            help="Who may do what from outside: guards the database from then on. `off` takes that back.",
+            show_default=False,
+        ),
+    ] = "",
+    token: SignedToken = "",
     timeout: Timeout = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -123,6 +135,8 @@ def run_command(
         days=days,
         serve=serve,
         report=report,
+        access=rules_of(access, off="yes"),
+        token=token_of(token),
     )
     watching = Watching(metrics=metrics, log=log, level=log_level, otlp=otlp)
     if workers > 1:

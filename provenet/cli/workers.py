@@ -15,6 +15,7 @@ from provenet.cli.loading import load
 from provenet.cli.printing import explain
 from provenet.cli.watching import Watching, observing_as, observing_workers
 from provenet.engine import Engine, Progress, RealClock, VirtualClock
+from provenet.engine.access.gate import Rules
 from provenet.engine.supervisor import Heart, Supervisor
 from provenet.engine.views import Reader
 from provenet.engine.watching import Observer
@@ -37,7 +38,7 @@ def run_workers(job: Job, workers: int, watching: Watching) -> Progress:
     """
     with observing_workers(watching) as (observers, summed):
         asyncio.run(_prepare(job, observers))
-        body = partial(_serve, job.loaded.target, job.database, watching)
+        body = partial(_serve, job.loaded.target, job.database, watching, job.access)
         ended = (lambda _: None) if summed is None else summed.gone
         supervisor = Supervisor(body, workers, told=_tell, ended=ended)
         stop = threading.Event()
@@ -60,30 +61,37 @@ async def _prepare(job: Job, observers: Sequence[Observer]) -> None:
     """Deploy and start what the workers will find; nothing runs here."""
     clock = VirtualClock(datetime.now(UTC))
     async with Engine.open(
-        job.database, agents=[job.loaded.agent], clock=clock, takes="asked", observers=observers
+        job.database,
+        agents=[job.loaded.agent],
+        clock=clock,
+        takes="asked",
+        observers=observers,
+        access=job.access,
     ) as engine:
         if job.report is not None:
             engine.deploy(job.loaded.agent, job.report)
         if job.inputs is not None:
-            await engine.start_cases(job.loaded.net.name, job.inputs.cases, existing="skip")
+            await engine.start_cases(job.loaded.net.name, job.inputs.cases, existing="skip", token=job.token)
 
 
-def _serve(target: str, database: str, watching: Watching, heart: Heart) -> None:
+def _serve(target: str, database: str, watching: Watching, access: Rules | None, heart: Heart) -> None:
     """A worker's life."""
     # Ctrl-C reaches the whole group of processes: the supervisor tells its workers when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with observing_as(heart.number, watching) as observers:
-            asyncio.run(_until_told(target, database, observers, heart))
+            asyncio.run(_until_told(target, database, observers, access, heart))
     except ProvenetError as error:
         explain(error, as_json=False)
         sys.exit(1)
 
 
-async def _until_told(target: str, database: str, observers: Sequence[Observer], heart: Heart) -> None:
+async def _until_told(
+    target: str, database: str, observers: Sequence[Observer], access: Rules | None, heart: Heart
+) -> None:
     stop = asyncio.Event()
     async with Engine.open(
-        database, agents=[load(target).agent], clock=RealClock(), observers=observers
+        database, agents=[load(target).agent], clock=RealClock(), observers=observers, access=access
     ) as engine:
         beating = asyncio.ensure_future(heart.beat())
         beating.add_done_callback(lambda _: stop.set())

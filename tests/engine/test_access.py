@@ -851,9 +851,9 @@ def roles(postgres: str) -> dict[str, str]:
         (database,) = connection.execute("SELECT current_database()").fetchone() or ("",)
         for kind in ("engine", "read", "post"):
             role = f"{kind} of {database}"
-            connection.execute(f'CREATE ROLE "{role}" LOGIN')  # type: ignore[call-overload]
+            connection.execute(f'CREATE ROLE "{role}" LOGIN')
             for statement in grants(kind, role):
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
             made[kind] = postgres.replace("//postgres@", f"//{role.replace(' ', '%20')}@")
     return made
 
@@ -946,7 +946,7 @@ def denied(url: str, statements: list[str]) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
 
 
 def test_there_is_no_other_kind_of_role() -> None:
