@@ -3,6 +3,7 @@
 from provenet.engine.audit import Audit, Problem, audit
 from provenet.engine.clock import Clock, RealClock, VirtualClock
 from provenet.engine.engine import Engine, Progress
+from provenet.engine.retention import Retention
 from provenet.engine.store.joining import transaction
 from provenet.engine.throttle import Throttle
 from provenet.engine.views import CaseDetail, CaseView, LogLine, Reader, TaskView
@@ -21,6 +22,7 @@ __all__ = [
     "Progress",
     "Reader",
     "RealClock",
+    "Retention",
     "Task",
     "TaskView",
     "Throttle",

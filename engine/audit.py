@@ -15,14 +15,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from provenet.engine.access.chain import problems as access_problems
+from provenet.engine.archive import ArchiveAudit
+from provenet.engine.keys import Keys
+from provenet.engine.personal import Seal
+from provenet.engine.audit_inbox import without_case
 from provenet.engine.program import Program
 from provenet.engine.replay import CaseAudit
 from provenet.engine.store.database import Rows, snapshot
+from provenet.engine.vault import seals
 from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, loads
@@ -65,6 +70,11 @@ class Audit:
         effects: External effects compared.
         problems: Every discrepancy.
         seconds: How long it took.
+        archived: Pruned cases, of which the archive keeps a row.
+        partial: Cases whose log was checked from a later entry on: trimmed ones, or all in a fast audit.
+        followed: Entries that could not be fired again, since they depend on personal values that are erased
+            or that no key was given for: their chain, their tokens and their places were checked.
+        erased: Cases whose personal values are erased.
     """
 
     nets: int
@@ -73,6 +83,10 @@ class Audit:
     effects: int
     problems: tuple[Problem, ...]
     seconds: float
+    archived: int = 0
+    partial: int = 0
+    followed: int = 0
+    erased: int = 0
 
     @property
     def clean(self) -> bool:
@@ -89,29 +103,46 @@ class Audit:
             "effects": self.effects,
             "problems": [p.to_json() for p in self.problems],
             "seconds": round(self.seconds, 3),
+            "archived": self.archived,
+            "partial": self.partial,
+            "followed": self.followed,
+            "erased": self.erased,
         }
 
 
-def audit(source: str | Path | sa.Engine, *, progress: Callable[[int, int], None] | None = None) -> Audit:
+def audit(
+    source: str | Path | sa.Engine,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    fast: Literal["no", "yes"] = "no",
+    keys: Keys | None = None,
+) -> Audit:
     """Audit a database; it may be in use meanwhile, the audit sees one moment of it.
 
     Args:
         source: The database's name, or an open SQLAlchemy engine.
         progress: Called with the number of cases replayed and of all.
+        fast: ``yes`` to take each log from its latest snapshot on, which is believed.
+        keys: Master keys, for personal values; those of the environment unless said otherwise. Without any,
+            entries that depend on such values are only followed.
 
     Raises:
         StoreError: It cannot be read at all.
     """
     began = time.monotonic()
     reader = Reader(source)
-    auditor = _Auditor(reader)
+    auditor = _Auditor(reader, fast, keys or Keys.from_env())
     with snapshot(reader.engine, reader.location, auditor.text) as rows:
         return auditor.run(rows, began, progress)
 
 
 class _Auditor:
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, fast: Literal["no", "yes"], keys: Keys | None) -> None:
+        self._reader, self.fast = reader, fast
+        self.seal = seals(self.rows, keys)
+        self._followed = self._erased = 0
+        self._archive = ArchiveAudit(self.rows, lambda case, what: self.problem(case, 0, what))
+        self._partial = 0
         self._problems: list[Problem] = []
         self._programs: dict[str, Program] = {}
         self._events = self._effects = 0
@@ -122,10 +153,11 @@ class _Auditor:
         self._read = rows
         self._check_file()
         self._load_nets()
+        self._check_archive()
         cases = list(
             self._rows(
                 "SELECT no, id, net, status, version, tokens, head, created, outcome_place, outcome, killed,"
-                " tenant"
+                " tenant, data_key"
                 " FROM provenet_case ORDER BY no"
             )
         )
@@ -139,12 +171,14 @@ class _Auditor:
             if progress is not None and (i % 50 == 49 or i + 1 == len(cases)):
                 progress(i + 1, len(cases))
         self._case = ""
-        for table in ("event", "token", "timer", "task", "effect"):
+        for table in ("event", "token", "timer", "task", "effect", "proposal", "inbox", "about"):
             for (no,) in self._rows(
                 f"SELECT DISTINCT case_no FROM provenet_{table}"  # noqa: S608  names of our own tables
                 " WHERE case_no NOT IN (SELECT no FROM provenet_case)"
+                + (" AND case_no <> 0" if table == "inbox" else "")
             ):
                 self.problem("", 0, f"table {table} has rows of case number {no}, which does not exist")
+        without_case(self)
         for what in access_problems(self.rows):
             self.problem("", 0, what)
         return Audit(
@@ -154,7 +188,21 @@ class _Auditor:
             effects=self._effects,
             problems=tuple(self._problems),
             seconds=time.monotonic() - began,
+            archived=self._archive.pruned,
+            partial=self._partial,
+            followed=self._followed,
+            erased=self._erased,
         )
+
+    def followed(self, count: int, seal: Seal) -> None:
+        self._followed += count
+        self._erased += seal.state == "erased"
+
+    def begins(self, no: int) -> tuple[int, bytes] | None:
+        return self._archive.begins.get(no)
+
+    def begun(self, seq: int) -> None:
+        self._partial += seq > 1
 
     def problem(self, case: str, seq: int, what: str) -> None:
         self._problems.append(Problem(case, seq, what))
@@ -191,6 +239,12 @@ class _Auditor:
         for (said,) in self._rows("PRAGMA quick_check(20)"):
             if said != "ok":
                 self.problem("", 0, f"SQLite finds the file damaged: {said}")
+
+    def _check_archive(self) -> None:
+        try:
+            self._archive.run()
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self.problem("", 0, f"the archive cannot be read: {type(error).__name__}: {error}")
 
     def _load_nets(self) -> None:
         for found, name, content in self._rows(

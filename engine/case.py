@@ -9,15 +9,19 @@ this very code and compares its texts.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from provenet.engine.codec import Encoder, clean, plain, quote
+from provenet.engine.codec import Encoder, clean, encoder, plain, quote
+from provenet.engine.early import Kept
+from provenet.engine.personal import Seal
 from provenet.engine.program import Program, Step
 from provenet.nets.marking import Marking
-from provenet.nets.schema import Value
+from provenet.nets.schema import Type, Value, from_json
 
 if TYPE_CHECKING:
     from provenet.engine.people import Said
@@ -97,10 +101,14 @@ class LiveCase:
         receipts: Of effects that were begun before a restart: tries so far, and the receipt where it came.
         answers: Proposals that were paid for and not used yet.
         keys: Idempotency keys of effects that were begun under another name, by transition and token.
+        known_by: Keys that the outside knows it by.
+        kept: Events that came early, oldest first.
         saved: What of its row the store was told last, but for what every step changes.
         uncalled: Keys of effects that were intended, and that nobody has called for certain.
         said: What people have said of tasks that take more than one of them, by task and token
             (``provenet.engine.people``).
+        seal: Writes and reads its personal values; ``None`` where its net has none.
+        snapshot_at: Number of the entry after which the next snapshot is due.
     """
 
     no: int
@@ -127,18 +135,26 @@ class LiveCase:
     receipts: dict[tuple[int, int], tuple[int, str | None]] = field(default_factory=dict)
     answers: dict[tuple[int, int], str] = field(default_factory=dict)
     keys: dict[tuple[int, int], str] = field(default_factory=dict)
+    known_by: Mapping[str, str] = field(default_factory=dict)
+    kept: list[Kept] = field(default_factory=list)
     saved: tuple[object, ...] | None = None
     uncalled: frozenset[str] = frozenset()
     said: dict[tuple[str, int], Said] = field(default_factory=dict)
+    seal: Seal | None = None
+    snapshot_at: int = sys.maxsize
 
     def start(self, book: Book, marking: Marking, at: int) -> None:
         """Log the start and put the first tokens."""
         self.marking = marking
         put = []
         for place, tokens in sorted(marking.items()):
-            encode = self.program.encoders[place]
+            encode = self.encoder_at(place)
             put += [f"[{self._new(book, place, v, at)},{quote(place)},{encode(v)}]" for v in tokens]
         whose = f',"tenant":{quote(self.tenant)}' if self.tenant else ""
+        if self.seal is not None:
+            whose += f',"key":{quote(self.seal.key)}'
+        if self.known_by:
+            whose += f',"known_by":{plain(dict(self.known_by))}'
         data = f'{{"net":{quote(self.program.hash)},"put":[{",".join(put)}]{whose}}}'
         self.log(book, "start", "", at, data)
 
@@ -209,7 +225,10 @@ class LiveCase:
                 reset += ids[place]
                 ids[place] = []
         self.marking = after
-        texts = {var: encode(binding[var]) for var, encode in step.brings}
+        if self.seal is None:
+            texts = {var: encode(binding[var]) for var, encode in step.brings}
+        else:
+            texts = {var: self.seal.encoder(of)(binding[var]) for var, of in step.fresh}
         put: list[str] = []
         made: list[tuple[int, str]] = []
         at_place: dict[str, int] = {}
@@ -250,6 +269,29 @@ class LiveCase:
         book.move_case(self.no, expected, (self.seq, self.next_token, self.head), turned)
         self.saved = rest
 
+    def encoder(self, of: Type) -> Encoder:
+        """A function from values of a type to their text, as this case stores it."""
+        # What a net without personal fields is given holds none, whatever its handlers call it.
+        return encoder(of, personal="plain") if self.seal is None else self.seal.encoder(of)
+
+    def encoder_at(self, place: str) -> Encoder:
+        """The same for the tokens of a place."""
+        if self.seal is None:
+            return self.program.encoders[place]
+        return self.seal.encoder(self.program.types[place])
+
+    def read(self, data: Any, of: Type, path: str = "") -> Value:
+        """A value from JSON data as this case stores it; see ``provenet.nets.schema.from_json``."""
+        return from_json(data, of, path) if self.seal is None else self.seal.read(data, of, path)
+
+    def decode(self, text: str, of: Type) -> Value:
+        """A value from its text."""
+        return self.read(json.loads(text), of)
+
+    def blind(self, digest: str) -> str:
+        """A hash of what may hold personal values, so that nobody can try out what it is of."""
+        return digest if self.seal is None else self.seal.blind(digest)
+
     def value(self, place: str, token: int) -> Value:
         """The value of a live token."""
         return self.marking[place][self.ids[place].index(token)]
@@ -275,7 +317,7 @@ class LiveCase:
         self.next_token = token + 1
         self.ids.setdefault(place, []).append(token)
         self.arrived[token] = at
-        book.put_token((self.no, token), place, value, text or self.program.encoders[place], at)
+        book.put_token((self.no, token), place, value, text or self.encoder_at(place), at)
         return token
 
 

@@ -36,21 +36,24 @@ from provenet.engine.clock import (
 )
 from provenet.engine.codec import clean
 from provenet.engine.errors import (
-    DecisionRefused,
-    DuplicateSignal,
     EngineError,
 )
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.holding import Holding, Takes
 from provenet.engine.in_force import InForce
-from provenet.engine.inbox import Inbox
+from provenet.engine.inbox import Inbox, Published, Taken
+from provenet.engine.keys import Keys
 from provenet.engine.outside import Outside
 from provenet.engine.people import Ruling, open_task
+from provenet.engine.personal import Seal
 from provenet.engine.requests import Requests
+from provenet.engine.retention import Pruned, Retention, Schedule
 from provenet.engine.runner import Runner
 from provenet.engine.simulation import Stage, recording_of
+from provenet.engine.snapshots import EVERY
 from provenet.engine.store.store import Store
 from provenet.engine.throttle import Throttle, Throttles
+from provenet.engine.vault import Erasure, Vault, forget_traces
 from provenet.engine.versions import Versions
 from provenet.engine.views import Reader
 from provenet.engine.watching.events import (
@@ -58,12 +61,10 @@ from provenet.engine.watching.events import (
     Event,
     Opened,
     Pulled,
-    Signalled,
     Stopped,
 )
 from provenet.engine.watching.watch import Observer, Watch
 from provenet.engine.workers import People, Workers
-from provenet.nets.errors import did_you_mean
 from provenet.sdb.handlers import Agent
 from provenet.verify.verdict import Report
 
@@ -130,14 +131,18 @@ class Engine:
         observers: Iterable[Observer],
         throttles: Iterable[Throttle],
         access: Rules | None,
+        snapshot_every: int,
+        retention: Retention | None,
+        keys: Keys | None,
     ) -> None:
         self._url, self._agents, self._people = url, tuple(agents), people
-        self._limits, self._takes = (proposals, effects), takes
+        self._limits, self._takes, self._snapshot_every = (proposals, effects), takes, snapshot_every
+        self._retention = retention
         self._observers, self._throttles = tuple(observers), tuple(throttles)
         self._watch: Watch | None = None
         if people is not None and access not in (None, "off"):
             raise EngineError("people= decides without tokens", hint="leave it out beside access=")
-        self._access = access
+        self._access, self._keys = access, keys
         self.clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._store: Store
@@ -149,6 +154,8 @@ class Engine:
         self._requests: Requests
         self._holding: Holding
         self._gate: Gate
+        self._schedule: Schedule
+        self._vault: Vault
 
     @classmethod
     def open(
@@ -164,6 +171,9 @@ class Engine:
         observers: Iterable[Observer] = (),
         throttles: Iterable[Throttle] = (),
         access: Rules | None = None,
+        snapshot_every: int = EVERY,
+        retention: Retention | None = None,
+        keys: Keys | None = None,
     ) -> Engine:
         """An engine on a database, for ``async with``; entering it resumes every unfinished case.
 
@@ -180,6 +190,9 @@ class Engine:
             throttles: How much may be called and spent in which time, by all processes together.
             access: Who may do what from outside, or the file that says so; everybody may where it was never
                 given on this database. ``off`` takes that back.
+            snapshot_every: Entries of a log from one snapshot of its case to the next; 0 for none.
+            retention: What is dropped while it runs, and when; nothing unless said otherwise.
+            keys: Master keys, for nets with personal fields; those of the environment unless given.
         """
         return cls(
             url,
@@ -192,6 +205,9 @@ class Engine:
             observers=observers,
             throttles=throttles,
             access=access,
+            snapshot_every=snapshot_every,
+            retention=retention,
+            keys=keys,
         )
 
     async def __aenter__(self) -> Self:
@@ -273,6 +289,8 @@ class Engine:
         inputs: Mapping[str, Any] | None = None,
         case_id: str | None = None,
         tenant: str = "",
+        subject: str = "",
+        keys: Mapping[str, str] | None = None,
         token: str | None = None,
     ) -> str:
         """Start a case; it is durable when this returns.
@@ -282,6 +300,9 @@ class Engine:
             inputs: A value for each entry place: a model instance, a mapping of fields, or a token value.
             case_id: Unique in the database; one is made up where none is given.
             tenant: For whom it runs, where throttles tell tenants apart.
+            subject: Whom it is about, where personal data of one person in several cases are to be erased
+                together; an internal number, since it is stored as it is.
+            keys: What the outside knows it by, besides what its net reads off its input: ``{"order": "17"}``.
             token: Who asks, where the database is guarded.
 
         Returns:
@@ -297,7 +318,8 @@ class Engine:
         if self._gate.is_guarded:
             asked = {"do": "start", "net": net, "case": case_id, "inputs": inputs, "tenant": tenant}
             await self._gate.admit(asked, token, "", net=net)
-        made = self._holding.start(net, inputs or {}, case_id or uuid.uuid4().hex[:12], tenant)
+        case_id = case_id or uuid.uuid4().hex[:12]
+        made = self._holding.start(net, inputs or {}, case_id, tenant, subject, keys or {})
         await self._store.durable()
         return made
 
@@ -308,6 +330,7 @@ class Engine:
         *,
         existing: Literal["refuse", "skip"] = "refuse",
         tenant: str = "",
+        subject: str = "",
         token: str | None = None,
     ) -> int:
         """Start many cases in few commits; durable when this returns.
@@ -318,6 +341,7 @@ class Engine:
             existing: What to do about an id that the database has already; ``skip`` makes a repeated import
                 harmless.
             tenant: For whom they run.
+            subject: Whom they are about.
             token: Who asks, where the database is guarded.
 
         Returns:
@@ -331,7 +355,7 @@ class Engine:
         for case_id, inputs in cases:
             if existing == "skip" and self._holding.has(case_id):
                 continue
-            self._holding.start(net, inputs, case_id, tenant)
+            self._holding.start(net, inputs, case_id, tenant, subject)
             started += 1
             if started % 256 == 0:
                 await self._store.durable()
@@ -502,39 +526,85 @@ class Engine:
         payload: Any = None,
         *,
         key: str | None = None,
+        at: datetime | None = None,
         token: str | Posted | None = None,
-    ) -> None:
-        """Tell a case that something happened outside; every event is kept in the inbox, accepted or not.
+    ) -> Taken:
+        """Tell a case that something happened outside; every event is noted in the inbox, accepted or not.
 
         Args:
             case: Id of the case.
             event: Name of the event.
             payload: Its payload, where the net wants one.
             key: What tells this event from others; a key that was accepted before is refused.
+            at: When it happened; now, where the net asks how late events are and nobody says.
             token: Who says so, where the database is guarded.
 
+        Returns:
+            Whether the case has taken it, or keeps it until something does.
+
         Raises:
-            AccessRefused: The token does not allow it; such an event is not kept.
+            AccessRefused: The token does not allow it; such an event is not noted.
             DuplicateSignal: The key was accepted before.
+            LateSignal: It is older than the net lets it be.
             SignalRefused: The net has no such event, nothing waits for it now, or the payload does not fit.
             NoSuchCase: There is no such case.
         """
         if self._gate.is_guarded:
-            asked = {"do": "signal", "case": case, "event": event, "payload": payload, "key": key}
-            await self._gate.admit(asked, token, "")
+            asked: dict[str, Any] = {"do": "signal", "case": case, "event": event, "payload": payload}
+            asked["key"] = key
+            await self._gate.admit(asked | ({} if at is None else {"at": at.isoformat()}), token, "")
         fault_point("signal")
         self._holding.check()
-        no = self._holding.number(case)
         try:
-            self._inbox.signal(self._holding.live(case), event, payload, key)
-        except EngineError as error:
-            status = "duplicate" if isinstance(error, DuplicateSignal) else "refused"
-            self._inbox.keep(no, key, event, payload, status=status, reason=error.message)
-            self._tell(Signalled(case, event, status, self._runner.now()))
+            return self._inbox.signal(case, event, payload, key, at)
+        finally:
             await self._store.durable()
-            raise
-        self._tell(Signalled(case, event, "accepted", self._runner.now()))
-        await self._store.durable()
+
+    async def publish(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        about: Mapping[str, str],
+        key: str | None = None,
+        at: datetime | None = None,
+        to: Literal["all", "one"] = "all",
+        token: str | Posted | None = None,
+    ) -> Published:
+        """Tell the unfinished cases that are known by some keys that something happened outside.
+
+        Args:
+            event: Name of the event.
+            payload: Its payload, where the net wants one.
+            about: The keys, all of them: ``{"order": "17"}``.
+            key: What tells this event from others: each case takes it once.
+            at: When it happened.
+            to: Whether every such case is told, or it is refused where there are several.
+            token: Who says so, where the database is guarded.
+
+        Returns:
+            What became of it in each case. Where there is none, it waits for one if a net here keeps it.
+
+        Raises:
+            AccessRefused: The token does not allow it.
+            DuplicateSignal: Every such case had its key before.
+            SignalRefused: No case takes it, and none that is still to start will.
+        """
+        if self._gate.is_guarded:
+            asked: dict[str, Any] = {"do": "signal", "event": event, "payload": payload, "key": key}
+            asked |= {"about": dict(about)} | ({} if at is None else {"at": at.isoformat()})
+            await self._gate.admit(asked | ({} if to == "all" else {"to": to}), token, "")
+        fault_point("signal")
+        self._holding.check()
+        try:
+            sealed = token if isinstance(token, str) else None
+            return self._inbox.publish(event, payload, about, key, at, to=to, token=sealed)
+        finally:
+            await self._store.durable()
+
+    def missed(self) -> list[str]:
+        """Cases with events that were published for them while they were being started: they need a look."""
+        return self._inbox.missed()
 
     async def kill(
         self,
@@ -652,6 +722,45 @@ class Engine:
             self._workers.settle_failed(job, f"{who}: {failed}")
         await self._holding.go_on(live)
 
+    def seal(self, key: str) -> Seal:
+        """What reads and writes personal values under a key.
+
+        Raises:
+            NoKeys: There is no such key, or no master key at hand opens it.
+        """
+        return self._vault.named(key)
+
+    async def erase(
+        self,
+        *,
+        case: str = "",
+        subject: str = "",
+        who: str = "",
+        reason: str = "",
+        token: str | Posted | None = None,
+    ) -> Erasure:
+        """Throw away the key of personal data, so that nobody can read them any more.
+
+        Args:
+            case: The case whose data they are.
+            subject: Whom they are about, where cases were started with a subject.
+            who: Who has them erased.
+            reason: Why.
+            token: Who it is, where the database is guarded.
+
+        Raises:
+            AccessRefused: The token does not allow it.
+            ErasureRefused: One of the cases has not ended, or there is nothing to erase.
+            NoSuchCase: There is no such case.
+        """
+        self._holding.check()
+        asked = {"do": "erase", "case": case, "subject": subject, "reason": reason}
+        who = await self._gate.admit(asked, token, who)
+        found = self._vault.erase(case=case, subject=subject, who=who, reason=reason, now=self._runner.now())
+        await self._store.durable()
+        forget_traces(self._store.location)
+        return found
+
     def stepper(self) -> Stepper:
         """What moves cases a turn at a time, for an engine that ``takes="turns"``."""
         from provenet.engine.adapters.stepper import Stepper
@@ -713,6 +822,20 @@ class Engine:
         await self._store.durable()
         return found
 
+    async def prune(self, retention: Retention | None = None, *, seconds: float = 5.0) -> Pruned:
+        """Drop now what may go; see ``provenet.engine.retention``.
+
+        Args:
+            retention: What may go; what the engine was opened with unless said otherwise.
+            seconds: What takes longer is left for another time.
+
+        Raises:
+            RetentionRefused: There is none.
+            ExportRefused: A log cannot be written to its file; nothing more was dropped.
+        """
+        self._holding.check()
+        return await self._schedule.run(retention, seconds)
+
     # reading
 
     @property
@@ -737,8 +860,11 @@ class Engine:
         if self._observers:
             self._watch = self._store.watch = Watch(self._observers, lambda: to_micros(self.clock.now()))
         limits: dict[Any, int] = {"ask": self._limits[0], "perform": self._limits[1]}
-        self._runner = Runner(self._store, self.clock, limits, work, watch=self._watch)
+        self._runner = Runner(
+            self._store, self.clock, limits, work, watch=self._watch, snapshot_every=self._snapshot_every
+        )
         self._store.on_failure = self._runner.jobs.fail
+        self._schedule = Schedule(self._store, self._runner.now, self._runner.uncount, self._retention)
         self._gate = Gate(self._store, self._runner.now, self._access)
         if self._gate.is_guarded and self._people is not None:
             raise EngineError(
@@ -747,7 +873,6 @@ class Engine:
         if self._takes != "asked":
             self._gate.listen()
         self._outside = Outside(self._store, self._runner)
-        self._inbox = Inbox(self._store, self._runner)
         recording = recording_of(self._store.rows("SELECT name, value FROM provenet_meta"))
         if recording is None:
             self._versions = Versions(self._store)
@@ -756,6 +881,7 @@ class Engine:
             self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
         self._runner.in_force = InForce(self._versions)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
+        self._vault = Vault(self._store, self._keys)
         self._holding = Holding(
             self._store,
             self._runner,
@@ -764,7 +890,9 @@ class Engine:
             clock=self.clock,
             takes=self._takes,
             watch=self._watch,
+            vault=self._vault,
         )
+        self._inbox = Inbox(self._store, self._runner, self._holding, self._versions, self._vault)
         self._holding.resume_clock()
         if self._watch is not None:
             self._watch.say(Opened(self._store.uid, self._runner.now()))
@@ -798,7 +926,9 @@ class Engine:
             await self._holding.obey_others()
             self._versions.load()
             self._holding.adopt(self._versions.programs, SHARE)
+            self._inbox.catch_up()
         await self._requests.answer_new()
+        await self._schedule.look()
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
         mine, sleeper = self._runner.next_due(), clock.next_due()

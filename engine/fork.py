@@ -13,36 +13,41 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from sqlmodel import SQLModel
 
+from provenet.engine.archive import Archived, add
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import VirtualClock, from_micros, to_micros
-from provenet.engine.codec import encoder, plain, text_hash
+from provenet.engine.codec import plain, text_hash
 from provenet.engine.engine import Engine
 from provenet.engine.errors import (
     CaseClosed,
     CaseExists,
     EngineError,
     InputRefused,
-    NoSuchEntry,
+    NoKeys,
     NotSimulation,
 )
 from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed, tasks_in
+from provenet.engine.keys import HINT, Keys
 from provenet.engine.people import APPROVE, said_of
 from provenet.engine.program import Program
 from provenet.engine.simulation import MARK, Recording, Said, recorded_agent, recording_of
+from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.database import Rows, located, ready, snapshot
 from provenet.engine.store.store import Store
-from provenet.engine.store.tables import CaseRow, EffectRow, InboxRow, NetRow, TaskRow, table_of
-from provenet.engine.views import LogLine, Reader
+from provenet.engine.store.tables import AboutRow, CaseRow, EffectRow, InboxRow, KeyRow, NetRow, TaskRow, table_of
+from provenet.engine.views import LogLine, Reader, no_entry
 from provenet.engine.workers import Decision, Task
 from provenet.nets.errors import TypeMismatch, did_you_mean
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Ask, Choice, OnFailure, Perform, Role, Signal
 from provenet.nets.schema import Value, from_json
+from provenet.nets.secrets import is_personal
 from provenet.sdb.handlers import Agent
 
 
@@ -110,7 +115,15 @@ class WhatIf:
     days: float = 3650.0
 
 
-def fork(source: str | Path, case: str, at: int, to: str | Path, what_if: WhatIf | None = None) -> Fork:
+def fork(
+    source: str | Path,
+    case: str,
+    at: int,
+    to: str | Path,
+    what_if: WhatIf | None = None,
+    *,
+    keys: Keys | None = None,
+) -> Fork:
     """Run a case on from an entry of its log, in a simulation.
 
     Args:
@@ -119,18 +132,23 @@ def fork(source: str | Path, case: str, at: int, to: str | Path, what_if: WhatIf
         at: The entry.
         to: The simulation's database: one that does not exist yet, or is a simulation already.
         what_if: What is told otherwise.
+        keys: Master keys, for personal values; those of the environment unless given.
 
     Raises:
+        NoKeys: The case has personal values, which were erased or for which no key was given.
         NotSimulation: ``to`` is a database, and no simulation.
         CaseExists: The simulation has a case of that id already.
         NoSuchEntry: The log has no such entry.
         CaseClosed: The case was over by then.
         EngineError: Something that is told otherwise does not fit the net.
     """
-    return asyncio.run(_fork(Reader(source), case, at, to, what_if or WhatIf()))
+    keys = keys or Keys.from_env()
+    return asyncio.run(_fork(Reader(source, keys=keys), case, at, to, what_if or WhatIf(), keys))
 
 
-async def _fork(reader: Reader, case: str, at: int, to: str | Path, what_if: WhatIf) -> Fork:
+async def _fork(
+    reader: Reader, case: str, at: int, to: str | Path, what_if: WhatIf, keys: Keys | None
+) -> Fork:
     past = _read(reader, case, at)
     program = past.replay.case.program
     _fits(program, what_if)
@@ -138,17 +156,20 @@ async def _fork(reader: Reader, case: str, at: int, to: str | Path, what_if: Wha
     past.recording.given = dict(what_if.receipts)
     agent = what_if.agent or recorded_agent(program, past.recording)
     _copy(past, to)
-    clock = VirtualClock(from_micros(past.log[at - 1][3]))
+    clock = VirtualClock(from_micros(past.log[-1][3]))
     people = _people(past, what_if, clock)
     refused: list[str] = []
-    async with Engine.open(to, agents=[agent], clock=clock, people=people) as engine:
+    async with Engine.open(
+        to, agents=[agent], clock=clock, people=people, snapshot_every=0, keys=keys
+    ) as engine:
         if past.replay.status == "parked":
             await engine.resume(case)
         for event in past.events:
             await engine.run_until_idle(until=from_micros(event.at))
             try:
                 if event.name:
-                    await engine.signal(case, event.name, event.payload, key=event.key)
+                    own = None if event.event_at is None else from_micros(event.event_at)
+                    await engine.signal(case, event.name, event.payload, key=event.key, at=own)
                 else:
                     await engine.kill("case", case, who="the record")
             except EngineError as error:
@@ -175,8 +196,10 @@ class _Decided:
 class _Event:
     at: int
     name: str
-    payload: Value
+    payload: Any
     key: str | None
+    seq: int = 0
+    event_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -188,9 +211,11 @@ class _Past:
     replay: Replay
     recording: Recording
     nets: list[_Row]
+    keys: list[_Row]
     effects: list[_Row]
     tasks: list[_Row]
     inbox: list[_Row]
+    about: list[_Row]
     decisions: dict[tuple[str, int], list[_Decided]]
     events: list[_Event]
 
@@ -215,14 +240,20 @@ def _read(reader: Reader, case: str, at: int) -> _Past:
         effects = _rows(rows, EffectRow, "WHERE case_no = ?", no)
         tasks = _rows(rows, TaskRow, "WHERE case_no = ?", no)
         inbox = _rows(rows, InboxRow, "WHERE case_no = ? ORDER BY id", no)
+        about = _rows(rows, AboutRow, "WHERE case_no = ?", no)
         nets = _rows(rows, NetRow, "ORDER BY deployed")
-    if not 1 <= at <= len(log):
-        raise NoSuchEntry(
-            f"there is no entry {at}",
+        keys = _rows(rows, KeyRow, "WHERE id = ?", row["data_key"])
+    first = log[0][0] if log else 1
+    upto = at - first + 1
+    if not 1 <= upto <= len(log):
+        raise no_entry(case, at, first, first + len(log) - 1)
+    if row["data_key"] and (state := reader.seal(row["data_key"]).state) != "open":
+        raise NoKeys(
+            "its personal data are erased" if state == "erased" else "it has personal data",
             where=f"case {case!r}",
-            hint=f"its log has entries 1 to {len(log)}: `provenet log {case}` shows them",
+            hint="nothing can be run on from them" if state == "erased" else HINT,
         )
-    replay = replayed(Replay(reader.program, no, case, created), log, at)
+    replay = replayed(Replay(reader.program, no, case, created, reader.seal), log, upto)
     if replay.status not in (*LIVE, "parked"):
         raise CaseClosed(
             f"case {case!r} was {replay.status} after entry {at}", hint="fork from an entry before its end"
@@ -230,30 +261,65 @@ def _read(reader: Reader, case: str, at: int) -> _Past:
     recorder = _Recorder(reader, no, case, created, at)
     replayed(recorder, log, len(log))
     recorder.effects_of(effects)
-    until = log[at - 1][3]
+    until = log[upto - 1][3]
 
     def over(token: int) -> bool:
         return token < replay.case.next_token and token not in replay.case.arrived
 
     return _Past(
         row=row,
-        log=log[:at],
+        log=log[:upto],
         replay=replay,
         recording=recorder.recording,
         nets=[r for r in nets if r["hash"] in recorder.nets],
+        keys=keys,
         effects=[r for r in effects if over(r["token"])],
         tasks=[r for r in tasks if over(r["token"])],
-        inbox=[r for r in inbox if r["status"] == "accepted" and r["at"] <= until],
+        inbox=[r for r in map(partial(_as_then, at=at, until=until), inbox) if r is not None],
+        about=about,
         decisions=recorder.decisions,
-        events=recorder.events,
+        events=_as_sent(recorder, inbox, at),
     )
+
+
+def _as_then(row: _Row, at: int, until: int) -> _Row | None:
+    """An event of the inbox as it was after an entry; ``None`` where it came later, or counts for nothing."""
+    if row["status"] not in {"accepted", "buffered", "unused", "expired"}:
+        return None
+    if row["seq"] is None and row["status"] == "accepted":  # of a release that did not note its entry
+        return row if row["at"] <= until else None
+    if row["seq"] is not None and row["seq"] <= at:
+        return row
+    if row["came"] >= at or (row["until"] is not None and row["until"] <= until):
+        return None
+    return row | {"status": "buffered", "seq": None, "reason": "it was kept then"}
+
+
+def _as_sent(recorder: _Recorder, inbox: list[_Row], at: int) -> list[_Event]:
+    """The events that came after an entry, as they came: one that was kept came before it was taken."""
+    program = recorder.case.program
+    came = {r["seq"]: r for r in inbox if r["seq"] is not None}
+    found: list[_Event] = []
+    for event in recorder.events:
+        row = came.get(event.seq)
+        if row is None:
+            found.append(event)
+        elif row["came"] >= at:
+            found.append(replace(event, at=row["at"], event_at=row["event_at"]))
+    for row in inbox:
+        if row["status"] in {"buffered", "unused", "expired"} and row["came"] >= at:
+            steps = [s for s in program.signals.get(row["event"], ()) if s.fresh]
+            data = None if row["payload"] is None else json.loads(row["payload"])
+            value = recorder.case.read(data, steps[0].fresh[0][1]) if steps else None
+            found.append(_Event(row["at"], row["event"], value, row["key"], 0, row["event_at"]))
+    return sorted(found, key=lambda e: e.at)
 
 
 class _Recorder(Replay):
     """A replay that keeps what the outside said."""
 
     def __init__(self, reader: Reader, no: int, case: str, created: int, at: int) -> None:
-        super().__init__(reader.program, no, case, created)
+        super().__init__(reader.program, no, case, created, reader.seal)
         self.recording = Recording()
         self.decisions: dict[tuple[str, int], list[_Decided]] = {}
         self.events: list[_Event] = []
@@ -282,11 +348,11 @@ class _Recorder(Replay):
         step, token = again.step, again.token
         trigger = step.transition.trigger
         brought = again.binding[step.fresh[0][0]] if step.fresh else ()
-        text = encoder(step.fresh[0][1])(brought) if step.fresh else None
+        text = self.case.encoder(step.fresh[0][1])(brought) if step.fresh else None
         note = again.said.get("note", {})
         match trigger:
             case Ask():
-                about = text_hash(again.payload(self.case.program))
+                about = text_hash(again.payload(self.case))
                 said = Said(about, "done", text, note.get("model", ""), note.get("prompt", ""))
                 self.recording.answers[self._id, step.name, token] = said
             case OnFailure(of=failed):
@@ -297,7 +363,7 @@ class _Recorder(Replay):
                     known = self.recording.effects
                 known[self._id, failed, token] = Said(about, "failed", text)
             case Perform():
-                about = text_hash(again.payload(self.case.program))
+                about = text_hash(again.payload(self.case))
                 self.recording.effects[self._id, step.name, token] = Said(about, "done", text)
             case Choice(task=task, choice=choice, eyes=eyes):
                 who = note.get("for") or note["by"]
@@ -307,7 +373,8 @@ class _Recorder(Replay):
                 self.decisions[task, token] = several or [made]
             case Signal(event=event) if again.seq > self._at:
                 name = "" if step.transition.role is Role.KILL else event
-                self.events.append(_Event(again.at, name, brought if step.fresh else None, note.get("key")))
+                value = brought if step.fresh else None
+                self.events.append(_Event(again.at, name, value, note.get("key"), again.seq))
 
     def effects_of(self, rows: Sequence[_Row]) -> None:
         """Effects that were performed and whose case went no further."""
@@ -324,7 +391,7 @@ class _Recorder(Replay):
         binding = case.binding_for(step, token) or {}
         anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
         value, of, *_ = case.program.payload(step, binding, anchor)
-        return encoder(of)(value)
+        return case.encoder(of)(value)
 
 
 def _fits(program: Program, what_if: WhatIf) -> None:
@@ -344,6 +411,10 @@ def _fits(program: Program, what_if: WhatIf) -> None:
             raise EngineError(f"there is no effect {name!r}", hint=did_you_mean(name, effects))
         fresh = effects[name].fresh
         try:
+            if fresh and is_personal(fresh[0][1]):
+                raise EngineError(
+                    f"receipts of effect {name!r} have personal fields, and what is told would be stored as it is"
+                )
             if fresh:
                 from_json(data, fresh[0][1])
         except TypeMismatch as error:
@@ -398,6 +469,8 @@ def _copy(past: _Past, to: str | Path) -> None:
         for name, value in facts.items():
             store.put("provenet_meta", name, (name, value))
         known = {found for (found,) in store.rows("SELECT hash FROM provenet_net")}
+        for row in past.keys:
+            store.put("provenet_key", row["id"], tuple(row.values()))
         for row in past.nets:
             if row["hash"] not in known:
                 store.put("provenet_net", row["hash"], tuple(row.values()))
@@ -418,13 +491,20 @@ def _copy(past: _Past, to: str | Path) -> None:
         store.add_case(tuple(row.values()))
         for entry in past.log:
             store.append("provenet_event", (no, *entry))
+        if past.log[0][0] > 1:
+            first, at = past.log[0], past.log[-1][3]
+            begins = (case.program.hash, first[0], first[6], "running")
+            add(store, Archived(0, "trimmed", no, case_id, *begins, None, None, None, at))
         for token, (place, value, text, at) in past.replay.book.tokens.items():
             store.put_token((no, token), place, value, text, at)
-        for table, rows in (("effect", past.effects), ("task", past.tasks), ("inbox", past.inbox)):
+        for table, rows in (("effect", past.effects), ("task", past.tasks), ("about", past.about)):
             for each in rows:
                 each["case_no"] = no
                 values = tuple(v for k, v in each.items() if k != "id")
                 store.put(f"provenet_{table}", (table, *values[:3]), values)
+        for each in past.inbox:
+            values = tuple(v for k, v in (each | {"case_no": no}).items() if k != "id")
+            store.append("provenet_inbox", values)
         for row in _said(case, no):
             store.put("provenet_task", ("task", *row[:3]), row)
     except BaseException:
@@ -467,8 +547,8 @@ def _people(past: _Past, what_if: WhatIf, clock: VirtualClock) -> Any:
 
 def _beside(reader: Reader, simulated: Reader, case: str, at: int, refused: Sequence[str]) -> Fork:
     here, there = reader.case(case), simulated.case(case)
-    original = tuple(x for x in here.log if x.seq > at)
-    other = tuple(x for x in there.log if x.seq > at)
+    original = tuple(x for x in here.log if x.seq > at and x.kind != SNAPSHOT)
+    other = tuple(x for x in there.log if x.seq > at and x.kind != SNAPSHOT)
     same = 0
     for a, b in zip(original, other, strict=False):
         if _essence(a) != _essence(b):

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from provenet.engine.case import LiveCase, OpenTask, brought
-from provenet.engine.codec import clean, encoder, plain, quote, text_hash
+from provenet.engine.codec import clean, plain, quote, text_hash
 from provenet.engine.hiding import hidden, hidden_reject
 from provenet.engine.jobs import Job
 from provenet.engine.people import said_of
@@ -19,7 +19,7 @@ from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import Breach, ProvenetError
 from provenet.nets.models import from_value
 from provenet.nets.net import Ask, Perform
-from provenet.nets.schema import Value
+from provenet.nets.schema import Type, Value
 from provenet.sdb.handlers import Request
 from provenet.sdb.reject import Reject
 
@@ -54,6 +54,13 @@ def request_of(
         timeout=trigger.timeout,
         traceparent=trace,
     )
+
+
+def receipt_type(job: Job) -> Type:
+    """The type of an effect's receipt as it is stored: a mark is the net's to set."""
+    if job.case.seal is not None and job.step.fresh:
+        return job.step.fresh[0][1]
+    return job.case.program.effect(job.step).receipt_type
 
 
 def anchor_of(job: Job) -> Value:
@@ -142,7 +149,9 @@ class Records:
         """Write an effect's row; ``uncalled`` where it is certain that nobody has called it yet."""
         payload = job.case.program.payload(job.step, job.binding, anchor_of(job))
         effect = job.case.program.effect(job.step)
-        text = encoder(effect.payload_type if job.step.payload is not None else payload[1])(payload[0])
+        # A mark is the net's to set, so the type is that of the net where anything is personal.
+        declared = job.step.payload is not None and job.case.seal is None
+        text = job.case.encoder(effect.payload_type if declared else payload[1])(payload[0])
         row = (
             job.key,
             job.case.no,

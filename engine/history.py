@@ -9,19 +9,26 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import from_micros, to_micros
-from provenet.engine.codec import Encoder, encoder, plain, text_hash
+from provenet.engine.codec import Encoder, plain, text_hash
 from provenet.engine.errors import StoreCorrupt
 from provenet.engine.marking_map import BoundMap, MarkingMap, apply, moved
 from provenet.engine.people import SAID, Said, choices_of, follow, heard
+from provenet.engine.personal import ERASED, Seal, known_text, locked
 from provenet.engine.program import Program, Step
+from provenet.engine.snapshots import restored, text_of
+from provenet.engine.unread import either, follow_firing, follow_move, follow_snapshot, is_unread
+from provenet.nets.erased import Unreadable
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking, is_final
 from provenet.nets.net import After, Ask, Choice, Perform, Role
-from provenet.nets.schema import Value, from_json, microseconds
+from provenet.nets.schema import Value, microseconds
+
+T = TypeVar("T")
 
 Entry: TypeAlias = tuple[int, str, str, int, str, bytes, bytes]
 """An entry as the table has it: number, kind, transition, time, data, hash before, hash."""
@@ -43,10 +50,10 @@ class Replayed:
     tokens: dict[int, tuple[str, Value, Encoder | str, int]] = field(default_factory=dict)
     last: tuple[Any, ...] = ()
 
-    def text(self, token: int) -> str:
-        """The text of a token's value."""
+    def text(self, token: int) -> str | None:
+        """The text of a token's value; ``None`` where it depends on what cannot be read."""
         _, value, text, _ = self.tokens[token]
-        return text if isinstance(text, str) else text(value)
+        return text if isinstance(text, str) else known_text(value, text)
 
     def append(self, table: str, row: tuple[Any, ...]) -> None:  # noqa: ARG002  the log is the only such table here
         """Keep the entry just made."""
@@ -90,21 +97,22 @@ class Again:
         """The first token that it takes; 0 where it takes none."""
         return int(self.said["took"][0]) if self.said["took"] else 0
 
-    def payload(self, program: Program) -> str:
+    def payload(self, case: LiveCase) -> str:
         """The canonical text of what its handler is given."""
         anchor = self.binding[self.step.anchor_var] if self.step.anchor_var is not None else ()
-        value, of, *_ = program.payload(self.step, self.binding, anchor)
-        return encoder(of)(value)
+        value, of, *_ = case.program.payload(self.step, self.binding, anchor)
+        return case.encoder(of)(value)
 
 
 class Replay:
-    """A case on the way through its log.
+    """A case on the way through its log, from the start or from a snapshot on.
 
     Args:
         programs: A net version by its hash.
         no: The case's number.
         case_id: Its id.
         created: When it was started.
+        seals: What reads its personal values, by the name of their key.
 
     Attributes:
         case: The case as it was after the last entry.
@@ -112,18 +120,27 @@ class Replay:
         stopped: ``parked``, ``killed`` or ``failed``, where its log said so last.
         reason: Why.
         void: What people had said of tasks when the case moved to another version, which ends them.
+        last: Number of the last entry; 0 before the first.
+        followed: How many entries could not be fired again, since personal values cannot be read.
     """
 
     def __init__(
-        self, programs: Callable[[str], Program | None], no: int, case_id: str, created: int
+        self,
+        programs: Callable[[str], Program | None],
+        no: int,
+        case_id: str,
+        created: int,
+        seals: Callable[[str], Seal] = locked,
     ) -> None:
-        self._programs = programs
+        self._programs, self._seals = programs, seals
         self._start = (no, case_id, created)
         self.book = Replayed()
         self.case: LiveCase
         self.stopped = ""
         self.reason: str | None = None
         self.void: dict[tuple[str, int], Said] = {}
+        self.last = 0
+        self.followed = 0
 
     def follow(self, entry: Entry) -> None:
         """Fire one entry again.
@@ -132,15 +149,29 @@ class Replay:
             NotReplayed: It cannot follow, or leads to another text than it has.
             ProvenetError, KeyError: Likewise, as the firing rule says it.
         """
-        seq, kind, transition, at, data, _, digest = entry
+        seq, kind, transition, at, data, prev, digest = entry
         said = json.loads(data)
+        if not self.last and kind not in {"start", "snapshot"}:
+            raise NotReplayed("a log begins with a start, or with a snapshot where it was trimmed")
         match kind:
             case "start":
                 self._begin(said, at)
             case "fire":
-                self._fire(said, transition, at, seq)
+                self._fire(said, transition, at, seq, data)
             case "migrate":
-                self._move(said, at)
+                self._either(
+                    data, partial(self._move, said, at), partial(self._moved_as_said, said, at, data)
+                )
+            case "snapshot":
+                if self.last == 0:
+                    program, seal = self.program(said["net"]), self._seal(said)
+                    self.case = restored(self._start, (seq, prev), said, program, self.book, seal)
+                    self.resumed(self.case)
+                self._either(
+                    data,
+                    lambda: self.case.log(self.book, kind, transition, at, text_of(self.case)),
+                    lambda: follow_snapshot(self.case, self.book, said, at, data),
+                )
             case _:
                 why = follow(self.case, kind, transition, said, at) if kind in SAID else ""
                 if why:
@@ -149,7 +180,7 @@ class Replay:
         if self.book.last[5] != data:
             raise NotReplayed("it replays to something else than the log says")
         # Follow the stored chain, so that one changed entry is told once and not for all that come after.
-        self.case.head = digest
+        self.case.head, self.last = digest, seq
         if kind in _STOPS:
             self.stopped, self.reason = _STOPS[kind], said.get("reason")
         elif kind == "resume":
@@ -163,13 +194,21 @@ class Replay:
             return self.stopped
         if is_final(case.program.net, case.marking):
             return "killed" if case.killed else "done"
-        return self.stopped or ("running" if at_work(case) else "waiting")
+        if self.stopped:
+            return self.stopped
+        try:
+            return "running" if at_work(case) else "waiting"
+        except Unreadable:
+            return "waiting"
 
     def firing(self, again: Again) -> None:
         """Told of each firing before it is fired; for whoever wants to look at it."""
 
     def starting(self, marking: Marking, program: Program) -> None:
         """Told of the start, before it is logged."""
+
+    def resumed(self, case: LiveCase) -> None:
+        """Told of the state that it begins with, where its first entry is a snapshot."""
 
     def program(self, found: str) -> Program:
         """A net version.
@@ -185,10 +224,11 @@ class Replay:
     def _begin(self, said: dict[str, Any], at: int) -> None:
         program = self.program(said["net"])
         no, case_id, created = self._start
-        self.case = LiveCase(no, case_id, program, created, said.get("tenant", ""))
+        self.case = LiveCase(no, case_id, program, created, said.get("tenant", ""), seal=self._seal(said))
+        self.case.known_by = said.get("known_by", {})
         tokens: dict[str, tuple[Value, ...]] = {}
         for _, place, value in said["put"]:
-            tokens[place] = (*tokens.get(place, ()), from_json(value, program.types[place], place))
+            tokens[place] = (*tokens.get(place, ()), self.case.read(value, program.types[place], place))
         marking = Marking(tokens)
         self.starting(marking, program)
         self.case.start(self.book, marking, at)
@@ -211,18 +251,33 @@ class Replay:
         apply(case, found, new, at)
         case.log(book, "migrate", "", at, found.data(old, new.hash, plan, said["reached"]))
 
-    def _fire(self, said: dict[str, Any], transition: str, at: int, seq: int) -> None:
+    def _moved_as_said(self, said: dict[str, Any], at: int, data: str) -> None:
+        follow_move(self.case, self.book, said, self.program(said["to"]), (at, data))
+
+    def _seal(self, said: dict[str, Any]) -> Seal | None:
+        return self._seals(said["key"]) if "key" in said else None
+
+    def _either(self, data: str, fire: Callable[[], object], follow: Callable[[], object]) -> None:
+        """Fire an entry again; where personal values cannot be read, it may have to be followed instead."""
+        if is_unread(self.case):
+            self.followed += either(self.case, self.book, data, fire, follow)
+        else:
+            fire()
+
+    def _fire(self, said: dict[str, Any], transition: str, at: int, seq: int, data: str) -> None:
         case = self.case
         step = case.program.by_name[transition]
         places = {var: place for place, variables, _ in step.consumes for var in variables}
         places |= {var: place for place, variables in step.looks for var in variables}
         binding = {var: case.value(places[var], token) for var, token in said["bind"].items()}
         types = dict(step.fresh)
-        binding |= {var: from_json(value, types[var], var) for var, value in said.get("bring", {}).items()}
-        self.firing(Again(seq, at, step, binding, said))
+        binding |= {var: case.read(value, types[var], var) for var, value in said.get("bring", {}).items()}
+        again = Again(seq, at, step, binding, said)
+        self.firing(again)
         if step.transition.role is Role.KILL:
             case.killed = 1
-        case.fire(
+        fire = partial(
+            case.fire,
             self.book,
             step,
             binding,
@@ -231,6 +286,7 @@ class Replay:
             loose=frozenset(set(said["took"]) - set(said["bind"].values())),
             note=plain(said["note"]) if "note" in said else "",
         )
+        self._either(data, fire, lambda: follow_firing(case, self.book, again, data))
 
 
 _STOPS = {"park": "parked", "kill": "killed", "fail": "failed"}
@@ -368,15 +424,29 @@ def moment(replay: Replay, entries: int) -> Moment:
         reason=replay.reason,
         marking={
             place: [
-                (token, json.loads(book.text(token)), from_micros(case.arrived[token]))
+                (token, _data(book.text(token)), from_micros(case.arrived[token]))
                 for token in case.ids[place]
             ]
             for place in case.marking
         },
-        tasks=tuple(tasks_in(case)) if live else (),
-        timers=tuple((name, token, from_micros(at)) for name, token, at in _timers(case)) if live else (),
-        work=tuple(_work(case)) if live or status == "parked" else (),
+        tasks=_all(tasks_in(case)) if live else (),
+        timers=tuple((n, token, from_micros(at)) for n, token, at in _all(_timers(case))) if live else (),
+        work=_all(_work(case)) if live or status == "parked" else (),
     )
+
+
+def _all(found: Iterator[T]) -> tuple[T, ...]:
+    """As much of it as does not depend on what cannot be read."""
+    made: list[T] = []
+    try:
+        made.extend(found)
+    except Unreadable:
+        return tuple(made)
+    return tuple(made)
+
+
+def _data(text: str | None) -> Any:
+    return ERASED if text is None else json.loads(text)
 
 
 def _timers(case: LiveCase) -> Iterator[tuple[str, int, int]]:
@@ -427,5 +497,5 @@ def tasks_in(case: LiveCase) -> Iterator[dict[str, Any]]:
 def about_text(case: LiveCase, step: Step, token: int) -> str:
     """The canonical text of what a person decides on."""
     if step.payload is None:
-        return case.program.encoders[step.anchor](case.value(step.anchor, token))
-    return encoder(step.payload_type)(step.payload(case.binding_for(step, token) or {}))
+        return case.encoder_at(step.anchor)(case.value(step.anchor, token))
+    return case.encoder(step.payload_type)(step.payload(case.binding_for(step, token) or {}))

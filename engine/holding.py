@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
+from provenet.engine import early
+from provenet.engine.archive import find, pruned
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.clock import Clock, VirtualClock, from_micros
 from provenet.engine.errors import (
@@ -24,9 +26,11 @@ from provenet.engine.faults import fault_point
 from provenet.engine.outside import Outside
 from provenet.engine.program import Program
 from provenet.engine.recovery import load_cases
+from provenet.engine.retention import LATEST
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
-from provenet.engine.versions import Versions, entry_values
+from provenet.engine.vault import Vault
+from provenet.engine.versions import Versions, entry_values, keys_of
 from provenet.engine.watching.events import CaseStarted, CaseTaken, Event
 from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import did_you_mean
@@ -38,6 +42,8 @@ for one short turn at a time, when somebody else says that it is time (``provene
 
 ALL = 1_000_000_000
 """As many cases as there are."""
+
+NOTHING: Mapping[str, str] = {}
 
 NUMBERS = 256
 """Case numbers taken from a database at a time."""
@@ -54,6 +60,7 @@ class Holding:
         clock: The time.
         takes: Which unfinished cases it takes up.
         watch: Who is told.
+        vault: The keys of personal values.
     """
 
     def __init__(
@@ -66,9 +73,10 @@ class Holding:
         clock: Clock,
         takes: Takes,
         watch: Watch | None,
+        vault: Vault,
     ) -> None:
         self._store, self._runner, self._versions, self._outside = store, runner, versions, outside
-        self._clock, self._takes, self._watch = clock, takes, watch
+        self._clock, self._takes, self._watch, self._vault = clock, takes, watch, vault
         self._fresh = range(0)
 
     def resume_clock(self) -> None:
@@ -78,7 +86,7 @@ class Holding:
         if self._takes != "asked" and known != [(kind,)]:
             self._store.put("provenet_meta", "clock", ("clock", kind))
         if isinstance(self._clock, VirtualClock):
-            last = self._store.rows("SELECT MAX(at) FROM provenet_event")[0][0]
+            last = max((at for (at,) in self._store.rows(LATEST) if at is not None), default=None)
             if last is not None:
                 self._clock.jump(from_micros(last))
 
@@ -90,15 +98,29 @@ class Holding:
                 self._runner.statuses[status] += count
         self.adopt(self._versions.programs)
 
+    @property
+    def takes(self) -> Takes:
+        """Which unfinished cases it takes up."""
+        return self._takes
+
     def is_shared(self) -> bool:
         """Whether other processes may run cases on the database meanwhile."""
         return self._store.database.shared == "yes"
 
     def has(self, case_id: str) -> bool:
         """Whether the database has a case of that id."""
-        return case_id in self._runner.cases or self._store.case_number(case_id) is not None
+        known = case_id in self._runner.cases or self._store.case_number(case_id) is not None
+        return known or find(self._store, case_id) is not None
 
-    def start(self, net: str, inputs: Mapping[str, Any], case_id: str, tenant: str) -> str:
+    def start(
+        self,
+        net: str,
+        inputs: Mapping[str, Any],
+        case_id: str,
+        tenant: str,
+        subject: str = "",
+        keys: Mapping[str, str] = NOTHING,
+    ) -> str:
         """Start a case, for the next commit; its id. Raises what ``Engine.start_case`` raises."""
         self.check()
         for scope in (("all", ""), ("net", net)):
@@ -112,17 +134,30 @@ class Holding:
             raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
         if len(tenant) > 200 or not tenant.isprintable():
             raise InputRefused(f"a tenant is up to 200 printable characters, not {tenant!r:.80}")
-        marking = initial_marking(program.net, entry_values(program, inputs))
+        if len(subject) > 200 or not subject.isprintable():
+            raise InputRefused(f"a subject is up to 200 printable characters, not {subject!r:.80}")
+        values = entry_values(program, inputs)
+        known = keys_of(program, values, keys)
+        marking = initial_marking(program.net, values)
         fault_point("start")
         now = self._runner.now()
         case = LiveCase(self._number_for_case(), case_id, program, now, tenant)
         owner = self._store.database.worker
+        if program.personal:
+            case.seal = self._vault.for_start(subject, now)
+        key = "" if case.seal is None else case.seal.key
         row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner, tenant)
-        if self._store.add_case(row) == "exists":
+        if self._store.add_case((*row, key)) == "exists":
             raise _taken(case_id)
+        if case.seal is not None:
+            self._vault.keep(case.seal)
         self._runner.adopt(case)
         self._later(CaseStarted(case_id, program.net.name, program.hash, now))
+        case.known_by = known
         case.start(self._store, marking, now)
+        for about in early.known_by(known) if known else ():
+            self._store.put("provenet_about", (about, case.no), (about, case.no))
+        early.take_along(case, now, self._store)
         self._runner.settle(case, 0, [], all_places=True)
         return case_id
 
@@ -137,10 +172,11 @@ class Holding:
         return len(numbers)
 
     def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
-        for case in load_cases(self._store, programs, numbers):
+        for case in load_cases(self._store, programs, numbers, self._vault):
             self._runner.adopt(case)
             self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
             self._outside.obey(case)
+            early.take_along(case, self._runner.now(), self._store)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
             self._store.flush_if_large()
@@ -178,6 +214,9 @@ class Holding:
         live = self._runner.cases.get(case)
         found = self._store.case_number(case) if live is None else live.no
         if found is None:
+            past = find(self._store, case)
+            if past is not None:
+                raise pruned(past)
             last = self._store.rows("SELECT id FROM provenet_case ORDER BY no DESC LIMIT 2000")
             raise NoSuchCase(f"there is no case {case!r}", hint=did_you_mean(case, [i for (i,) in last]))
         return found

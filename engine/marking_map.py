@@ -33,6 +33,7 @@ from provenet.nets.expr.typing import assignable, type_of
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net
 from provenet.nets.schema import ListType, OptionalType, RecordType, Type, Value, check, from_json
+from provenet.nets.secrets import is_personal
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,11 @@ class BoundMap:
         self.added: dict[str, tuple[Value, ...]] = {}
         for place, tokens in plan.add.items():
             self._known(place, self._types, new, "place")
+            if is_personal(self._types[place]):
+                raise MigrationRefused(
+                    f"the map adds tokens to {place!r}, which have personal fields",
+                    hint="a map is kept as it is in every log: such values cannot come from it",
+                )
             try:
                 self.added[place] = tuple(from_json(t, self._types[place], place) for t in tokens)
             except ProvenetError as error:
@@ -286,14 +292,14 @@ def moved(case: LiveCase, bound: BoundMap, new: Program) -> Moved:
             gone.append(token)
             continue
         tokens.append((token, *to))
-        text = new.encoders[to[0]](to[1])
-        if to[0] != place or text != case.program.encoders[place](value):
+        text = case.encoder(new.types[to[0]])(to[1])
+        if to[0] != place or text != case.encoder_at(place)(value):
             changed.append((token, *to, text))
     added: list[tuple[int, str, Value, str]] = []
     next_token = case.next_token
     for place, values in sorted(bound.added.items()):
         for value in values:
-            added.append((next_token, place, value, new.encoders[place](value)))
+            added.append((next_token, place, value, case.encoder(new.types[place])(value)))
             tokens.append((next_token, place, value))
             next_token += 1
     ids: dict[str, list[int]] = {}

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from provenet.engine.case import LIVE, LiveCase
-from provenet.engine.codec import encoder, text_hash
+from provenet.engine.codec import text_hash
+from provenet.engine.early import unused
 from provenet.engine.errors import EngineError, MigrationRefused, NotDeployed
 from provenet.engine.history import ENTRIES, Entry
 from provenet.engine.jobs import Job
@@ -240,6 +241,9 @@ class Mover:
     def look(self, case: LiveCase) -> _Verdict:
         """Whether a case may go, and where; nothing is changed."""
         found = _Verdict()
+        if self._new.personal and case.seal is None:
+            found.why = "the new net has personal fields, and what the case holds was stored without a key"
+            return found
         try:
             found.to = to = moved(case, self._bound, self._new)
         except Unmapped as error:
@@ -248,7 +252,7 @@ class Mover:
         found.why = self._refused(case, found, to)
         if found.why:
             return found
-        why = retraced(self._log(case), self._bound, self._new, to.marking, self._nets)
+        why = retraced(self._log(case), self._bound, self._new, to.marking, self._nets, case.seal)
         kind = "history"
         if why:
             reach = self._reach.reached(to.marking)
@@ -303,6 +307,7 @@ class Mover:
         )
         store.run("UPDATE provenet_case SET net = ? WHERE no = ?", (self._new.hash, no))
         apply(case, found.to, self._new, at)
+        self._let_go_of_events(case)
         case.answers = {(self._new.by_name[name].index, token): text for (name, token), text in kept.items()}
         case.receipts = {(step.index, e.token): (e.tries, e.receipt) for e, step in found.effects}
         case.keys = {(step.index, e.token): e.key for e, step in found.effects}
@@ -313,13 +318,19 @@ class Mover:
             case.save(store, expected)
         store.flush()
 
+    def _let_go_of_events(self, case: LiveCase) -> None:
+        """Events that the case keeps, and its new version would not."""
+        keeps = {d.event for d in self._new.net.deliveries if d.early == "keep"}
+        why = f"its case moved to net {self._new.hash[:12]}, which does not keep it"
+        unused(case, self._store, why, lambda *_: None, lambda kept: kept.event not in keeps)
+
     def _refused(self, case: LiveCase, found: _Verdict, to: Moved) -> str:
         """Why a case cannot go whatever the new net can do; finds its effects in flight."""
         if any(
             isinstance(j, Job) and j.kind == "perform" and j.state == "running" for j in case.jobs.values()
         ):
             return "an effect is being performed: try again when it has ended"
-        there = LiveCase(case.no, case.id, self._new, case.created)
+        there = LiveCase(case.no, case.id, self._new, case.created, seal=case.seal)
         there.arrived = dict(case.arrived)
         apply(there, to, self._new, case.created)
         rows = {(e.token, e.transition): e for e in self._in_flight(case)}
@@ -471,7 +482,7 @@ def _payload(case: LiveCase, step: Step, token: int) -> str:
     binding = case.binding_for(step, token) or {}
     anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
     value, of, *_ = case.program.payload(step, binding, anchor)
-    return text_hash(encoder(of)(value))
+    return text_hash(case.encoder(of)(value))
 
 
 def _report(text: str, net: Net) -> Report:

@@ -7,9 +7,10 @@ from typing import Any
 from provenet.engine.case import LIVE, LiveCase, OpenTask, brought
 from provenet.engine.case import note as said
 from provenet.engine.clock import from_micros
-from provenet.engine.codec import clean, encoder
+from provenet.engine.codec import clean
 from provenet.engine.errors import DecisionRefused, NotSettled
 from provenet.engine.faults import fault_point
+from provenet.engine.handover import receipt_type
 from provenet.engine.hiding import hidden
 from provenet.engine.jobs import Job
 from provenet.engine.people import (
@@ -198,7 +199,7 @@ class Outside:
         """
         case, of = job.case, job.case.program.effect(job.step).receipt_type
         try:
-            text = encoder(of)(to_value(receipt, of))
+            text = case.encoder(receipt_type(job))(to_value(receipt, of))
         except TypeMismatch as error:
             raise NotSettled(
                 f"the receipt does not fit: {error.message}",

@@ -25,11 +25,12 @@ import z3
 from provenet.engine.case import LiveCase
 from provenet.engine.history import Entry, Replayed
 from provenet.engine.marking_map import BoundMap, MarkingMap, Unmapped
+from provenet.engine.personal import Seal
 from provenet.engine.program import Program
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking, initial_marking, is_final
 from provenet.nets.net import Net
-from provenet.nets.schema import Value, from_json
+from provenet.nets.schema import Value
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Candidate, Context, Refuted
 from provenet.verify.graph import Graph
@@ -61,7 +62,14 @@ class Found:
 # the case's own history
 
 
-def retraced(log: Sequence[Entry], bound: BoundMap, new: Program, target: Marking, nets: Nets) -> str:
+def retraced(
+    log: Sequence[Entry],
+    bound: BoundMap,
+    new: Program,
+    target: Marking,
+    nets: Nets,
+    seal: Seal | None = None,
+) -> str:
     """Why a case's history is no run of the new net to a marking; empty where it is one.
 
     Args:
@@ -70,9 +78,10 @@ def retraced(log: Sequence[Entry], bound: BoundMap, new: Program, target: Markin
         new: The new net.
         target: Where the run has to end.
         nets: Net versions by hash, for cases that were moved before.
+        seal: What reads the case's personal values.
     """
     try:
-        _Retrace(log, bound, new, nets).run(target)
+        _Retrace(log, bound, new, nets, seal).run(target)
     except _Parts as error:
         return str(error)
     return ""
@@ -86,15 +95,19 @@ class _Parts(Exception):
 
 
 class _Retrace:
-    def __init__(self, log: Sequence[Entry], bound: BoundMap, new: Program, nets: Nets) -> None:
+    def __init__(
+        self, log: Sequence[Entry], bound: BoundMap, new: Program, nets: Nets, seal: Seal | None
+    ) -> None:
         self._log, self._new, self._nets = log, new, nets
         self._book = Replayed()
-        self._case = LiveCase(0, "retraced", new, 0)
+        self._case = LiveCase(0, "retraced", new, 0, seal=seal)
         self._now: dict[int, int] = {}
         # The ways that names and tokens take from each net of the history to the new one.
         self._maps: list[BoundMap] = [*self._earlier(), bound]
 
     def run(self, target: Marking) -> None:
+        if self._log and self._log[0][0] > 1:
+            raise _Parts(f"its log was trimmed and begins with entry {self._log[0][0]}")
         for seq, kind, transition, at, data, *_ in self._log:
             said = json.loads(data)
             try:
@@ -157,7 +170,7 @@ class _Retrace:
             if var in places:
                 chosen[var] = self._now[token]
                 binding[var] = case.value(places[var], chosen[var])
-        binding |= {v: from_json(x, fresh[v], v) for v, x in said.get("bring", {}).items() if v in fresh}
+        binding |= {v: case.read(x, fresh[v], v) for v, x in said.get("bring", {}).items() if v in fresh}
         lacking = [v for v in (*places, *fresh) if v not in binding]
         if lacking:
             raise Unmapped(f"the new net wants a {lacking[0]!r} there")
@@ -192,7 +205,7 @@ class _Retrace:
         return to
 
     def _onward(self, place: str, data: Any) -> tuple[str, Value]:
-        value = from_json(data, self._maps[0].old.place(place).type, place)
+        value = self._case.read(data, self._maps[0].old.place(place).type, place)
         for bound in self._maps:
             made = bound.token(place, value)
             if made is None:

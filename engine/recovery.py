@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from provenet.engine.case import LiveCase
+from provenet.engine.early import KEPT, Kept
 from provenet.engine.errors import StoreCorrupt
 from provenet.engine.people import Said
 from provenet.engine.program import Program
 from provenet.engine.store.store import Store
+from provenet.engine.vault import Vault
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking
 from provenet.nets.schema import Value
@@ -18,17 +21,22 @@ CHUNK = 500
 """Cases read with one statement."""
 
 
-def load_cases(store: Store, programs: Mapping[str, Program], numbers: Sequence[int]) -> Iterator[LiveCase]:
+def load_cases(
+    store: Store, programs: Mapping[str, Program], numbers: Sequence[int], vault: Vault
+) -> Iterator[LiveCase]:
     """Unfinished cases, by their numbers; those whose net's agent is not at hand are left alone.
 
     Raises:
         StoreCorrupt: A token does not fit its place.
+        NoKeys: A case has personal values, and no key at hand opens them.
     """
     for first in range(0, len(numbers), CHUNK):
-        yield from _load(store, programs, numbers[first : first + CHUNK])
+        yield from _load(store, programs, numbers[first : first + CHUNK], vault)
 
 
-def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int]) -> Iterator[LiveCase]:
+def _load(
+    store: Store, programs: Mapping[str, Program], numbers: Sequence[int], vault: Vault
+) -> Iterator[LiveCase]:
     these = f"IN ({','.join('?' * len(numbers))})"
     tokens = _grouped(
         store,
@@ -48,6 +56,10 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
         f"SELECT case_no, token, transition, due FROM provenet_timer WHERE case_no {these}",  # noqa: S608
         numbers,
     )
+    keeps = any(p.keeps for p in programs.values())
+    kept = _grouped(store, f"{KEPT} AND case_no {these} ORDER BY case_no, id", numbers) if keeps else {}
+    about = f"SELECT case_no, about FROM provenet_about WHERE case_no {these}"  # noqa: S608
+    known = _grouped(store, about, numbers) if keeps else {}
     answers = _grouped(
         store,
         "SELECT case_no, token, transition, value FROM provenet_proposal"  # noqa: S608
@@ -61,21 +73,26 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
         numbers,
     )
     cases = store.rows(
-        "SELECT no, id, net, status, version, tokens, head, created, reason, killed, tenant"  # noqa: S608
+        "SELECT no, id, net, status, version, tokens, head, created, reason, killed, tenant, data_key"  # noqa: S608
         f" FROM provenet_case WHERE no {these} ORDER BY no",
         numbers,
     )
-    for no, case_id, net, status, version, next_token, head, created, reason, killed, tenant in cases:
+    for no, case_id, net, status, version, next_token, head, created, reason, killed, tenant, key in cases:
         program = programs.get(net)
         if program is None:
             continue
         case = LiveCase(no, case_id, program, created, tenant)
         case.status, case.seq, case.next_token, case.head = status, version, next_token, head
         case.reason, case.killed = reason, killed
+        case.seal = vault.of_case(case_id, key) if key else None
         marking: dict[str, tuple[Value, ...]] = {}
         for token, place, text, arrived in tokens.get(no, ()):
             try:
-                value = program.decoders[place](text)
+                value = (
+                    program.decoders[place](text)
+                    if case.seal is None
+                    else case.seal.decode(text, program.types[place])
+                )
             except (KeyError, ValueError, ProvenetError) as error:
                 raise StoreCorrupt(
                     f"token {token} of case {case_id!r} does not fit place {place!r}: {error}",
@@ -106,6 +123,9 @@ def _load(store: Store, programs: Mapping[str, Program], numbers: Sequence[int])
                 index = program.by_name[transition].index
                 case.timers[index, token] = due
                 case.by_token.setdefault(token, []).append(index)
+        case.kept = [Kept(*row) for row in kept.get(no, ())]
+        # The largest set of its keys is all of them.
+        case.known_by = json.loads(max((a for (a,) in known.get(no, ())), key=len, default="{}"))
         for token, transition, value in answers.get(no, ()):
             if transition in program.by_name:
                 case.answers[program.by_name[transition].index, token] = value

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from provenet.engine.access.gate import Rules
 from provenet.engine.access.sealing import Posted, sealed
 from provenet.engine.access.tokens import digest
+from provenet.engine.covering import covered, uncovered
+from provenet.engine.covering import kept as what_stays
 from provenet.engine.clock import EPOCH, VirtualClock, to_micros
 from provenet.engine.codec import plain
 from provenet.engine.errors import (
@@ -31,6 +33,9 @@ from provenet.engine.errors import (
     StoreError,
     StoreLocked,
 )
+from provenet.engine.keys import Keys
+from provenet.engine.personal import Seal, locked
+from provenet.engine.retention import Retention
 from provenet.engine.store.database import Posting, attended, located, open_to_post, ready
 from provenet.engine.store.store import Store
 from provenet.engine.views import Reader
@@ -100,8 +105,14 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
             said = f"goes to {to} as well" if to is not None else "is delegated no longer"
             return {"done": f"{task!r} of case {case} {said}, says {who}"}
         case {"do": "signal", "case": case, "event": event}:
-            await engine.signal(case, event, command.get("payload"), key=command.get("key"), token=token)
-            return {"done": f"case {case} has taken {event!r}"}
+            brings, key, at = command.get("payload"), command.get("key"), _time(command.get("at"))
+            taken = await engine.signal(case, event, brings, key=key, at=at, token=token)
+            return {"done": f"case {case} {_TAKEN[taken]} {event!r}", "status": taken}
+        case {"do": "signal", "event": event, "about": dict(about)}:
+            brings, key, at = command.get("payload"), command.get("key"), _time(command.get("at"))
+            to = "one" if command.get("to") == "one" else "all"
+            told = await engine.publish(event, brings, about=about, key=key, at=at, to=to, token=token)
+            return {"done": f"{event!r}: {told}", "published": told.to_json()}
         case {"do": "kill", "scope": "case" | "net" | "all" as scope, "target": target}:
             who, reason = command.get("who", ""), command.get("reason", "")
             count = await engine.kill(scope, target, who=who, reason=reason, token=token)
@@ -119,8 +130,33 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
         case {"do": "resume", "case": case}:
             await engine.resume(case, token=token)
             return {"done": f"case {case} goes on"}
+        case {"do": "erase"}:
+            whose = {name: command.get(name) or "" for name in ("case", "subject", "who", "reason")}
+            return {"done": str(await engine.erase(**whose, token=token))}
+        case {"do": "prune", "retention": policy}:
+            found = await engine.prune(Retention.of_json(policy))
+            return {"done": f"pruned: {found.cases:,} cases", "pruned": found.to_json()}
     raise EngineError(
         f"there is no request {command.get('do')!r}", hint="both sides must be the same Provenet release"
+    )
+
+
+_TAKEN = {"accepted": "has taken", "kept": "keeps, until something waits for it,"}
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise EngineError(f"{text!r:.80} is no time", hint="such as 2026-01-31T12:00:00+00:00") from None
+
+
+def leave(store: Store, command: dict[str, Any], keys: Keys | None = None) -> None:
+    """Leave a request for whoever runs its case, in the transaction that the next commit ends."""
+    posted = covered(store.database.rows, _without_token(store.database, command), keys)
+    store.run(
+        "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, ?, ?, 'new', 0)",
+        (to_micros(datetime.now(UTC)), command["case"], plain(posted)),
     )
 
 
@@ -140,15 +176,21 @@ class Answered:
 
 
 async def answer_to(
-    do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], number: int, text: str
+    do: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]],
+    number: int,
+    text: str,
+    seal: Callable[[str], Seal] = locked,
 ) -> Answered:
     """Carry out a request that somebody left, whatever they wrote there."""
     kept, case = text, ""
     try:
         command = _read(text)
+        stays = what_stays(command)
+        command = uncovered(command, seal)
         about, sealed = digest(command), command.pop("sealed", None)
         del command["token"]
-        kept, case = plain(command), str(command.get("case") or command.get("target") or "")
+        kept = plain({name: stays[name] for name in command})
+        case = str(command.get("case") or command.get("target") or "")
         if command.get("do") == "signal" and not command.get("key"):
             # Should this process die before it answers, the repeated request is a duplicate.
             command["key"] = f"request {number}"
@@ -185,13 +227,14 @@ class Requests:
         if not self._store.rows("SELECT 1 FROM provenet_request WHERE status = 'new' LIMIT 1"):
             return
         for number, text in self._store.database.take_requests():
-            finish(self._store, number, await answer_to(partial(carry_out, self._engine), number, text))
+            carry = partial(carry_out, self._engine)
+            finish(self._store, number, await answer_to(carry, number, text, self._engine.seal))
             await self._store.durable()
 
 
 _TEXTS = {
-    "about_hash", "case", "choice", "do", "effect", "event", "failed", "key", "reason", "scope", "target",
-    "task", "who",
+    "about_hash", "case", "choice", "covered", "do", "effect", "event", "failed", "key", "reason", "scope", "target",
+    "at", "task", "to", "who",
 }  # fmt: skip
 _DEEPEST = 64
 
@@ -226,7 +269,9 @@ async def _alone(
 
     reader = Reader(source)
     given = {content_hash(a.net): a for a in agents}
-    for found in (str(n["hash"]) for n in reader.nets()):
+    # What erases data needs no case, and so no key that would open one.
+    hashes = () if command.get("do") == "erase" else (str(n["hash"]) for n in reader.nets())
+    for found in hashes:
         net = reader.net(found)
         if found not in given and net is not None:
             given[found] = _still(net)
@@ -236,6 +281,8 @@ async def _alone(
         source, agents=list(given.values()), clock=clock, takes="asked", access=access
     ) as engine:
         answer = await carry_out(engine, command)
+    if command.get("do") == "erase":
+        return answer
     if command.get("scope") in {"net", "all"} and engine.is_shared():
         return answer | {"note": "the processes that run on this database see it within a second"}
     return answer | {"note": "no engine runs this case now: what follows happens as soon as one does"}
@@ -288,7 +335,7 @@ def post(
         EngineError: It is refused, or nobody answers.
     """
     with open_to_post(located(source)) as database:
-        number = _left(database, _without_token(database, command))
+        number = _left(database, covered(database.rows, _without_token(database, command)))
         told(number)
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:

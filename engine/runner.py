@@ -18,9 +18,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
+from provenet.engine import early
 from provenet.engine.case import LIVE, Fired, LiveCase, OpenTask, brought, note
 from provenet.engine.clock import Clock, VirtualClock, to_micros
-from provenet.engine.codec import clean, encoder, plain, text_hash
+from provenet.engine.codec import clean, plain, text_hash
+from provenet.engine.early import Kept
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
@@ -28,8 +30,9 @@ from provenet.engine.hiding import hidden, hidden_reject
 from provenet.engine.in_force import InForce, contract_of, not_called
 from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
+from provenet.engine.snapshots import EVERY, first_due, take
 from provenet.engine.store.store import Store
-from provenet.engine.watching.events import CaseTurned, Rung
+from provenet.engine.watching.events import CaseTurned, Rung, Signalled
 from provenet.engine.watching.events import Fired as HasFired
 from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import Breach, ExprError, FiringError
@@ -53,6 +56,7 @@ class Runner:
         limits: Most proposals and effects at a time.
         work: What to do for each kind of job; persons are only asked where there is an entry for them.
         watch: Who is told what happens.
+        snapshot_every: Entries of a log from one snapshot to the next; 0 for none.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class Runner:
         work: Mapping[Kind, Work],
         *,
         watch: Watch | None = None,
+        snapshot_every: int = EVERY,
     ) -> None:
         self.store, self._clock, self.watch = store, clock, watch
+        self.snapshot_every = snapshot_every
         self.records = Records(store, self.now, watch)
         self.cases: dict[str, LiveCase] = {}
         self.numbers: dict[int, LiveCase] = {}
@@ -93,6 +99,12 @@ class Runner:
         """Take a case into memory."""
         self.cases[case.id] = self.numbers[case.no] = case
         self.statuses[case.status] += 1
+        case.snapshot_at = first_due(case, self.snapshot_every)
+
+    def uncount(self, case: str, status: str) -> None:
+        """A case that was over is gone from the database."""
+        del case
+        self.statuses[status] -= self.statuses[status] > 0
 
     def forget(self, case: LiveCase) -> None:
         """Let a case out of memory; all of it is durable."""
@@ -113,6 +125,8 @@ class Runner:
             heapq.heappush(self._due, (due, case.no, token, index, None))
         case.tasks.clear()
         self.settle(case, expected, [], all_places=True)
+        for kept in case.kept:
+            self.await_kept(case, kept)
         self.alarm.set()
 
     def still(self, case: LiveCase) -> None:
@@ -156,7 +170,7 @@ class Runner:
             heapq.heapify(agenda)
             self._judged.clear()
         queued = set(agenda)
-        while agenda:
+        while agenda or (case.kept and self._take_kept(case, fired, agenda, queued)):
             index = agenda[0]
             step = program.steps[index]
             try:
@@ -193,8 +207,23 @@ class Runner:
                     self._park(case, str(error), "")
                 else:
                     self._rest(case)
+                    if case.seq >= case.snapshot_at and case.status in LIVE:
+                        take(case, self.store, self.now(), self.snapshot_every)
         case.save(self.store, expected)
         self._save_soon()
+
+    def await_kept(self, case: LiveCase, kept: Kept) -> None:
+        """See to it that a kept event is let go of when it has waited long enough."""
+        if kept.until is not None:
+            heapq.heappush(self._due, (kept.until, case.no, 0, 0, None))
+            self.alarm.set()
+
+    def wake_kept(self, case: LiveCase) -> None:
+        """Take what a case keeps, where something waits for it."""
+        for kept in case.kept:
+            self.await_kept(case, kept)
+        if case.status in LIVE:
+            self.settle(case, case.seq, [])
 
     def park(self, case: LiveCase, reason: str, transition: str = "") -> None:
         """Stop a case until somebody looks at it; its tokens stay where they are."""
@@ -235,6 +264,8 @@ class Runner:
 
     def fire_due_of(self, case: LiveCase) -> None:
         """Fire every timer of one case that is due, in the order of due time and token."""
+        if case.kept:
+            early.age_out(case, self.now(), self.store, partial(self._became, case))
         while case.status in LIVE and case.timers:
             due, token, index = min((due, token, index) for (index, token), due in case.timers.items())
             if due > self.now():
@@ -253,6 +284,10 @@ class Runner:
                     self.jobs.enqueue_all([job])
                 continue
             case = self.numbers.get(no)
+            if case is not None and not token:
+                early.age_out(case, now, self.store, partial(self._became, case))
+                self.store.flush_soon(unless_small="no" if self._prompt else "yes")
+                continue
             if case is None or case.status not in LIVE or case.timers.get((index, token)) != due:
                 continue
             fault_point("timer-due")
@@ -264,6 +299,8 @@ class Runner:
         if job is not None:
             return job.state == "retrying"
         case = self.numbers.get(no)
+        if case is not None and not token:
+            return any(kept.until == due for kept in case.kept)
         return case is not None and case.status in LIVE and case.timers.get((index, token)) == due
 
     def _ring(self, case: LiveCase, step: Step, token: int) -> None:
@@ -332,6 +369,33 @@ class Runner:
         if step.transition.role is Role.KILL:
             case.killed = 1
         return fired
+
+    def _take_kept(self, case: LiveCase, fired: list[Fired], agenda: list[int], queued: set[int]) -> bool:
+        """Fire with events that the case keeps, until a firing is due that follows at once."""
+        if case.program.may_be_final(case.marking) and is_final(case.program.net, case.marking):
+            return False
+
+        def fire(step: Step, binding: Mapping[str, Value], key: str | None) -> Fired:
+            return self._fire(case, step, binding, None, note(key=key))
+
+        while not agenda:
+            found = early.take_first(case, self.now(), self.store, fire)
+            if found is None:
+                return False
+            kept, last = found
+            self._became(case, kept.event, "accepted")
+            fired.append(last)
+            agenda += {i for _, place in last.put for i in case.program.wakes.get(place, ())}
+            if case.program.may_be_final(case.marking) and is_final(case.program.net, case.marking):
+                break
+        heapq.heapify(agenda)
+        queued.update(agenda)
+        return bool(agenda)
+
+    def _became(self, case: LiveCase, event: str, status: str) -> None:
+        """What became of a kept event, for observers."""
+        if self.watch is not None:
+            self.watch.later(Signalled(case.id, event, status, self.now()))
 
     def _immediate(
         self, case: LiveCase, step: Step
@@ -531,8 +595,8 @@ class Runner:
 
     def _about(self, case: LiveCase, step: Step, token: int) -> str:
         if step.payload is None:
-            return case.program.encoders[step.anchor](case.value(step.anchor, token))
-        return encoder(step.payload_type)(step.payload(case.binding_for(step, token) or {}))
+            return case.encoder_at(step.anchor)(case.value(step.anchor, token))
+        return case.encoder(step.payload_type)(step.payload(case.binding_for(step, token) or {}))
 
     def _let_go(self, case: LiveCase, tokens: Iterable[int]) -> None:
         """Take down what was set up for tokens that are gone."""
@@ -582,11 +646,13 @@ class Runner:
         here = {p for p in case.marking if p not in case.program.net.resting}
         place = next(p for final in case.program.net.finals for p, _ in final if p in here)
         case.outcome_place = place
-        case.outcome = case.program.encoders[place](case.marking[place][0])
+        case.outcome = case.encoder_at(place)(case.marking[place][0])
         self._over(case, "killed" if case.killed else "done")
 
     def _over(self, case: LiveCase, status: Literal["done", "killed", "failed"]) -> None:
         case.finished = self.now()
+        if case.kept:
+            early.unused(case, self.store, f"its case is {status}", partial(self._became, case))
         self.status(case, status)
         self._let_go(case, [*case.arrived])
         self.cases.pop(case.id, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from provenet.engine.clock import in_job
-from provenet.engine.codec import clean, encoder, plain, text_hash
+from provenet.engine.codec import clean, plain, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.jobs import Job
 from provenet.engine.program import Program
@@ -144,7 +144,8 @@ class Stage:
         return replace(effect, run=outside if effect.external else inside)
 
     def _play(self, effect: Effect, request: Request, *, transition: str, token: int) -> Any:
-        text = encoder(request.payload_type)(to_value(request.payload, request.payload_type))
+        case = self._runner.cases[request.case]
+        text = case.encoder(request.payload_type)(to_value(request.payload, request.payload_type))
         known = self._recording.effect((request.case, transition, token), text_hash(text))
         receipt: Any = None
         how = "given"
@@ -157,7 +158,7 @@ class Stage:
                 raise TimeoutError
             raise EffectRefused(why.got, hint=why.hint)
         elif known is not None and known.state == "done" and known.text is not None:
-            receipt, how = from_json(json.loads(known.text), effect.receipt_type), "recorded"
+            receipt, how = case.decode(known.text, effect.receipt_type), "recorded"
         elif effect.receipt_type == UNIT:
             receipt, how = UNIT_VALUE, "none"
         else:
@@ -165,7 +166,7 @@ class Stage:
                 f"a simulation does not know what {effect.name!r} would return for {text[:200]}",
                 hint=f"give it one: provenet fork ... --receipt '{effect.name}=JSON'",
             )
-        self._played(effect, request, text, how, encoder(effect.receipt_type)(receipt))
+        self._played(effect, request, text, how, case.encoder(effect.receipt_type)(receipt))
         return receipt
 
     def _played(self, effect: Effect, request: Request, payload: str, how: str, receipt: str | None) -> None:
@@ -196,7 +197,7 @@ class Recorded:
         """Answer as recorded."""
         job = in_job.get()
         assert isinstance(job, Job)
-        text = encoder(request.payload_type)(to_value(request.payload, request.payload_type))
+        text = job.case.encoder(request.payload_type)(to_value(request.payload, request.payload_type))
         known = self.recording.answers.get((request.case, job.step.name, job.token))
         if known is None or known.text is None or known.about != text_hash(text):
             unknown = _NotKnown(
@@ -209,7 +210,7 @@ class Recorded:
             raise unknown
         if known.state == "failed":
             raise ProposalFault(Reject.of(from_json(json.loads(known.text), REJECT)))
-        value = from_json(json.loads(known.text), request.returns)
+        value = job.case.decode(known.text, request.returns)
         return Proposal(value, model=known.model, prompt_hash=known.prompt)
 
 

@@ -156,7 +156,7 @@ class Vault:
         key, subject = self._key_of(case, subject)
         # First of all: whoever starts a case with this key meanwhile has to wait, and finds it gone.
         lock = " FOR UPDATE" if shared else ""
-        here = self._store.rows(f"SELECT 1 FROM provenet_key WHERE id = ? AND erased IS NULL{lock}", (key,))
+        here = self._store.rows(f"SELECT 1 FROM provenet_key WHERE id = ? AND erased IS NULL{lock}", (key,))  # noqa: S608
         rows = self._store.rows(
             "SELECT no, id, status, version, tokens, head FROM provenet_case WHERE data_key = ? ORDER BY no",
             (key,),
@@ -245,29 +245,8 @@ class Vault:
         return self.given
 
 
-def erase(
-    source: str | Path, *, case: str = "", subject: str = "", who: str, reason: str, now: int
-) -> Erasure:
-    """Erase personal data in a database that no engine runs on, or that several may; no keys are needed.
-
-    Raises:
-        ErasureRefused: One of the cases runs, or there is nothing to erase.
-        StoreLocked: An engine runs there; ask that one (``provenet.engine.requests.post``).
-    """
-    store = Store(source)
-    try:
-        found = Vault(store).erase(case=case, subject=subject, who=who, reason=reason, now=now)
-        store.flush()
-    except BaseException:
-        store.abandon()
-        raise
-    store.close()
-    forget_traces(store.location)
-    return found
-
-
 def forget_traces(where: Location) -> None:
-    """Let go of copies of a wrapped key that a database keeps for itself, as far as that can be asked of it."""
+    """Let go of copies of a wrapped key that a database keeps for itself, as far as it can be asked to."""
     if where.kind == "memory":
         return
     with open_to_post(where) as database:
@@ -344,4 +323,4 @@ _OF_SUBJECT = "subject = ? AND subject <> '' AND erased IS NULL"
 _COLUMNS = ("id", "subject", "master", "wrapped", "created", "erased", "who", "reason")
 
 
-__all__ = ["Erasure", "Vault", "erase", "forget_traces", "rotate", "seals"]
+__all__ = ["Erasure", "Vault", "forget_traces", "rotate", "seals"]

@@ -90,7 +90,7 @@ class Veil:
 
     def about(self, task: str, data: Any) -> Any:
         """What a task is about."""
-        for of in self._tasks.get(task, ()):
+        for of in dict.fromkeys(self._tasks.get(task, ())):
             data = self._hide(data, of)
         return data
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from provenet.engine.codec import plain
 from provenet.engine.deploy import gate
+from provenet.engine.early import MOST_KEYS
 from provenet.engine.errors import InputRefused, NotDeployed, StoreCorrupt
 from provenet.engine.program import Program
 from provenet.engine.store.store import Store
@@ -125,6 +126,38 @@ class Versions:
         if self._bound.get(found) is not agent:
             self._bound[found] = agent
             self.programs[found] = Program(self._dress(agent), found)
+
+
+def case_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    """Keys that the outside knows a case by, where they can be stored.
+
+    Raises:
+        InputRefused: They cannot.
+    """
+    if len(keys) > MOST_KEYS:
+        raise InputRefused(f"a case has up to {MOST_KEYS} keys, not {len(keys)}")
+    for name, key in keys.items():
+        for what, text in (("key", key), ("key's name", name)):
+            if not isinstance(text, str) or not 0 < len(text) <= 200 or not text.isprintable():
+                raise InputRefused(f"a {what} is 1 to 200 printable characters, not {text!r:.80}")
+    return dict(sorted(keys.items()))
+
+
+def keys_of(program: Program, values: Mapping[str, Value], given: Mapping[str, str]) -> dict[str, str]:
+    """All keys of a case that is about to start: those given, and those that its net reads off its input.
+
+    Raises:
+        InputRefused: They cannot be stored, or differ.
+    """
+    found = {name: str(key({"it": values[place]})) for name, (place, key) in program.keys.items()}
+    for name in found.keys() & given.keys():
+        if found[name] != given[name]:
+            raise InputRefused(
+                f"the key {name!r} is {given[name]!r:.80}, and its input says {found[name]!r:.80}",
+                where=f"net {program.net.name!r}",
+                hint="leave it out: the net reads it off the input",
+            )
+    return case_keys({**given, **found}) if found or given else {}
 
 
 def entry_values(program: Program, inputs: Mapping[str, Any]) -> dict[str, Value]:

@@ -17,19 +17,27 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
 from provenet.engine.access.chain import AccessLine
+from provenet.engine.archive import COLUMNS as ARCHIVE
+from provenet.engine.archive import Archived, archived, pruned
+from provenet.engine.case import LIVE
 from provenet.engine.clock import from_micros
 from provenet.engine.codec import plain
-from provenet.engine.errors import NoSuchCase, NoSuchEntry, StoreCorrupt, StoreError
+from provenet.engine.errors import NoKeys, NoSuchCase, NoSuchEntry, StoreCorrupt, StoreError
 from provenet.engine.history import Moment, Replay, moment, replayed
+from provenet.engine.keys import HINT, Keys
 from provenet.engine.people import SAID, Said, fallback_from, fallback_tasks, in_words, terms_of
+from provenet.engine.personal import ERASED, PAYLOAD, is_ciphertext
 from provenet.engine.program import Program
+from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.database import Location, check_version, located, reading_engine, translated
 from provenet.engine.store.tables import (
     AccessRow,
+    ArchiveRow,
     CaseRow,
     EffectRow,
     EventRow,
     InboxRow,
+    KeyRow,
     KillRow,
     MetaRow,
     NetRow,
@@ -38,10 +46,13 @@ from provenet.engine.store.tables import (
     TimerRow,
     TokenRow,
 )
-from provenet.engine.veil import Veil
+from provenet.engine.vault import seals
+from provenet.engine.veil import WHOLE, Veil
+from provenet.nets import schema
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import loads
 from provenet.nets.net import Net, Role
+from provenet.nets.secrets import Shown
 from provenet.sdb.handlers import Agent
 
 P = ParamSpec("P")
@@ -100,7 +111,7 @@ class LogLine:
     Attributes:
         seq: Its number.
         at: When.
-        kind: ``start``, ``fire``, ``park``, ``resume``, ``kill``, ``fail``, ``migrate``.
+        kind: ``start``, ``fire``, ``park``, ``resume``, ``kill``, ``fail``, ``migrate``, ``snapshot``.
         transition: Which transition fired.
         role: Its role; empty for other entries.
         text: What happened, in a few words.
@@ -228,13 +239,20 @@ class Reader:
     Args:
         source: The database's name, or an open SQLAlchemy engine.
         secrets: Whether to show the values of secret fields; ``***`` stands for them otherwise.
+        personal: Whether to show the values of personal fields; ``[erased]`` stands for what was erased.
+        keys: Master keys, without which nobody can show them; those of the environment unless given.
 
     Raises:
         StoreError: There is no such database, or it is not ours.
     """
 
     def __init__(
-        self, source: str | Path | sa.Engine, *, secrets: Literal["hidden", "shown"] = "hidden"
+        self,
+        source: str | Path | sa.Engine,
+        *,
+        secrets: Literal["hidden", "shown"] = "hidden",
+        personal: Literal["hidden", "shown"] = "hidden",
+        keys: Keys | None = None,
     ) -> None:
         if isinstance(source, sa.Engine):
             self.engine, self.location = source, Location("memory")
@@ -249,7 +267,11 @@ class Reader:
             self.engine = reading_engine(self.location)
         self._nets: dict[str, Net | None] = {}
         self._veils: dict[str, Veil] = {}
-        self._secrets = secrets
+        self._secrets, self._personal = secrets, personal
+        self._keys = keys or (Keys.from_env() if personal == "shown" else None)
+        if personal == "shown" and self._keys is None:
+            raise NoKeys("personal data cannot be shown: no master key was given", hint=HINT)
+        self.seal = seals(self._rows_of, self._keys)
         self._programs: dict[str, Program | None] = {}
         try:
             with self.engine.connect() as c:
@@ -315,7 +337,7 @@ class Reader:
                 query = query.where(col(CaseRow.net).in_(wanted))
             if limit is not None:
                 query = query.limit(limit)
-            return [_case(row, names, self._veil(row.net)) for row in _rows(s, query)]
+            return [_case(row, names, self._veil(row.net, row.data_key)) for row in _rows(s, query)]
 
     @_decodes
     def counts(self) -> dict[str, int]:
@@ -335,7 +357,7 @@ class Reader:
         """
         with Session(self.engine) as s:
             row = self._row(s, case)
-            veil, net = self._veil(row.net), self.net(row.net)
+            veil, net = self._veil(row.net, row.data_key), self.net(row.net)
             names = {r.hash: r.name for r in _rows(s, select(NetRow))}
             marking: dict[str, list[Any]] = {}
             for t in _rows(s, select(TokenRow).where(TokenRow.case_no == row.no).order_by(col(TokenRow.id))):
@@ -358,7 +380,9 @@ class Reader:
                 ),
                 inbox=tuple(
                     _plain(r) | {"payload": veil.payload(r.event, r.payload)}
-                    for r in _rows(s, select(InboxRow).where(InboxRow.case_no == row.no))
+                    for r in _rows(
+                        s, select(InboxRow).where(InboxRow.case_no == row.no).order_by(col(InboxRow.id))
+                    )
                 ),
             )
 
@@ -387,24 +411,28 @@ class Reader:
         """
         with Session(self.engine) as s:
             row = self._row(s, case)
-            events = _rows(s, select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq)))
+            mine = col(EventRow.case_no) == row.no
+            first = s.exec(select(func.min(EventRow.seq)).where(mine)).one() or 1
+            if not first <= seq <= row.version:
+                raise no_entry(case, seq, first, row.version)
+            # The latest snapshot until then says all that came before it.
+            snapshots = select(EventRow.seq).where(mine, EventRow.kind == SNAPSHOT, EventRow.seq <= seq)
+            base = s.exec(snapshots.order_by(col(EventRow.seq).desc()).limit(1)).first() or first
+            until = col(EventRow.seq).between(base, seq)
+            events = _rows(s, select(EventRow).where(mine, until).order_by(col(EventRow.seq)))
         log = [(e.seq, e.kind, e.transition, e.at, e.data, e.prev, e.hash) for e in events]
-        if not 1 <= seq <= len(log):
-            raise NoSuchEntry(
-                f"there is no entry {seq}",
-                where=f"case {case!r}",
-                hint=f"its log has entries 1 to {len(log)}: `provenet log {case}` shows them",
-            )
         assert row.no is not None
-        replay = replayed(Replay(self.program, row.no, row.id, row.created), log, seq)
-        found = self._veiled_moment(moment(replay, len(log)))
-        return found if seq < len(log) else replace(found, status=row.status, reason=row.reason)
+        replay = replayed(Replay(self.program, row.no, row.id, row.created, self.seal), log, len(log))
+        found = self._veiled_moment(moment(replay, row.version), row.data_key)
+        return found if seq < row.version else replace(found, status=row.status, reason=row.reason)
 
     @_decodes
     def tasks(self, *, status: str | None = "open", role: str | None = None) -> list[TaskView]:
         """Tasks, open ones unless said otherwise, by deadline."""
         with Session(self.engine) as s:
-            query = select(TaskRow, CaseRow.id, CaseRow.net).join(CaseRow, col(CaseRow.no) == TaskRow.case_no)
+            query = select(TaskRow, CaseRow.id, CaseRow.net, CaseRow.data_key).join(
+                CaseRow, col(CaseRow.no) == TaskRow.case_no
+            )
             if status is not None:
                 query = query.where(TaskRow.status == status)
             if role is not None:
@@ -413,10 +441,10 @@ class Reader:
                 query = query.where(sa.or_(col(TaskRow.role) == role, col(TaskRow.task).in_(later)))
             query = query.order_by(col(TaskRow.deadline), col(TaskRow.case_no), col(TaskRow.token))
             found = s.exec(query).all()
-            for row, case, _ in found:
+            for row, case, *_ in found:
                 _checked(row)
                 _must_be(CaseRow, "id", case)
-            tasks = [_task(row, case, self._veil(net), self.net(net)) for row, case, net in found]
+            tasks = [_task(row, case, self._veil(net, key), self.net(net)) for row, case, net, key in found]
             return [t for t in tasks if role in {None, t.role, t.fallback}]
 
     @_decodes
@@ -442,7 +470,7 @@ class Reader:
                 for e in _rows(s, select(EffectRow).where(EffectRow.case_no == row.no))
             }
             facts = {r.name: r.value for r in _rows(s, select(MetaRow)) if r.name in order}
-        veil = self._veil(row.net)
+        veil = self._veil(row.net, row.data_key)
         return [veil.played(_json(facts[name])) for name in sorted(facts, key=order.__getitem__)]
 
     @_decodes
@@ -458,6 +486,25 @@ class Reader:
             "tokens_out": sum(r[1] for r in rows),
             "cost_usd": str(sum((Decimal(r[2]) for r in rows), Decimal(0))),
         }
+
+    @_decodes
+    def archive(self, case: str | None = None) -> list[Archived]:
+        """What is left of pruned cases, and where the logs of trimmed ones begin, oldest row first.
+
+        Args:
+            case: Only rows of this one.
+        """
+        with Session(self.engine) as s:
+            query = select(ArchiveRow).order_by(col(ArchiveRow.id))
+            if case is not None:
+                query = query.where(ArchiveRow.case_id == case.encode(errors="replace").decode())
+            rows = [archived([getattr(r, n) for n in ARCHIVE.split(", ")]) for r in _rows(s, query)]
+        return [
+            r
+            if r.outcome is None
+            else replace(r, outcome=plain(self._veil(r.net).token(r.outcome_place, _json(r.outcome))))
+            for r in rows
+        ]
 
     def export(self, case: str | None = None) -> Iterator[str]:
         """Cases as JSON lines: one object for each case, with log, tasks, effects and marking.
@@ -479,16 +526,55 @@ class Reader:
             self._programs[digest] = None if net is None else Program(Agent(net), digest)
         return self._programs[digest]
 
-    def _veiled_moment(self, found: Moment) -> Moment:
-        veil = self._veil(found.net)
+    def _veiled_moment(self, found: Moment, key: str) -> Moment:
+        veil = self._veil(found.net, key)
         marking = {p: [(i, veil.token(p, v), at) for i, v, at in held] for p, held in found.marking.items()}
         tasks = tuple(t | {"about": veil.about(t["task"], t["about"])} for t in found.tasks)
         return replace(found, marking=marking, tasks=tasks)
 
-    def _veil(self, digest: str) -> Veil:
+    @_decodes
+    def unfinished(self, *, case: str = "", subject: str = "") -> list[str]:
+        """Ids of cases that have not ended: this one, or those that were started for a subject."""
+        with Session(self.engine) as s:
+            query = select(CaseRow.id).where(col(CaseRow.status).in_((*LIVE, "parked")))
+            if subject:
+                mine = select(KeyRow.id).where(KeyRow.subject == subject, col(KeyRow.erased).is_(None))
+                query = query.where(col(CaseRow.data_key).in_(mine))
+            else:
+                query = query.where(CaseRow.id == case)
+            return list(s.exec(query.order_by(col(CaseRow.no))).all())
+
+    @_decodes
+    def data_keys(self) -> dict[str, int]:
+        """How many keys of personal values there are by the master key that opens them; erased ones by none."""
+        with Session(self.engine) as s:
+            return dict(s.exec(select(KeyRow.master, func.count()).group_by(KeyRow.master)).all())
+
+    def _rows_of(self, statement: str, *parameters: Any) -> list[Any]:
+        with self.engine.connect() as c:
+            return list(c.execute(sa.text(statement.replace("?", ":p")), {"p": parameters[0]}))
+
+    def _veil(self, digest: str, key: str = "") -> Veil:
+        """What hides values of a net's cases: those whose personal values are under this key."""
         if digest not in self._veils:
-            self._veils[digest] = Veil(self.net(digest) if self._secrets == "hidden" else None)
-        return self._veils[digest]
+            self._veils[digest] = Veil(self.net(digest))
+        shown = self._secrets == "shown" and not key
+        return self._veils[digest].showing(None if shown else self._stands_for(key))
+
+    def _stands_for(self, key: str) -> Shown:
+        """What is shown of a marked field."""
+        seal = self.seal(key) if key else None
+
+        def shown(field: schema.Field, data: Any) -> Any:
+            if field.mark == "secret" or seal is None:
+                return data if self._secrets == "shown" else schema.HIDDEN
+            if seal.state == "erased":
+                return ERASED
+            if self._personal == "hidden" or seal.state == "locked" or not is_ciphertext(data):
+                return schema.HIDDEN
+            return seal.open(data, PAYLOAD if field is WHOLE else "value")
+
+        return shown
 
     def _damaged(self, what: str) -> StoreCorrupt:
         where = str(self.location)
@@ -503,6 +589,9 @@ class Reader:
         asked = case.encode(errors="replace").decode()
         row: CaseRow | None = next(iter(_rows(session, select(CaseRow).where(CaseRow.id == asked))), None)
         if row is None:
+            for past in self.archive(case):
+                if past.kind == "pruned":
+                    raise pruned(past)
             raise NoSuchCase(
                 f"there is no case {case!r}",
                 where=str(self.location),
@@ -511,13 +600,13 @@ class Reader:
         return row
 
     def _log(self, session: Session, row: CaseRow) -> Iterator[LogLine]:
-        net, veil = self.net(row.net), self._veil(row.net)
+        net, veil = self.net(row.net), self._veil(row.net, row.data_key)
         query = select(EventRow).where(EventRow.case_no == row.no).order_by(col(EventRow.seq))
         for event in _rows(session, query):
             data = _json(event.data)
-            if event.kind in {"start", "migrate"}:
-                digest = str(data["net"] if event.kind == "start" else data["to"])
-                net, veil = self.net(digest), self._veil(digest)
+            if event.kind in {"start", "migrate", SNAPSHOT}:
+                digest = str(data["to"] if event.kind == "migrate" else data["net"])
+                net, veil = self.net(digest), self._veil(digest, row.data_key)
             data = veil.entry(event.transition, data)
             role, text = _words(net, event.kind, event.transition, data)
             yield LogLine(
@@ -530,6 +619,15 @@ class Reader:
                 data,
                 event.hash.hex(),
             )
+
+
+def no_entry(case: str, seq: int, first: int, last: int) -> NoSuchEntry:
+    """A log has no entry of that number."""
+    return NoSuchEntry(
+        f"there is no entry {seq}",
+        where=f"case {case!r}",
+        hint=f"its log has entries {first} to {last}: `provenet log {case}` shows them",
+    )
 
 
 def _rows(session: Session, query: Any) -> list[Any]:
@@ -568,8 +666,13 @@ def _words(net: Net | None, kind: str, transition: str, data: dict[str, Any]) ->
         return "", f"{'killed' if kind == 'kill' else 'failed'}: {data.get('reason', '')}"
     if kind == "resume":
         return "", "resumed"
+    if kind == "erase":
+        return "", f"personal data erased by {data['by']}: {data['reason']}"
     if kind in SAID:
         return "", in_words(kind, data)
+    if kind == SNAPSHOT:
+        count = len(data["put"])
+        return "", f"snapshot: {count} token{'' if count == 1 else 's'}"
     if kind == "migrate":
         return "", f"moved from net {data['from'][:8]} to {data['to'][:8]}"
     t = net.transition(transition) if net is not None and net.has_transition(transition) else None
@@ -651,7 +754,7 @@ def _veiled(row: Any, name: str, veil: Veil, net: Net | None) -> dict[str, Any]:
 
 def _plain(row: Any) -> dict[str, Any]:
     data = {k: v for k, v in row.model_dump().items() if k != "case_no"}
-    for name in ("at", "released"):
+    for name in ("at", "released", "event_at", "until"):
         if data.get(name) is not None:
             data[name] = from_micros(data[name]).isoformat()
     return data

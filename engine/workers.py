@@ -25,14 +25,15 @@ from typing import Any, TypeAlias
 
 from provenet.engine.case import LIVE, brought, note
 from provenet.engine.clock import Clock, from_micros, in_job
-from provenet.engine.codec import clean, encoder
+from provenet.engine.codec import clean
 from provenet.engine.errors import DecisionRefused
 from provenet.engine.faults import FaultInjected, fault_point
-from provenet.engine.handover import anchor_of, failing, reject_of, request_of
+from provenet.engine.handover import anchor_of, failing, receipt_type, reject_of, request_of
 from provenet.engine.hiding import hidden
 from provenet.engine.in_force import contract_of, not_called
 from provenet.engine.jobs import Job
 from provenet.engine.people import approved
+from provenet.engine.personal import shown_open
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.threads import Threads
@@ -42,7 +43,7 @@ from provenet.engine.watching.events import Answered, Asked, Outcome
 from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Perform
-from provenet.nets.schema import check, from_json
+from provenet.nets.schema import check
 from provenet.sdb.handlers import Backoff, Effect, EffectRefused, Proposal, ProposalFault, Request
 from provenet.sdb.reject import Reject
 
@@ -144,7 +145,7 @@ class Workers:
         of = step.fresh[0][1]
         kept = case.answers.pop((step.index, job.token), None)
         if kept is not None:
-            return partial(self._answered, job, Proposal(from_json(json.loads(kept), of)))
+            return partial(self._answered, job, Proposal(case.decode(kept, of)))
         if (wait := self._throttles.admit(job, self.runner.now())) is not None:
             return partial(self._later, job, wait)
         fault_point("before-ask")
@@ -203,7 +204,7 @@ class Workers:
                 job.step,
                 {**job.binding, **brought(job.step, answer.value)},
                 token=job.token,
-                also=note(model=answer.model, prompt=answer.prompt_hash),
+                also=note(model=answer.model, prompt=case.blind(answer.prompt_hash)),
             )
             self._journal(job, answer, "used")
         except NotEnabled:
@@ -220,7 +221,7 @@ class Workers:
                 self._failed(job, why, permanent="no", tries=ASK_TRIES)
                 return
             self._journal(job, answer, "kept", reason=error.message)
-            case.answers[job.step.index, job.token] = encoder(job.step.fresh[0][1])(answer.value)
+            case.answers[job.step.index, job.token] = case.encoder(job.step.fresh[0][1])(answer.value)
             runner.park(case, str(error), job.step.name)
 
     def _journal(self, job: Job, answer: Proposal, state: Outcome, *, reason: str | None = None) -> None:
@@ -231,7 +232,7 @@ class Workers:
             return
         text = None
         if state in {"kept", "late"}:
-            text = encoder(job.step.fresh[0][1])(answer.value)
+            text = job.case.encoder(job.step.fresh[0][1])(answer.value)
         # One that came late never takes the place of the one that was used.
         key = {"failed": f"{job.key}/{job.tries}", "late": f"{job.key}/late"}.get(state, job.key)
         cost = str(answer.cost_usd) if isinstance(answer.cost_usd, Decimal) else "0"
@@ -243,7 +244,7 @@ class Workers:
             state,
             text,
             clean(answer.model),
-            clean(answer.prompt_hash),
+            job.case.blind(clean(answer.prompt_hash)),
             answer.tokens_in,
             answer.tokens_out,
             cost,
@@ -330,7 +331,7 @@ class Workers:
             value = to_value(receipt, effect.receipt_type)
         except TypeMismatch as error:
             return partial(self._misfit, job, error.message)
-        return partial(self._performed, job, encoder(effect.receipt_type)(value))
+        return partial(self._performed, job, case.encoder(receipt_type(job))(value))
 
     def _again(self, job: Job, effect: Effect, why: Reject) -> Callable[[], None]:
         """What is to be done about a call without an outcome."""
@@ -353,7 +354,7 @@ class Workers:
     def _performed(self, job: Job, receipt: str) -> None:
         case, runner = job.case, self.runner
         runner.records.effect(job, "performed", receipt=receipt)
-        value = from_json(json.loads(receipt), case.program.effect(job.step).receipt_type)
+        value = case.decode(receipt, receipt_type(job))
         if not self._current(job):
             runner.finished(job)
             case.receipts[job.step.index, job.token] = (job.tries, receipt)
@@ -393,7 +394,7 @@ class Workers:
             token=opened.token,
             choices=tuple(opened.steps),
             role=opened.role,
-            about=json.loads(opened.about),
+            about=shown_open(json.loads(opened.about), job.case.seal),
             about_hash=opened.about_hash,
             opened=from_micros(opened.opened),
             deadline=None if opened.deadline is None else from_micros(opened.deadline),

@@ -10,7 +10,7 @@ told to look next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
@@ -320,7 +320,7 @@ class Stepper:
             return None
         self._store.flush()
         ((text,),) = self._store.rows("SELECT command FROM provenet_request WHERE id = ?", (number,))
-        found = await answer_to(self._done, number, text)
+        found = await answer_to(self._done, number, text, self.engine.seal)
         finish(self._store, number, found)
         await self._store.durable()
         return found.case or None
@@ -461,7 +461,7 @@ class Stepper:
             live.seq,
             self._runner.now(),
             tuple(work) if moves else (),
-            min(live.timers.values(), default=None) if moves else None,
+            min(_waits(live), default=None) if moves else None,
         )
 
     def _gone(self, case: str) -> Standing:
@@ -469,6 +469,14 @@ class Stepper:
             "SELECT status, version FROM provenet_case WHERE id = ?", (case,)
         )
         return Standing(status, version, self._runner.now())
+
+
+def _waits(live: LiveCase) -> Iterator[int]:
+    """When timers of a case are due, and when events that it keeps have waited long enough."""
+    yield from live.timers.values()
+    for kept in live.kept:
+        if kept.until is not None:
+            yield kept.until
 
 
 def _only_once(job: Job) -> bool:

@@ -75,7 +75,7 @@ class Sweep:
         await self._requests()
         await self._killed()
         if further == "yes":
-            await self._wake([*self._bereft(), *self._neglected()])
+            await self._wake([*self._bereft(), *self._neglected(), *self._stepper.engine.missed()])
 
     async def _requests(self) -> None:
         rows = self._store.rows("SELECT id FROM provenet_request WHERE status = 'new' ORDER BY id LIMIT 20")

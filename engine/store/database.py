@@ -24,6 +24,13 @@ Rows: TypeAlias = Callable[..., list[Row]]
 """Rows of a query: the statement, then its parameters."""
 
 
+TAKEN = (
+    "SELECT 1 FROM provenet_case WHERE id = ?"
+    " UNION ALL SELECT 1 FROM provenet_archive WHERE case_id = ? AND kind = 'pruned'"
+)
+"""Whether a case id is taken: ids of pruned cases are not given again."""
+
+
 class TransactionLost(Exception):
     """The database gave the whole open transaction up; ``error`` says why, in our words."""
 
@@ -137,6 +144,10 @@ class Database(Protocol):
         Returns:
             ``later`` where nobody else could, so that the row may wait for the next write.
         """
+        ...
+
+    def alone_at(self, what: str) -> Literal["no", "yes"]:
+        """Whether nobody else is at something that one process does at a time, until the next commit."""
         ...
 
     def case_numbers(self, count: int) -> int:

@@ -149,8 +149,23 @@ class Postgres:
             " WHERE pg_try_advisory_xact_lock(hashtextextended(?, ?)) ON CONFLICT (id) DO NOTHING"
         )
         # Nobody waits for the other's commit: a session blocks its whole process.
-        taken = (*row, row[columns.index("id")], LOCKS)
-        return "added" if self.run(statement, taken) else "exists"
+        case = row[columns.index("id")]
+        with self.connection.pipeline():
+            added = self.connection.execute(_marked(statement), (*row, case, LOCKS))
+            # Looked at after the id is ours: a case that was pruned before left its row there.
+            gone = self.connection.execute(_marked(_PRUNED), (case,))
+        if not added.rowcount:
+            return "exists"
+        if gone.fetchall():
+            self.run("DELETE FROM provenet_case WHERE no = ?", (row[columns.index("no")],))
+            return "exists"
+        return "added"
+
+    def alone_at(self, what: str) -> Literal["no", "yes"]:
+        """Whether nobody else is at it until the next commit."""
+        self.begin()
+        held = self.rows("SELECT pg_try_advisory_xact_lock(hashtextextended(?, ?))", (f"at:{what}", LOCKS))
+        return "yes" if held[0][0] else "no"
 
     def case_numbers(self, count: int) -> int:
         """The first of so many fresh case numbers."""
@@ -273,6 +288,8 @@ _MAY = {
     "SELECT", "WITH", "VALUES", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE", "ALTER", "DROP",
 }  # fmt: skip
 """What an effect's statement begins with, no comment before it: anything else might end the transaction."""
+
+_PRUNED = "SELECT 1 FROM provenet_archive WHERE case_id = ? AND kind = 'pruned'"
 
 _ALIVE = """
   SELECT objid::bigint FROM pg_locks

@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
 from provenet.engine.store.database import (
+    TAKEN,
     Change,
     Location,
     Posting,
@@ -69,7 +70,9 @@ class Sqlite:
             self._unlock()
             raise
         self._open = False
-        self._last = int(self.rows("SELECT COALESCE(MAX(no), 0) FROM provenet_case")[0][0])
+        # A case number is never used twice, also where the last cases were pruned.
+        last = self.rows("SELECT MAX(no) FROM provenet_case UNION SELECT MAX(case_no) FROM provenet_archive")
+        self._last = max(int(no or 0) for (no,) in last)
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a query."""
@@ -126,8 +129,13 @@ class Sqlite:
 
     def add_case(self, columns: Sequence[str], row: Sequence[Any]) -> Literal["later", "exists"]:
         """No other process could take the id: the row may wait."""
-        taken = self.rows("SELECT 1 FROM provenet_case WHERE id = ?", (row[columns.index("id")],))
-        return "exists" if taken else "later"
+        case = row[columns.index("id")]
+        return "exists" if self.rows(TAKEN, (case, case)) else "later"
+
+    def alone_at(self, what: str) -> Literal["yes"]:
+        """Nobody else writes."""
+        del what
+        return "yes"
 
     def case_numbers(self, count: int) -> int:
         """The first of so many case numbers that nobody has: there is one process, which keeps count."""

@@ -25,6 +25,9 @@ from provenet.engine.store.tables import TABLES, table_of
 from provenet.engine.watching.watch import Watch
 from provenet.nets.schema import Value
 
+STARTED = "started:"
+"""What the facts of ``provenet_meta`` that count started cases begin with; each process keeps its own count."""
+
 _FLUSH_ROWS = 4_000
 """Rows that may wait for the next commit while nobody asks for durability."""
 
@@ -59,6 +62,7 @@ class Store:
         self._moved: dict[int, tuple[Any, ...]] = {}
         self._turned: dict[int, tuple[Any, ...]] = {}
         self._started: dict[str, int] = {}
+        self._updates: dict[str, list[tuple[Any, ...]]] = {}
         self._tokens: dict[tuple[int, int], tuple[str, Value, Encoder | str, int]] = {}
         self._gone: list[tuple[int, int]] = []
         self._waiters: list[asyncio.Future[None]] = []
@@ -90,6 +94,11 @@ class Store:
         if self._inserts[table].pop(key, None) is None:
             self._deletes[table].append(key)
             self._rows += 1
+
+    def update(self, statement: str, row: tuple[Any, ...]) -> None:
+        """Change one row, with a statement that fails the commit where there is none to change."""
+        self._updates.setdefault(statement, []).append(row)
+        self._rows += 1
 
     def put_token(self, key: tuple[int, int], place: str, value: Value, text: Encoder | str, at: int) -> None:
         """Add a token; a text that is not known is made if the token is still there at the next commit."""
@@ -291,11 +300,15 @@ class Store:
             if inserts:
                 changes.append(Change(statements.upsert, [*inserts.values()]))
                 self._inserts[table] = {}
+        changes += [Change(statement, rows, "each") for statement, rows in self._updates.items()]
+        self._updates = {}
         changes += self._token_changes()
         changes += self._case_changes()
         if self._back:
             changes += self.database.given_back(self._back)
             self._back = []
+        if self._started:
+            changes.append(Change(_TALLY, [(f"{STARTED}{self.database.worker}", str(len(self._started)))]))
         self._rows, self._started = 0, {}
         self.database.write(changes, _before_commit)
         self._open = False
@@ -352,6 +365,11 @@ def _before_commit() -> None:
     fault_point("before-commit")
 
 
+_TALLY = """
+INSERT INTO provenet_meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE
+SET value = CAST(CAST(provenet_meta.value AS BIGINT) + CAST(excluded.value AS BIGINT) AS VARCHAR)"""
+"""Counts the cases that were started, so that one that is gone for no reason is missed."""
+
 _MOVE_CASE = "UPDATE provenet_case SET version = ?, tokens = ?, head = ? WHERE no = ? AND version = ?"
 _TURN_CASE = _MOVE_CASE.replace(
     " SET ", " SET status = ?, finished = ?, outcome_place = ?, outcome = ?, reason = ?, killed = ?, "
@@ -381,6 +399,7 @@ class _Statements:
 
 _REPLACED = {
     "provenet_effect",
+    "provenet_key",
     "provenet_meta",
     "provenet_net",
     "provenet_proposal",

@@ -216,7 +216,12 @@ class ProposalRow(SQLModel, table=True):
 
 
 class InboxRow(SQLModel, table=True):
-    """An event from outside, accepted or not; an accepted key is accepted once per case."""
+    """An event from outside, and what became of it; a key is accepted, or kept, once per case.
+
+    One that was published before its case was there has case number 0, and in ``about`` the keys of that
+    case. ``came`` is the last entry of the case's log when it came, ``seq`` the entry that it made,
+    ``event_at`` its own time, ``until`` when it has been kept long enough.
+    """
 
     __tablename__ = "provenet_inbox"
     __table_args__ = (
@@ -226,8 +231,21 @@ class InboxRow(SQLModel, table=True):
             "case_no",
             "key",
             unique=True,
-            sqlite_where=text("status = 'accepted' AND key IS NOT NULL"),
-            postgresql_where=text("status = 'accepted' AND key IS NOT NULL"),
+            sqlite_where=text("status IN ('accepted', 'buffered') AND key IS NOT NULL"),
+            postgresql_where=text("status IN ('accepted', 'buffered') AND key IS NOT NULL"),
+        ),
+        Index(
+            "provenet_inbox_about",
+            "about",
+            "key",
+            sqlite_where=text("about IS NOT NULL"),
+            postgresql_where=text("about IS NOT NULL"),
+        ),
+        Index(
+            "provenet_inbox_waiting",
+            "event",
+            sqlite_where=text("case_no = 0 AND status = 'buffered'"),
+            postgresql_where=text("case_no = 0 AND status = 'buffered'"),
         ),
     )
     id: int | None = Field(sa_type=LONG, default=None, primary_key=True)
@@ -238,6 +256,20 @@ class InboxRow(SQLModel, table=True):
     status: str
     reason: str | None = None
     at: int = Field(sa_type=LONG)
+    event_at: int | None = Field(default=None, sa_type=LONG)
+    came: int = Field(default=0, sa_type=LONG, sa_column_kwargs={"server_default": "0"})
+    seq: int | None = Field(default=None, sa_type=LONG)
+    until: int | None = Field(default=None, sa_type=LONG)
+    about: str | None = None
+
+
+class AboutRow(SQLModel, table=True):
+    """What the outside knows a case by: a set of its keys, as JSON text."""
+
+    __tablename__ = "provenet_about"
+    __table_args__ = {"sqlite_with_rowid": False}
+    about: str = Field(primary_key=True)
+    case_no: int = Field(sa_type=LONG, primary_key=True)
 
 
 class ArchiveRow(SQLModel, table=True):
@@ -363,6 +395,7 @@ TABLES = (
     EffectRow,
     ProposalRow,
     InboxRow,
+    AboutRow,
     KillRow,
     ArchiveRow,
     WorkerRow,

@@ -183,7 +183,7 @@ class BenchCore:
         return await self._people[task.task].decide(task)
 
     def _left_alone(self, task: TaskView) -> bool:
-        return self._people[task.task].leaves_alone(task.case, task.token)
+        return self._people[task.task].leaves_alone(task.case, task.token, len(task.approved))
 
     def _plan(self) -> None:
         faults.plan("{}:raise:{}".format(*self._crashes[0]) if self._crashes else None)
@@ -199,7 +199,7 @@ class BenchCore:
         if self._wanted is None:
             return False
         progress = self.engine.progress()
-        now = (progress.firings, tuple(sorted(progress.statuses.items())))
+        now = (progress.firings, progress.commits, tuple(sorted(progress.statuses.items())))
         if self._looked[0] != now:
             case, wanted = self._wanted
             self._looked = now, wanted.reached(self.engine.read.case(case))
@@ -295,16 +295,18 @@ class AsyncCase(CaseView):
         __tracebackhide__ = True
         await self.decide("deny", who, task=task)
 
-    async def signal(self, event: str, payload: Any = None, *, key: str | None = None) -> None:
-        """Tell the case that something happened outside.
+    async def signal(
+        self, event: str, payload: Any = None, *, key: str | None = None, at: datetime | None = None
+    ) -> None:
+        """Tell the case that something happened outside, at a time of its own where ``at`` says so.
 
         Raises:
             SignalRefused: Nothing waits for it, or its payload does not fit.
         """
         heard = len(self.detail.inbox)
         await self._on.through(
-            lambda: self._on.engine.signal(self.id, event, payload, key=key),
-            unless=lambda: any(i["status"] == "accepted" for i in self.detail.inbox[heard:]),
+            lambda: self._on.engine.signal(self.id, event, payload, key=key, at=at),
+            unless=lambda: any(i["status"] in {"accepted", "buffered"} for i in self.detail.inbox[heard:]),
             refused=(DuplicateSignal, CaseClosed),
         )
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from sqlmodel import Session, col, select
 
@@ -89,6 +89,11 @@ class History:
             no = s.exec(select(CaseRow.no).where(CaseRow.id == case)).one()
             rows = s.exec(select(EventRow).where(EventRow.case_no == no).order_by(col(EventRow.seq))).all()
             entries = tuple(Entry(r.seq, r.kind, r.transition, r.at, r.data, r.hash.hex()) for r in rows)
+        if entries and entries[0].seq > 1:
+            raise BenchError(
+                f"the log of case {case!r} begins with entry {entries[0].seq}: what came before was trimmed",
+                hint="take the history of a case whose log is whole",
+            )
         nets: dict[str, Net] = {}
         for found in (line.data.get("net", detail.case.net_hash) for line in detail.log):
             net = reader.net(found)
@@ -286,6 +291,16 @@ class _Alone:
 
     def problem(self, case: str, seq: int, what: str) -> None:  # noqa: ARG002
         self.said.append(what)
+
+    @property
+    def fast(self) -> Literal["no", "yes"]:
+        return "no"
+
+    def begins(self, no: int) -> tuple[int, bytes] | None:  # noqa: ARG002
+        return None
+
+    def begun(self, seq: int) -> None:
+        pass
 
 
 def _plain(data: Any) -> str:

@@ -216,10 +216,12 @@ class Case(CaseView):
         __tracebackhide__ = True
         self.decide("deny", who, task=task)
 
-    def signal(self, event: str, payload: Any = None, *, key: str | None = None) -> None:
+    def signal(
+        self, event: str, payload: Any = None, *, key: str | None = None, at: datetime | None = None
+    ) -> None:
         """Tell the case that something happened outside; see ``AsyncCase.signal``."""
         __tracebackhide__ = True
-        self._on.wait_for(self._case.signal(event, payload, key=key))
+        self._on.wait_for(self._case.signal(event, payload, key=key, at=at))
 
     def kill(self, *, who: str = "", reason: str = "") -> None:
         """Pull the kill switch for this case; see ``AsyncCase.kill``."""

@@ -314,14 +314,14 @@ class PersonScript(Script):
         self._asked: set[str] = set()
         self._deciding: set[str] = set()
 
-    def leaves_alone(self, case: str, token: int) -> bool:
-        """Whether nobody but the test will decide a task that is open."""
-        key = f"{case}/{token}"
+    def leaves_alone(self, case: str, token: int, before: int = 0) -> bool:
+        """Whether nobody but the test will decide a task that is open, and that some have approved before."""
+        key = f"{case}/{token}/{before}"
         return key not in self._deciding if key in self._asked else self.is_silent(case)
 
     async def decide(self, task: Task) -> Decision | None:
         """Decide from the script."""
-        key = f"{task.case}/{task.token}"
+        key = f"{task.case}/{task.token}/{len(task.approved)}"  # one more person is one more call
         self.calls.append(task)
         self._asked.add(key)
         self._deciding.add(key)
@@ -331,7 +331,6 @@ class PersonScript(Script):
             self._deciding.discard(key)
 
     async def _decide(self, task: Task, key: str) -> Decision | None:
-        key = f"{key}/{len(task.approved)}"  # one more person is one more call
         first = self._next(task.case, key, lambda: None)
         # Counted from when the task was opened, so that a restart in between changes nothing.
         answer = await self._come(first, key, task, asked_at=task.opened)

@@ -219,7 +219,11 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Signalled:
-    """An event came from outside; ``status`` is ``accepted``, ``refused`` or ``duplicate``."""
+    """An event came from outside, or what was kept of one changed.
+
+    ``status`` is ``accepted``, ``kept``, ``refused``, ``duplicate`` or ``late``; of one that was kept it is
+    ``accepted``, ``expired`` or ``unused`` later.
+    """
 
     case: str
     event: str

@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "forking": ("fork",),
     "migrating": ("migrate",),
     "upgrading": ("upgrade",),
+    "pruning": ("prune",),
+    "erasing": ("erase", "keys"),
     "reading": ("cases", "case", "log", "tasks", "audit"),
     "top": ("top",),
 }

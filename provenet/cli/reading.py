@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 
 import typer
 
@@ -19,6 +21,9 @@ Database = Annotated[
     ),
 ]
 CaseId = Annotated[str, typer.Argument(metavar="CASE", help="Id of the case.", show_default=False)]
+Personal = Annotated[
+    bool, typer.Option("--personal", help="Show personal data; PROVENET_KEYS_FILE names the master keys.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +43,7 @@ def cases_command(
     ] = None,
     net: Annotated[str | None, typer.Option(help="Only those of this net, by name or hash.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    personal: Personal = False,
     as_json: JsonFlag = False,
 ) -> None:
     """List cases."""
@@ -48,7 +54,7 @@ def cases_command(
     if status is not None and status not in get_args(Status):
         hint = did_you_mean(status, get_args(Status))
         raise Unusable(f"there is no status {status!r}", where="--status", hint=hint)
-    reader = reader_of(database)
+    reader = reader_of(database, personal=personal)
     if net is not None:
         known_net(reader, net)
     found = reader.cases(status=status, net=net, limit=limit)
@@ -71,6 +77,7 @@ def case_command(
     at: Annotated[
         int | None, typer.Option("--at", metavar="N", help="As it was after entry N of its log.")
     ] = None,
+    personal: Personal = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show where a case stands and what happened.
@@ -78,7 +85,7 @@ def case_command(
     With --at N: marking, tasks and timers as they were, replayed from the log by the firing rule.
     """
     out = Out(as_json=as_json)
-    reader = reader_of(database)
+    reader = reader_of(database, personal=personal)
     if at is not None:
         _moment(out, reader, case, at)
         return
@@ -104,10 +111,12 @@ def case_command(
     out.data(detail.to_json())
 
 
-def log_command(*, case: CaseId, database: Database, as_json: JsonFlag = False) -> None:
+def log_command(
+    *, case: CaseId, database: Database, personal: Personal = False, as_json: JsonFlag = False
+) -> None:
     """Show a case's log with its hashes."""
     out = Out(as_json=as_json)
-    lines = reader_of(database).log(case)
+    lines = reader_of(database, personal=personal).log(case)
     out.rows(
         [
             (str(x.seq), f"{x.at:%Y-%m-%d %H:%M:%S}", x.transition or x.kind, x.text, x.hash[:12])
@@ -123,11 +132,12 @@ def tasks_command(
     database: Database,
     role: Annotated[str | None, typer.Option(help="Only those for this role.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Those decided, expired and withdrawn too.")] = False,
+    personal: Personal = False,
     as_json: JsonFlag = False,
 ) -> None:
     """List what people are asked to decide."""
     out = Out(as_json=as_json)
-    found = reader_of(database).tasks(status=None if every else "open", role=role)
+    found = reader_of(database, personal=personal).tasks(status=None if every else "open", role=role)
     for t in found:
         out.line(f"  {t.case}  {_task_line(t)}", "" if t.status == "open" else "dim")
         out.line(f"      about {short_value(t.about, 160)}   {t.about_hash[:12]}", "dim")
@@ -137,15 +147,33 @@ def tasks_command(
     out.data([t.to_json() for t in found])
 
 
-def audit_command(*, database: Database, as_json: JsonFlag = False) -> None:
+def audit_command(
+    *,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Logs that `provenet prune --export` wrote, in its place."),
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option("--db", envvar="PROVENET_DB", help="The database.", show_default=False)
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Each log from its latest snapshot on, which is believed.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
     """Replay every log and compare.
 
     Every log is replayed through the firing rule, its hash chain recomputed, and what it leads to compared
-    with everything that the database says.
+    with everything that the database says. With files: their chains are recomputed, and with --db held
+    against the archive there, and replayed.
     """
     from provenet.engine import audit
 
     out = Out(as_json=as_json)
+    if files:
+        _audit_files(out, files, database)
+    if database is None:
+        raise Unusable("there is nothing to audit", where="--db", hint="name a database, or files of logs")
     with progress("auditing", quiet=as_json) as shown:
 
         def tell(done: int, total: int) -> None:
@@ -154,7 +182,7 @@ def audit_command(*, database: Database, as_json: JsonFlag = False) -> None:
                     shown.task_ids[0], completed=done, total=total, note=f"{done:,} of {total:,} cases"
                 )
 
-        found = audit(database, progress=tell)
+        found = audit(database, progress=tell, fast="yes" if fast else "no")
     show_audit(out, found)
     out.data(found.to_json())
     stop(ExitCode.DONE if found.clean else ExitCode.FAILED)
@@ -167,18 +195,43 @@ def show_audit(out: Out, found: Any) -> None:
     if len(found.problems) > 50:
         out.line(f"  … and {len(found.problems) - 50:,} more", "red")
     said = "clean" if found.clean else counted(len(found.problems), "problem")
+    rest = f" ({found.partial:,} from a snapshot on)" if found.partial else ""
+    gone = f", {found.archived:,} archived" if found.archived else ""
     out.line(
-        f"audit {said}: {counted(found.cases, 'case')}, {found.events:,} log entries replayed, "
+        f"audit {said}: {counted(found.cases, 'case')}{rest}{gone}, {found.events:,} log entries replayed, "
         f"{found.effects:,} effects, {counted(found.nets, 'net version')}, in {found.seconds:.1f} s",
         "bold green" if found.clean else "bold red",
     )
+    if found.followed:
+        whose = f"erased in {counted(found.erased, 'case')}" if found.erased else "closed without master keys"
+        entries = "1 entry" if found.followed == 1 else f"{found.followed:,} entries"
+        out.line(f"  {entries} followed, not fired again: they depend on personal data, {whose}", "dim")
 
 
-def reader_of(database: str) -> Reader:
-    """The read side of a database."""
+def _audit_files(out: Out, files: Sequence[Path], database: str | None) -> NoReturn:
+    from provenet.engine.exports import check_export
+
+    found = [check_export(path, database) for path in files]
+    for each in found:
+        for problem in each.problems:
+            out.line(f"  {each.path}: {problem}", "red")
+        if each.clean:
+            held = (
+                f", as the archive has it ({each.archived})" if each.archived else ", held against no archive"
+            )
+            out.line(f"  {each.path}: case {each.case}, entries {each.first} to {each.last}{held}", "dim")
+    bad = sum(not each.clean for each in found)
+    said = "clean" if not bad else f"{bad:,} not clean"
+    out.line(f"audit {said}: {counted(len(found), 'file')}", "bold red" if bad else "bold green")
+    out.data([each.to_json() for each in found])
+    stop(ExitCode.FAILED if bad else ExitCode.DONE)
+
+
+def reader_of(database: str, *, personal: bool = False) -> Reader:
+    """The read side of a database; ``personal`` to show personal data, with the master keys at hand."""
     from provenet.engine.views import Reader
 
-    return Reader(database)
+    return Reader(database, personal="shown" if personal else "hidden")
 
 
 def known_net(reader: Reader, net: str, *, by: Literal["name", "name or hash"] = "name or hash") -> None:
@@ -257,7 +310,9 @@ def _task_line(t: TaskView) -> str:
     if t.fallback_from is not None:
         until += f", {t.fallback} too from {t.fallback_from:%Y-%m-%d %H:%M} UTC"
     if t.eyes > 1:
-        until += f", {len(t.approved)} of {t.eyes} approved{': ' if t.approved else ''}{', '.join(t.approved)}"
+        until += (
+            f", {len(t.approved)} of {t.eyes} approved{': ' if t.approved else ''}{', '.join(t.approved)}"
+        )
     until += "".join(f", {by} lets {to} decide" for by, to in t.delegated.items())
     return f'"{t.task}"{who}, {" or ".join(t.choices)}{until}'
 

@@ -70,6 +70,7 @@ def upgrade() -> None:
     )
     op.create_index("provenet_request_status", "provenet_request", ["status"])
     _archive()
+    _events()
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             "INSERT INTO provenet_meta (name, value)"
@@ -112,6 +113,31 @@ def _archive() -> None:
     op.execute(
         "INSERT INTO provenet_meta (name, value)"
         " SELECT 'started:0', CAST(COUNT(*) AS VARCHAR) FROM provenet_case"
+    )
+
+
+def _events() -> None:
+    """Events that come early, late or without the id of their case."""
+    for name in ("event_at", "seq", "until"):
+        op.add_column("provenet_inbox", sa.Column(name, LONG, nullable=True))
+    op.add_column("provenet_inbox", sa.Column("came", LONG, nullable=False, server_default="0"))
+    op.add_column("provenet_inbox", sa.Column("about", sa.String(), nullable=True))
+    op.drop_index("provenet_inbox_once", "provenet_inbox")
+    once = sa.text("status IN ('accepted', 'buffered') AND key IS NOT NULL")
+    waiting = sa.text("case_no = 0 AND status = 'buffered'")
+    for name, columns, unique, where in (
+        ("provenet_inbox_once", ["case_no", "key"], True, once),
+        ("provenet_inbox_about", ["about", "key"], False, sa.text("about IS NOT NULL")),
+        ("provenet_inbox_waiting", ["event"], False, waiting),
+    ):
+        op.create_index(
+            name, "provenet_inbox", columns, unique=unique, sqlite_where=where, postgresql_where=where
+        )
+    op.create_table(
+        "provenet_about",
+        sa.Column("about", sa.String(), primary_key=True),
+        sa.Column("case_no", LONG, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
     )
 
 
