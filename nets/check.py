@@ -30,6 +30,7 @@ PN203   a guard reads a value from outside
 PN204   a built token does not fit its place
 PN205   a delay is neither a duration nor a point in time
 PN206   an expression is too large
+PN207   a personal value would be stored in clear
 ======  =====================================================================================================
 """
 
@@ -42,6 +43,7 @@ from datetime import timedelta
 from provenet.nets.errors import ExprError, Mistake, TypeMismatch, did_you_mean
 from provenet.nets.expr.ast import Expr, free_variables, too_large
 from provenet.nets.expr.typing import assignable, type_of
+from provenet.nets.flow import spills
 from provenet.nets.net import (
     After,
     Ask,
@@ -102,7 +104,7 @@ def check_net(net: Net) -> tuple[Mistake, ...]:
     found += _markings(net)
     for transition in net.transitions:
         found += _transition(net, transition)
-    return tuple(found)
+    return tuple(found or spills(net))
 
 
 def _names(net: Net) -> Iterator[Mistake]:
