@@ -75,7 +75,9 @@ def stand_line(now: Stand) -> str:
     """Where the cases stand, in one line."""
     said = ", ".join(f"{n:,} {s}" for s, n in sorted(now.statuses.items()))
     rate = f"   {now.firings / now.seconds:,.0f} firings/s" if now.seconds > 0.5 else ""
-    return f"{counted(now.cases, 'case')}: {said or 'none'}   {now.firings:,} firings{rate}"
+    # Who supervises others does not count what they fire.
+    fired = f"   {now.firings:,} firings{rate}" if now.firings or not now.cases else ""
+    return f"{counted(now.cases, 'case')}: {said or 'none'}{fired}"
 
 
 async def _deploy(loaded: Loaded, database: str, report: Report) -> str:
@@ -92,23 +94,29 @@ async def _run(job: Job, observers: Sequence[Observer]) -> tuple[Stand, int]:
     async with Engine.open(
         job.database, agents=[loaded.agent], clock=time, observers=observers, access=job.access
     ) as engine:
-        if job.report is not None:
-            found = engine.deploy(loaded.agent, job.report)
-            proved = f"{len(job.report.verdicts)} verdicts proved for this hash"
-            out.line(f"deployed {loaded.net.name} {found[:8]} ({proved})")
-        if job.inputs is not None:
-            started = await engine.start_cases(
-                loaded.net.name, job.inputs.cases, existing="skip", token=job.token
-            )
-            before = len(job.inputs.cases) - started
-            out.line(
-                f"started {counted(started, 'case')}" + (f", {before:,} were there before" if before else "")
-            )
+        await begin(engine, job)
         with stopping() as stopped, shown_progress(out, loaded.net.name) as tell:
             until = None if job.days is None else engine.clock.now() + timedelta(days=job.days)
             await _until(engine, stopped.event, until, tell, serve=job.serve)
         now = engine.progress((datetime.now(UTC) - start).total_seconds())
         return now, 0 if job.serve else stopped.number
+
+
+async def begin(engine: Engine, job: Job) -> None:
+    """Deploy the net and start the cases, as far as that is to be done."""
+    out, loaded = job.out, job.loaded
+    if job.report is not None:
+        found = engine.deploy(loaded.agent, job.report)
+        proved = f"{len(job.report.verdicts)} verdicts proved for this hash"
+        out.line(f"deployed {loaded.net.name} {found[:8]} ({proved})")
+    if job.inputs is not None:
+        started = await engine.start_cases(
+            loaded.net.name, job.inputs.cases, existing="skip", token=job.token
+        )
+        before = len(job.inputs.cases) - started
+        out.line(
+            f"started {counted(started, 'case')}" + (f", {before:,} were there before" if before else "")
+        )
 
 
 async def _until(

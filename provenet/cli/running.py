@@ -38,13 +38,15 @@ def deploy_command(
     out = Out(as_json=as_json)
     from provenet.cli.driving import deploy
     from provenet.cli.proving import checked
+    from provenet.engine.store.database import located
 
     loaded = load(target)
     report = checked(loaded, timeout=timeout, quiet=as_json)
     found = deploy(loaded, database, report)
     proved = f"{len(report.verdicts)} verdicts proved for this hash"
-    out.line(f"deployed {loaded.net.name} {found[:8]} to {database} ({proved})", "bold green")
-    out.data({"net": loaded.net.name, "net_hash": found, "database": str(database)})
+    where = str(located(database))  # without its password
+    out.line(f"deployed {loaded.net.name} {found[:8]} to {where} ({proved})", "bold green")
+    out.data({"net": loaded.net.name, "net_hash": found, "database": where})
 
 
 def run_command(

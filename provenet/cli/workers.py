@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from provenet.cli.driving import Job
+from provenet.cli.driving import Job, begin
 from provenet.cli.loading import load
 from provenet.cli.printing import explain
 from provenet.cli.watching import Watching, observing_as, observing_workers
 from provenet.engine import Engine, Progress, RealClock, VirtualClock
 from provenet.engine.access.gate import Rules
+from provenet.engine.store.database import located
 from provenet.engine.supervisor import Heart, Supervisor
 from provenet.engine.views import Reader
 from provenet.engine.watching import Observer
@@ -44,7 +45,7 @@ def run_workers(job: Job, workers: int, watching: Watching) -> Progress:
         stop = threading.Event()
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
-        job.out.line(f"{workers} workers run on {job.database}", "bold")
+        job.out.line(f"{workers} workers run on {located(job.database)}", "bold")
         try:
             supervisor.run(stop)
         finally:
@@ -68,10 +69,7 @@ async def _prepare(job: Job, observers: Sequence[Observer]) -> None:
         observers=observers,
         access=job.access,
     ) as engine:
-        if job.report is not None:
-            engine.deploy(job.loaded.agent, job.report)
-        if job.inputs is not None:
-            await engine.start_cases(job.loaded.net.name, job.inputs.cases, existing="skip", token=job.token)
+        await begin(engine, job)
 
 
 def _serve(target: str, database: str, watching: Watching, access: Rules | None, heart: Heart) -> None:

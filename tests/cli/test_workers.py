@@ -81,6 +81,7 @@ def test_workers_run_what_was_started_until_they_are_told_to_stop(folder_of_wish
         process.send_signal(signal.SIGTERM)
         said, wrong = process.communicate(timeout=60)
         assert process.returncode == 0, wrong
+        assert "started 40 cases" in said
         assert "40 cases: 40 done" in said
         assert "started again" in wrong
         assert "Traceback" not in wrong
