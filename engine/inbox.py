@@ -196,7 +196,8 @@ class Inbox:
             self._wait(sent, text)
             return Published(waits="yes")
         if sent.key is not None and not had:
-            row = self._row(0, sent, "published", None) | {"about": text}
+            ((last,),) = self._store.rows("SELECT COALESCE(MAX(no), 0) FROM provenet_case")
+            row = self._row(0, sent, "published", None, came=last) | {"about": text}
             self._store.append("provenet_inbox", tuple(row.values()))
         return self._spread(live, sent, at, text, token)
 
@@ -325,12 +326,14 @@ class Inbox:
 
     # cases that are known by keys
 
-    def _first(self, key: str | None, about: str) -> tuple[int, int] | None:
-        """Of an event that was published before: when, and the number of the case that it waited for."""
+    def _first(self, key: str | None, about: str) -> tuple[int, int, int] | None:
+        """Of an event that was published before: when, the case that it waited for, and the last one then."""
         found = [] if key is None else self._store.rows(_FIRST, (about, key))
         return found[0] if found else None
 
-    def _known(self, about: str, event: str, first: tuple[int, int] | None) -> tuple[list[str], list[int]]:
+    def _known(
+        self, about: str, event: str, first: tuple[int, int, int] | None
+    ) -> tuple[list[str], list[int]]:
         """Unfinished cases that hear an event, and numbers of all the others that are known so.
 
         One that was published before is for the cases of that time, however often it comes.
@@ -342,7 +345,7 @@ class Inbox:
             " JOIN provenet_case c ON c.no = a.case_no WHERE a.about = ? ORDER BY c.no",
             (about,),
         ):
-            meant = first is None or no == first[1] or (first[1] == 0 and created <= first[0])
+            meant = first is None or no == first[1] or (first[1] == 0 and (created, no) <= first[::2])
             if meant and status in (*LIVE, "parked") and event in self._events(net):
                 live.append(case)
             else:
@@ -506,8 +509,9 @@ _STATUSES: tuple[tuple[type[EngineError], str], ...] = (
 )
 _UNFINISHED = "'running', 'waiting', 'parked'"
 _FIRST = """
-SELECT at, case_no FROM provenet_inbox
-WHERE about = ? AND key = ? AND status IN ('published', 'accepted', 'buffered', 'unused') ORDER BY id LIMIT 1"""
+SELECT at, case_no, came FROM provenet_inbox
+WHERE about = ? AND key = ? AND status IN ('published', 'accepted', 'buffered', 'unused')
+ORDER BY id LIMIT 1"""
 
 
 def _must_hear(program: Program, event: str, where: str) -> None:
