@@ -30,6 +30,7 @@ from provenet.nets.errors import ProvenetError, did_you_mean
 from provenet.nets.expr.evaluate import Compiled, compile_expr
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.typing import assignable, type_of
+from provenet.nets.flow import spilled
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net
 from provenet.nets.schema import ListType, OptionalType, RecordType, Type, Value, check, from_json
@@ -228,6 +229,13 @@ class BoundMap:
         if not assignable(found, wanted):
             raise MigrationRefused(
                 f"the expression gives {found}, tokens of {to!r} are {wanted}", where=f"map of {name!r}"
+            )
+        lost = next(iter(spilled(expr, {"it": of}, wanted)), None)
+        if lost is not None:
+            raise MigrationRefused(
+                f"personal field {lost!r} would be stored in clear in {to!r}",
+                where=f"map of {name!r}",
+                hint="mark the field that it goes to, or leave it out",
             )
         return Way(to, compiled)
 

@@ -99,7 +99,7 @@ def test_timers_keys_and_questions_are_looked_at() -> None:
         net.timer("late", takes={"p": start}, puts={done: "p"}, after=lambda p: p.born.or_else(SOON))
 
     def known(net: NetBuilder, start: Any, done: Any) -> None:
-        net.known_by("person", at=start, value=lambda p: p.name)
+        net.known_by("person", at=start, value=lambda it: it.name)
         net.transition("go", takes={"p": start}, puts={done: "p"})
 
     def keyed(net: NetBuilder, start: Any, done: Any) -> None:

@@ -1,0 +1,522 @@
+"""Personal data: ciphertext wherever they are stored, gone when their key is; chains stay whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provenet.engine import Decision, Reader, RealClock, Task, audit, faults
+from provenet.engine.errors import ErasureRefused, InputRefused, NoKeys, StoreCorrupt
+from provenet.engine.faults import FaultInjected
+from provenet.engine.fork import WhatIf, fork
+from provenet.engine.keys import Keys
+from provenet.engine.personal import DATA_KEY, Seal
+from provenet.engine.requests import ask
+from provenet.engine.requests import post as post_request
+from provenet.engine.store.database import located, reading_engine
+from provenet.engine.store.tables import TABLES
+from provenet.engine.vault import rotate
+from provenet.nets.build import NetBuilder
+from provenet.nets.erased import Erased
+from provenet.nets.models import Personal, Token, schema_of, to_value
+from provenet.sdb.contract import Contract
+from provenet.sdb.handlers import Agent, Effect, Proposal, Request
+from provenet.sdb.human import Human
+from provenet.sdb.policy import Policy, PolicyRule
+from tests.engine.kit import Answers, deployed, opened
+
+NAME, MAIL, WORD = "Jane Q. Ultramarine", "jane@ultramarine.example", "CONFIDENTIAL-remark"
+KEYS = Keys.generate()
+
+
+class Applicant(Token):
+    id: str
+    name: Annotated[str, Personal]
+    age: Annotated[int, Personal]
+
+
+class Letter(Token):
+    to: str
+    name: Annotated[str, Personal]
+    mail: Annotated[str | None, Personal]
+    cents: int
+
+
+class Sent(Token):
+    number: str
+    to: Annotated[str, Personal]
+
+
+class Word(Token):
+    said: Annotated[str, Personal]
+
+
+def writing(send: Any, *, cents: int = 50, says: Any = None) -> Agent:
+    """A model writes a letter, a policy looks at name and amount, a service sends it; or a person decides.
+
+    An answer to the letter ends the case.
+    """
+    net = NetBuilder("writes")
+    inbox, review = net.entry("inbox", Applicant), net.place("review", Applicant)
+    sent = net.place("sent", Letter)
+    refused, heard = net.final("refused", Applicant), net.final("heard", Word)
+    answers = says or Answers(
+        lambda r: Proposal(
+            (r.payload.id, r.payload.name, MAIL, cents), model="m-1", prompt_hash="p" * 64, tokens_in=9
+        )
+    )
+    net.add(
+        Contract(
+            "letter",
+            takes=inbox,
+            gives=sent,
+            propose=answers,
+            returns=Letter,
+            verify=Policy(
+                "caps",
+                (
+                    PolicyRule(lambda proposal: proposal.name.length() <= 60, field="name"),
+                    PolicyRule(lambda proposal: proposal.cents <= 100),
+                ),
+            ),
+            commit=Effect("post.send", send, payload=Letter, receipt=Sent, tries=1),
+            otherwise=review,
+            escalate=lambda inputs: inputs,
+            attempts=2,
+        )
+    )
+    net.add(Human("look", takes=review, approve=refused, deny=refused, who="lead", within=timedelta(days=7)))
+    net.event("answered", event="answered", takes={"l": sent}, brings={"w": Word}, puts={heard: "w"})
+    net.require("DATA-2")
+    return Agent.of(net)
+
+
+def post(request: Request) -> Sent:
+    """A service that knows whom it writes to."""
+    assert request.payload.name == NAME
+    assert request.payload.mail == MAIL
+    return Sent(number="s-1", to=request.payload.mail)
+
+
+def applicant(case: str = "a") -> dict[str, Any]:
+    return {"inbox": Applicant(id=case, name=NAME, age=47)}
+
+
+def everything(database: str | Path) -> str:
+    """All that lies in a database: a file's bytes and those of its log, or all rows of a server's tables."""
+    where = located(database)
+    if where.path is not None:
+        parts = [where.path, where.path.with_name(where.path.name + "-wal")]
+        return "".join(p.read_bytes().decode("latin-1") for p in parts if p.exists())
+    found = ""
+    with reading_engine(where).connect() as c:
+        for table in TABLES:
+            found += repr([tuple(r) for r in c.execute(sa.text(f"SELECT * FROM {table.__tablename__}"))])
+    return found
+
+
+async def asked(database: str | Path, command: dict[str, Any]) -> dict[str, Any]:
+    """What a command of another process gives."""
+    return await asyncio.to_thread(ask, database, command)
+
+
+def nothing_readable(database: str | Path) -> None:
+    text = everything(database)
+    for said in (NAME, MAIL, WORD, "Ultramarine", '"age":47'):
+        assert said not in text, said
+        assert said.encode().hex() not in text
+
+
+@pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A database of each kind."""
+    if request.param == "file":
+        return tmp_path / "x.db"
+    found: str = request.getfixturevalue("postgres")
+    return found
+
+
+async def written(agent: Agent, database: str | Path, case: str = "a", **options: Any) -> None:
+    """Run one case until it waits for an answer, and answer."""
+    async with opened(agent, database, keys=KEYS) as engine:
+        if not engine.read.nets():
+            deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(case), case_id=case, **options)
+        await engine.run_until_idle(until=engine.clock.now())
+        with pytest.raises(Exception, match="payload does not fit"):
+            await engine.signal(case, "answered", {"said": 5, "more": WORD})
+        await engine.signal(case, "answered", {"said": WORD}, key="k-1")
+        await engine.run_until_idle(until=engine.clock.now())
+
+
+async def test_nothing_stored_is_readable_and_handlers_see_it_all(database: str | Path) -> None:
+    await written(writing(post), database)
+    nothing_readable(database)
+    found = audit(database, keys=KEYS)
+    assert [str(p) for p in found.problems] == []
+    assert (found.followed, found.erased) == (0, 0)
+    assert Reader(database).case("a").case.outcome == {"said": "***"}
+    hidden = json.dumps(Reader(database).case("a").to_json())
+    shown = json.dumps(Reader(database, personal="shown", keys=KEYS).case("a").to_json())
+    for said in (NAME, MAIL, WORD):
+        assert said not in hidden
+        assert said in shown
+    assert "$personal" not in hidden + shown
+
+
+async def test_after_erasure_the_chain_holds_and_nobody_reads_anything(database: str | Path) -> None:
+    agent = writing(post)
+    await written(agent, database)
+    with reading_engine(located(database)).connect() as c:
+        (wrapped,) = [w for (w,) in c.execute(sa.text("SELECT wrapped FROM provenet_key"))]
+    assert wrapped in everything(database)
+    async with opened(agent, database, keys=KEYS) as engine:
+        found = await engine.erase(case="a", who="dana@privacy", reason="she asked")
+        assert found.cases == ("a",)
+        with pytest.raises(ErasureRefused, match="no personal data to erase"):
+            await engine.erase(case="a", who="dana@privacy", reason="again")
+    if located(database).path is not None:
+        assert wrapped not in everything(database)
+    last = Reader(database).log("a")[-1]
+    assert (last.kind, last.data["by"], last.data["reason"]) == ("erase", "dana@privacy", "she asked")
+    for reader in (Reader(database), Reader(database, personal="shown", keys=KEYS)):
+        seen = reader.case("a")
+        assert seen.case.outcome == {"said": "[erased]"}
+        assert NAME not in json.dumps(seen.to_json())
+        assert reader.case_at("a", 2).marking
+        assert "erased by dana@privacy" in reader.log("a")[-1].text
+    result = audit(database, keys=KEYS)
+    assert [str(p) for p in result.problems] == []
+    assert result.erased == 1
+    assert 0 < result.followed < result.events
+
+
+async def test_without_keys_a_log_is_followed_as_after_an_erasure(tmp_path: Path) -> None:
+    await written(writing(post), tmp_path / "x.db")
+    found = audit(tmp_path / "x.db")
+    assert [str(p) for p in found.problems] == []
+    assert (found.erased, found.followed > 0) == (0, True)
+    other = audit(tmp_path / "x.db", keys=Keys.generate())
+    assert (other.clean, other.followed) == (True, found.followed)
+
+
+async def test_the_cases_of_a_subject_are_erased_at_once_and_it_may_come_again(
+    database: str | Path,
+) -> None:
+    agent = writing(post)
+    await written(agent, database, "a-1", subject="customer-7")
+    await written(agent, database, "a-2", subject="customer-7")
+    await written(agent, database, "b-1", subject="customer-8")
+    with pytest.raises(Exception, match="erase the subject"):
+        await asked(database, {"do": "erase", "case": "a-1", "who": "dana", "reason": ""})
+    told = await asked(database, {"do": "erase", "subject": "customer-7", "who": "dana", "reason": "art. 17"})
+    assert told == {"done": "personal data of 'customer-7' are erased: 2 cases"}
+    shown = Reader(database, personal="shown", keys=KEYS)
+    assert [shown.case(c).case.outcome["said"] for c in ("a-1", "a-2", "b-1")] == [
+        "[erased]",
+        "[erased]",
+        WORD,
+    ]
+    with pytest.raises(Exception, match="no personal data to erase"):
+        await asked(database, {"do": "erase", "subject": "customer-7", "who": "dana", "reason": "again"})
+    await written(agent, database, "a-3", subject="customer-7")
+    assert shown.case("a-3").case.outcome == {"said": WORD}
+    assert shown.data_keys() == {KEYS.current: 2, "": 1}
+    found = audit(database, keys=KEYS)
+    assert ([str(p) for p in found.problems], found.erased) == ([], 2)
+
+
+async def test_a_case_that_runs_is_erased_only_once_it_was_stopped(database: str | Path) -> None:
+    agent = writing(post)
+    async with opened(agent, database, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+        with pytest.raises(ErasureRefused, match="have not ended: 'a'"):
+            await engine.erase(case="a", who="dana", reason="")
+        assert engine.read.unfinished(case="a") == ["a"]
+        await engine.kill("case", "a", who="dana", reason="to be erased")
+        await engine.erase(case="a", who="dana", reason="")
+    assert Reader(database).unfinished(case="a") == []
+    assert audit(database).clean
+
+
+async def test_no_keys_and_wrong_keys_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    monkeypatch.delenv("PROVENET_KEYS", raising=False)
+    async with opened(agent, path) as engine:
+        deployed(engine, agent)
+        with pytest.raises(NoKeys, match="the net has personal fields, and no master key") as told:
+            await engine.start_case("writes", inputs=applicant(), case_id="a")
+        assert "provenet keys new" in (told.value.hint or "")
+        assert not engine.has_case("a")
+    async with opened(agent, path, keys=KEYS) as engine:
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+    for wrong, why in ((None, "no master key was given"), (Keys.generate(), "wrapped by master key")):
+        with pytest.raises(NoKeys, match=why):
+            async with opened(agent, path, keys=wrong):
+                pass
+    with pytest.raises(NoKeys, match="cannot be shown"):
+        Reader(path, personal="shown")
+    monkeypatch.setenv("PROVENET_KEYS", KEYS.to_text())
+    async with opened(agent, path) as engine:
+        await engine.signal("a", "answered", {"said": WORD})
+    assert Reader(path, personal="shown").case("a").case.outcome == {"said": WORD}
+    monkeypatch.setenv("PROVENET_KEYS", "not a key")
+    with pytest.raises(NoKeys, match="no base64"):
+        audit(path)
+
+
+async def test_a_master_key_is_changed_beside_a_running_engine(database: str | Path) -> None:
+    agent = writing(post)
+    newer = KEYS.newer()
+    async with opened(agent, database, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+        assert rotate(database, newer) == 1
+        assert rotate(database, newer) == 0
+        await engine.signal("a", "answered", {"said": WORD})
+    only = Keys.of_text(newer.to_text().splitlines()[0])
+    with pytest.raises(NoKeys, match="wrapped by master key"):
+        rotate(database, Keys.generate())
+    assert Reader(database, personal="shown", keys=only).case("a").case.outcome == {"said": WORD}
+    assert audit(database, keys=only).followed == 0
+    assert audit(database, keys=KEYS).followed > 0
+
+
+@pytest.mark.parametrize("point", ["erased", "before-commit", "after-commit"])
+async def test_a_crash_while_data_are_erased_leaves_all_of_it_or_nothing(tmp_path: Path, point: str) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    await written(agent, path, "a-1", subject="s")
+    await written(agent, path, "a-2", subject="s")
+    engine = opened(agent, path, keys=KEYS)
+    await engine.__aenter__()
+    faults.plan(f"{point}:raise:1")
+    try:
+        with pytest.raises(FaultInjected):
+            await engine.erase(subject="s", who="dana", reason="")
+    finally:
+        faults.plan(None)
+    await engine.crash()
+    reader = Reader(path, personal="shown", keys=KEYS)
+    said = [reader.case(c).case.outcome["said"] for c in ("a-1", "a-2")]
+    kinds = [reader.log(c)[-1].kind for c in ("a-1", "a-2")]
+    assert (said, kinds) == (
+        (["[erased]"] * 2, ["erase"] * 2) if point == "after-commit" else ([WORD] * 2, ["fire"] * 2)
+    )
+    assert audit(path, keys=KEYS).clean
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE provenet_event SET data = replace(data, 'letter', 'better') WHERE seq = 2",
+        "UPDATE provenet_event SET at = at - 1 WHERE seq = 3",
+        "DELETE FROM provenet_event WHERE kind = 'erase'",
+        "UPDATE provenet_token SET place = 'refused'",
+        "UPDATE provenet_token SET value = replace(value, '$personal\":\"', '$personal\":\"AA')",
+        "DELETE FROM provenet_token",
+        "UPDATE provenet_case SET outcome = '{}'",
+        "UPDATE provenet_case SET data_key = ''",
+        'UPDATE provenet_effect SET receipt = \'{"number":"s-2"}\'',
+        "UPDATE provenet_effect SET state = 'intended'",
+    ],
+)
+async def test_what_is_changed_after_an_erasure_is_found(tmp_path: Path, change: str) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    await written(agent, path)
+    await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
+    assert audit(path).clean
+    with sqlite3.connect(path) as db:
+        assert db.execute(change).rowcount > 0
+    db.close()
+    assert not audit(path).clean, change
+
+
+async def test_a_changed_ciphertext_stops_a_case_before_it_runs(tmp_path: Path) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    async with opened(agent, path, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE provenet_token SET value = replace(value, '$personal\":\"', '$personal\":\"AAAA')")
+    db.close()
+    with pytest.raises(StoreCorrupt, match="was changed"):
+        async with opened(agent, path, keys=KEYS):
+            pass
+    assert not audit(path, keys=KEYS).clean
+
+
+async def test_words_about_a_case_quote_nothing_personal(tmp_path: Path) -> None:
+    def fails(request: Request) -> Sent:
+        raise RuntimeError(f"no such mailbox: {request.payload.mail}, {request.payload.name.upper()}")
+
+    agent, path = writing(fails), tmp_path / "x.db"
+    async with opened(agent, path, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+        assert "no such mailbox: ***, ***" in json.dumps(engine.read.case("a").to_json())
+    nothing_readable(path)
+
+
+async def test_rejects_and_people_see_only_what_they_may(tmp_path: Path) -> None:
+    agent, path = writing(post, cents=500), tmp_path / "x.db"
+    async with opened(agent, path, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+        (task,) = engine.read.tasks()
+        assert task.about == {"id": "a", "name": "***", "age": "***"}
+        (seen,) = Reader(path, personal="shown", keys=KEYS).tasks()
+        assert seen.about == {"id": "a", "name": NAME, "age": 47}
+        assert seen.about_hash == task.about_hash
+        await engine.approve("a", "look", "lea@lead", about_hash=task.about_hash)
+    nothing_readable(path)
+    found = audit(path, keys=KEYS)
+    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
+    await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
+    assert [str(p) for p in audit(path).problems] == []
+
+
+async def test_a_scripted_person_sees_what_is_decided(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    async def person(task: Task) -> Decision:
+        seen.append(task.about)
+        return Decision("approve", "lea@lead")
+
+    agent = writing(post, cents=500)
+    async with opened(agent, tmp_path / "x.db", keys=KEYS, people=person) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle(until=engine.clock.now())
+    assert seen == [{"id": "a", "name": NAME, "age": 47}]
+
+
+async def test_requests_to_a_running_engine_are_covered(database: str | Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PROVENET_KEYS", KEYS.to_text())
+    agent = writing(post)
+    async with opened(agent, database, clock=RealClock()) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant(), case_id="a")
+        await engine.run_until_idle()
+        command = {"do": "signal", "case": "a", "event": "answered", "payload": {"said": WORD}, "key": "k"}
+        told = await asyncio.to_thread(post_request, database, command)
+        assert "has taken" in told["done"]
+        nothing_readable(database)
+        monkeypatch.delenv("PROVENET_KEYS")
+        with pytest.raises(NoKeys, match="may be personal"):
+            await asyncio.to_thread(post_request, database, command)
+    assert audit(database, keys=KEYS).clean
+
+
+async def test_a_simulation_runs_on_with_the_key_and_without_it_nothing_does(tmp_path: Path) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    await written(agent, path)
+    with pytest.raises(NoKeys):
+        await asyncio.to_thread(fork, path, "a", 2, tmp_path / "no.db")
+    found = await asyncio.to_thread(lambda: fork(path, "a", 2, tmp_path / "sim.db", WhatIf(), keys=KEYS))
+    assert not found.differs, found.to_json()
+    nothing_readable(tmp_path / "sim.db")
+    assert [str(p) for p in audit(tmp_path / "sim.db", keys=KEYS).problems] == []
+    await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
+    with pytest.raises(NoKeys, match="erased"):
+        await asyncio.to_thread(lambda: fork(path, "a", 2, tmp_path / "sim2.db", keys=KEYS))
+
+
+async def test_a_crash_reads_back_what_was_sealed(tmp_path: Path) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    for point in ("before-ask", "after-answer", "after-intent", "after-effect"):
+        engine = opened(agent, path, keys=KEYS)
+        await engine.__aenter__()
+        if not engine.read.nets():
+            deployed(engine, agent)
+            await engine.start_case("writes", inputs=applicant(), case_id="a")
+        faults.plan(f"{point}:raise:1")
+        try:
+            with pytest.raises(FaultInjected):
+                await engine.run_until_idle(until=engine.clock.now())
+        finally:
+            faults.plan(None)
+        await engine.crash()
+    async with opened(agent, path, keys=KEYS) as engine:
+        await engine.run_until_idle(until=engine.clock.now())
+        await engine.signal("a", "answered", {"said": WORD})
+    nothing_readable(path)
+    found = audit(path, keys=KEYS)
+    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
+
+
+def test_subjects_are_short_and_printable() -> None:
+    async def go() -> None:
+        agent = writing(post)
+        async with opened(agent, keys=KEYS) as engine:
+            deployed(engine, agent)
+            with pytest.raises(InputRefused, match="a subject is"):
+                await engine.start_case("writes", inputs=applicant(), subject="a\nb")
+
+    asyncio.run(go())
+
+
+# the cipher
+
+
+class Whole(Token):
+    id: str
+    name: Annotated[str, Personal]
+    more: tuple[Word, ...] = ()
+    one: Word | None = None
+    age: Annotated[int | None, Personal] = None
+
+
+WHOLE = schema_of(Whole)
+words = st.builds(Word, said=st.text(max_size=40).filter(lambda s: s.isprintable() and s.isascii()))
+wholes = st.builds(
+    Whole,
+    id=st.sampled_from(["a", "b"]),
+    name=st.text('abcäöü😀 "\\', max_size=60),
+    more=st.lists(words, max_size=2).map(tuple),
+    one=st.none() | words,
+    age=st.none() | st.integers(0, 120),
+)
+
+
+@given(
+    wholes, st.binary(min_size=DATA_KEY, max_size=DATA_KEY), st.binary(min_size=DATA_KEY, max_size=DATA_KEY)
+)
+def test_a_seal_writes_what_it_reads_and_others_do_not(whole: Whole, one: bytes, two: bytes) -> None:
+    value = to_value(whole, WHOLE)
+    seal = Seal("k", one)
+    text = seal.encoder(WHOLE)(value)
+    assert seal.encoder(WHOLE)(value) == text
+    assert seal.decode(text, WHOLE) == value
+    shut = Seal("k", state="erased")
+    gone = shut.decode(text, WHOLE)
+    assert isinstance(gone[1], Erased)
+    assert shut.encoder(WHOLE)(gone) == text
+    if one != two:
+        with pytest.raises(StoreCorrupt):
+            Seal("k", two).decode(text, WHOLE)
+    with pytest.raises(StoreCorrupt):
+        Seal("k2", one).decode(text, WHOLE)
+
+
+def test_lengths_and_hashes_tell_little() -> None:
+    seal = Seal("k", bytes(range(DATA_KEY)))
+    assert len({len(seal.write(f'"{"x" * n}"')) for n in range(30)}) == 1
+    assert seal.blind("a" * 64) != "a" * 64
+    assert seal.blind(seal.blind("a" * 64)) == seal.blind("a" * 64)
+    assert seal.blind("") == ""
