@@ -122,6 +122,12 @@ class Gate:
             self._store.when_durable(_nothing)
         return found
 
+    def clear(self, token: str | Posted | None) -> str | None:
+        """A token that somebody was let in with, so that what follows elsewhere can be asked for with it."""
+        if isinstance(token, Posted):
+            return None if self._seal is None or not token.sealed else self._seal.opened(token)[0]
+        return token
+
     def _may(
         self,
         command: Mapping[str, Any],

@@ -40,6 +40,9 @@ def grants(kind: str, role: str, *, schema: str = "public") -> list[str]:
         return [
             *made,
             f"GRANT SELECT ON {place}.provenet_meta {to}",
+            # Personal values of a request are encrypted on the way, with the key of their case.
+            f"GRANT SELECT (id, data_key) ON {place}.provenet_case {to}",
+            f"GRANT SELECT (id, master, wrapped, erased) ON {place}.provenet_key {to}",
             f"GRANT INSERT (at, case_id, command, status, worker) ON {place}.{_REQUEST} {to}",
             f"GRANT SELECT (id, status, answer) ON {place}.{_REQUEST} {to}",
             f"GRANT USAGE ON SEQUENCE {place}.{_REQUEST}_id_seq {to}",

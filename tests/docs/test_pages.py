@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -46,7 +47,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_block_says_what_it_is(page: Path) -> None:
-    known = {"python", "console", "text", "json", "sh", "diff", "yaml"}
+    known = {"python", "console", "text", "json", "sh", "diff", "yaml", "toml"}
     odd = [f"{b.where}: {b.language!r}" for b in blocks(page) if b.language not in known]
     assert not odd, f"name a language of {sorted(known)}: {odd}"
     idle = [b.where for b in blocks(page) if b.language == "console" and not {"run", "show"} & set(b.marks)]
@@ -142,10 +143,13 @@ def options_by_command() -> dict[str, set[str]]:
     from provenet.cli.main import make_app
 
     found = getattr(get_command(make_app()), "commands", {})
-    return {
-        name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
-        for name, command in found.items()
-    }
+    return {name: options_of(command) for name, command in found.items()}
+
+
+def options_of(command: Any) -> set[str]:
+    """A command's options, and those of the commands below it."""
+    mine = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+    return mine.union(*map(options_of, getattr(command, "commands", {}).values()))
 
 
 def test_commands_page_is_complete() -> None:
