@@ -25,7 +25,7 @@ from provenet.engine.testing.stories import since
 from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, dumps, loads
-from provenet.nets.net import After, Explain, Net
+from provenet.nets.net import After, Choice, Explain, Net
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import to_json
 from provenet.sdb.handlers import Agent
@@ -252,8 +252,11 @@ class _Again(CaseAudit):
 
     def firing(self, again: Again) -> None:
         # What the database alone knows, effects and decisions, is not part of a history.
-        if isinstance(again.step.transition.trigger, After | Explain):
+        trigger = again.step.transition.trigger
+        if isinstance(trigger, After | Explain):
             super().firing(again)
+        elif isinstance(trigger, Choice):
+            self._chosen(again, trigger.task)
 
     def _why(self, e: Entry, event: tuple[Any, ...]) -> str:
         """Why an entry does not follow; empty where it does."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from provenet.engine import Engine, People, VirtualClock
+from provenet.engine.case import GENESIS, chain
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.sdb.handlers import Agent, Proposal, Request
@@ -60,3 +63,27 @@ class Answers:
         if hasattr(found, "__await__"):
             found = await found
         return found if isinstance(found, Proposal) else Proposal(found)
+
+
+def rechained(path: Path, case: str, change: Callable[[int, str], str | None]) -> None:
+    """Change the data of a log's entries, or drop some, and make the chain and the case's row fit again."""
+    with closing(sqlite3.connect(path)) as db, db:
+        ((no,),) = db.execute("SELECT no FROM provenet_case WHERE id = ?", (case,))
+        head, seq = GENESIS, 0
+        rows = db.execute(
+            "SELECT id, seq, kind, transition, at, data FROM provenet_event WHERE case_no = ? ORDER BY seq",
+            (no,),
+        ).fetchall()
+        for row, n, kind, transition, at, old in rows:
+            data = change(n, old)
+            if data is None:
+                db.execute("DELETE FROM provenet_event WHERE id = ?", (row,))
+                continue
+            seq += 1
+            digest = chain(head, case, seq, kind, transition=transition, at=at, data=data)
+            db.execute(
+                "UPDATE provenet_event SET seq = ?, data = ?, prev = ?, hash = ? WHERE id = ?",
+                (seq, data, head, digest, row),
+            )
+            head = digest
+        db.execute("UPDATE provenet_case SET version = ?, head = ? WHERE no = ?", (seq, head, no))
