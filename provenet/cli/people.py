@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -128,20 +129,46 @@ def delegate_command(
 
 def signal_command(
     *,
-    case: CaseId,
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="Name of the event.", show_default=False)],
-    payload: Annotated[
-        str | None, typer.Argument(metavar="[JSON]", help="What it brings.", show_default=False)
-    ] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CASE] EVENT [JSON]",
+            help="Id of the case, unless --about says which; name of the event; what it brings.",
+            show_default=False,
+        ),
+    ],
     database: Database,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--about", metavar="NAME=VALUE", help="A key that cases are known by, in the place of CASE."
+        ),
+    ] = None,
+    one: Annotated[bool, typer.Option("--one", help="Refuse it where --about finds several cases.")] = False,
     key: Annotated[str | None, typer.Option(help="What tells this event from others; taken once.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="When it happened: 2026-01-31T12:00:00+00:00.")
+    ] = None,
     agent: AgentTarget = None,
     token: SignedToken = "",
     access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell a case that something happened outside."""
-    command = {"do": "signal", "case": case, "event": event, "payload": _json(payload, "JSON"), "key": key}
+    """Tell a case, or all cases known by a key, that something happened outside."""
+    first = 0 if about else 1
+    if not first < len(words) <= first + 2:
+        raise Unusable(
+            "say which case, which event, and what it brings",
+            hint="provenet signal CASE EVENT [JSON] --db FILE, or: signal EVENT [JSON] --about order=17",
+        )
+    command: dict[str, Any] = {"do": "signal"}
+    if about:
+        command |= {"about": _pairs(about)} | ({"to": "one"} if one else {})
+    else:
+        command["case"] = words[0]
+    payload = words[first + 1] if len(words) > first + 1 else None
+    command |= {"event": words[first], "payload": _json(payload, "JSON"), "key": key}
+    command |= {} if at is None else {"at": _time(at)}
     _ask(Out(as_json=as_json), database, command, agent, token, access)
 
 
@@ -305,6 +332,26 @@ def _ask(
 def _somebody(who: str, token: str) -> None:
     if not who and not token:
         raise Unusable("who says so?", where="--as", hint="give --as NAME@ROLE, or a token with --token")
+
+
+def _pairs(texts: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise Unusable(f"{text!r} is no key", where="--about", hint="such as --about order=17")
+        found[name] = value
+    return found
+
+
+def _time(text: str) -> str:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Unusable(f"{text!r} is no time", where="--at", hint="such as 2026-01-31T12:00:00+00:00")
+    return found.isoformat()
 
 
 def _json(text: str | None, where: str) -> Any:

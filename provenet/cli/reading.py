@@ -107,7 +107,10 @@ def case_command(
                 )
     for e in detail.inbox:
         if e["status"] != "accepted":
-            out.line(f"  event {e['event']}: {e['status']}, {e['reason']}", "yellow")
+            said = (
+                f"kept until {e['until'] or 'its case is over'}" if e["status"] == "buffered" else e["status"]
+            )
+            out.line(f"  event {e['event']}: {said}, {e['reason']}", "yellow")
     out.data(detail.to_json())
 
 
