@@ -46,8 +46,9 @@ from provenet.engine.keys import Keys
 from provenet.engine.outside import Outside
 from provenet.engine.people import Ruling, open_task
 from provenet.engine.personal import Seal
+from provenet.engine.pruning import Schedule
 from provenet.engine.requests import Requests
-from provenet.engine.retention import Pruned, Retention, Schedule
+from provenet.engine.retention import Pruned, Retention
 from provenet.engine.runner import Runner
 from provenet.engine.simulation import Stage, recording_of
 from provenet.engine.snapshots import EVERY
@@ -597,8 +598,8 @@ class Engine:
         fault_point("signal")
         self._holding.check()
         try:
-            sealed = token if isinstance(token, str) else None
-            return self._inbox.publish(event, payload, about, key, at, to=to, token=sealed)
+            passed = self._gate.clear(token)
+            return self._inbox.publish(event, payload, about, key, at, to=to, token=passed)
         finally:
             await self._store.durable()
 
@@ -637,6 +638,7 @@ class Engine:
         asked = {"do": "kill", "scope": scope, "target": target, "reason": reason}
         who = await self._gate.admit(asked, token, who)
         self._holding.check()
+        target, who, reason = clean(target), clean(who), clean(reason)
         if scope == "case":
             stopped = self._holding.unless_elsewhere(target)
             reached = [
@@ -649,9 +651,7 @@ class Engine:
                 if scope == "all" or c.program.net.name == target
             ]
             self._outside.kills[scope, target] = self._runner.now()
-        self._store.append(
-            "provenet_kill", (scope, target, clean(who), clean(reason), self._runner.now(), None)
-        )
+        self._store.append("provenet_kill", (scope, target, who, reason, self._runner.now(), None))
         for case in reached:
             self._store.flush_if_large()
             self._outside.kill(case, who, reason)
@@ -664,6 +664,7 @@ class Engine:
     ) -> None:
         """Let a killed net, or everything, start new cases again."""
         await self._gate.admit({"do": "release", "scope": scope, "target": target}, token, "")
+        target = clean(target)
         self._store.flush()
         self._outside.kills.pop((scope, target), None)
         self._store.run(
@@ -822,17 +823,27 @@ class Engine:
         await self._store.durable()
         return found
 
-    async def prune(self, retention: Retention | None = None, *, seconds: float = 5.0) -> Pruned:
+    async def prune(
+        self,
+        retention: Retention | None = None,
+        *,
+        seconds: float = 5.0,
+        token: str | Posted | None = None,
+    ) -> Pruned:
         """Drop now what may go; see ``provenet.engine.retention``.
 
         Args:
             retention: What may go; what the engine was opened with unless said otherwise.
             seconds: What takes longer is left for another time.
+            token: Who asks, where the database is guarded.
 
         Raises:
+            AccessRefused: The token does not allow it.
             RetentionRefused: There is none.
             ExportRefused: A log cannot be written to its file; nothing more was dropped.
         """
+        asked = {"do": "prune", "retention": None if retention is None else retention.to_json()}
+        await self._gate.admit(asked, token, "")
         self._holding.check()
         return await self._schedule.run(retention, seconds)
 

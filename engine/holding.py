@@ -25,8 +25,8 @@ from provenet.engine.errors import (
 from provenet.engine.faults import fault_point
 from provenet.engine.outside import Outside
 from provenet.engine.program import Program
+from provenet.engine.pruning import LATEST
 from provenet.engine.recovery import load_cases
-from provenet.engine.retention import LATEST
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.vault import Vault

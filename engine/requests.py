@@ -134,7 +134,7 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
             whose = {name: command.get(name) or "" for name in ("case", "subject", "who", "reason")}
             return {"done": str(await engine.erase(**whose, token=token))}
         case {"do": "prune", "retention": policy}:
-            found = await engine.prune(Retention.of_json(policy))
+            found = await engine.prune(Retention.of_json(policy), token=token)
             return {"done": f"pruned: {found.cases:,} cases", "pruned": found.to_json()}
     raise EngineError(
         f"there is no request {command.get('do')!r}", hint="both sides must be the same Provenet release"

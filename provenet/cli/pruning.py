@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from provenet.cli.access import AccessFile, SignedToken, rules_of, token_of
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, progress, stop
 from provenet.cli.reading import Database
 
@@ -58,6 +59,8 @@ def prune_command(
         typer.Option("--compact", help="Give the room back to the disk; nobody may run cases meanwhile."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only; nothing is dropped.")] = False,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Drop what is past its time: cases that are over, and the beginnings of long logs.
@@ -65,7 +68,8 @@ def prune_command(
     A row of the archive is left of each case, chained by hash, and its id is not given again. Spans are
     numbers with h, d, w or y. An engine that runs on the database does it where there is one.
     """
-    from provenet.engine.retention import Retention, compacted, preview, prune
+    from provenet.engine.pruning import compacted, preview, prune
+    from provenet.engine.retention import Retention
 
     out = Out(as_json=as_json)
     spans = dict(_rule(text, "--ended") for text in ended or ())
@@ -84,9 +88,11 @@ def prune_command(
             "nothing was said that may go", hint="such as: --ended done=90d, or --keep-entries 1000"
         )
     if dry_run:
-        cases, entries = preview(database, policy)
+        cases, entries, logs = preview(database, policy)
         out.line(f"{counted(cases, 'case')} would go, with {_entries(entries)}", "bold")
-        out.data({"dry_run": True, "cases": cases, "entries": entries})
+        if keep_entries is not None:
+            out.line(f"{counted(logs, 'log')} longer than {_entries(keep_entries)} would be trimmed", "bold")
+        out.data({"dry_run": True, "cases": cases, "entries": entries, "logs": logs})
         stop(ExitCode.DONE)
     with progress("pruning", quiet=as_json) as shown:
 
@@ -94,7 +100,7 @@ def prune_command(
             if shown is not None:
                 shown.update(shown.task_ids[0], note=f"{done.cases:,} cases, {done.entries:,} log entries")
 
-        found = prune(database, policy, progress=tell)
+        found = prune(database, policy, progress=tell, token=token_of(token), access=rules_of(access))
     before, after = compacted(database) if compact else (0, 0)
     _show(out, policy, found, before - after)
     out.data(found.to_json() | {"dry_run": False, "given_back": before - after})

@@ -31,7 +31,8 @@ from provenet.engine.exports import check_export, path_of
 from provenet.engine.fork import fork
 from provenet.engine.history import ENTRIES, Replay, moment, replayed
 from provenet.engine.migrate import quiet
-from provenet.engine.retention import Pruner, compacted, preview, prune
+from provenet.engine.pruner import Pruner
+from provenet.engine.pruning import compacted, preview, prune
 from provenet.engine.store.store import Store
 from provenet.nets.build import NetBuilder
 from provenet.sdb.handlers import Agent
@@ -361,7 +362,7 @@ def test_what_is_past_its_time_goes_and_nothing_else(agent: Agent, copy: Path, n
             copy, "SELECT id, version, head, status, outcome_place, outcome FROM provenet_case"
         )
     }
-    would = preview(copy, policy)
+    would = preview(copy, policy)[:2]
     done = prune(copy, policy)
     gone = {a.case: a for a in Reader(copy).archive()}
     assert set(gone) == expected
@@ -442,7 +443,7 @@ def test_many_cases_go_in_batches(agent: Agent, tmp_path: Path, monkeypatch: pyt
     database = tmp_path / "a.db"
     asyncio.run(live(agent, database, 3, 20))
     asyncio.run(end(agent, database, *(f"c{i}" for i in range(20))))
-    monkeypatch.setattr("provenet.engine.retention.MOST_CASES", 3)
+    monkeypatch.setattr("provenet.engine.pruner.MOST_CASES", 3)
     store = Store(database)
     pruner = Pruner(store, Retention({"done": 0 * DAY}), lambda: 10**18)
     sizes = []
@@ -460,7 +461,7 @@ def test_a_very_long_log_goes_step_by_step(
     database = tmp_path / "a.db"
     asyncio.run(live(agent, database, 200, snapshot_every=8))
     asyncio.run(end(agent, database, "c0"))
-    monkeypatch.setattr("provenet.engine.retention.MOST_ENTRIES", 50)
+    monkeypatch.setattr("provenet.engine.pruner.MOST_ENTRIES", 50)
     done = prune(database, Retention({"done": 0 * DAY}, export=tmp_path / "logs"))
     assert done.cases == 1
     assert done.trimmed >= 3
@@ -477,7 +478,7 @@ def test_a_very_long_log_goes_step_by_step(
 def test_a_crash_leaves_a_case_whole_or_archived(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, nth: int
 ) -> None:
-    monkeypatch.setattr("provenet.engine.retention.MOST_CASES", 2)
+    monkeypatch.setattr("provenet.engine.pruner.MOST_CASES", 2)
     policy = Retention({"done": 0 * DAY, "killed": 0 * DAY}, keep_entries=3, export=tmp_path / "logs")
     faults.plan(f"{point}:raise:{nth}")
     with pytest.raises(faults.FaultInjected):
