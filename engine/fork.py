@@ -469,8 +469,8 @@ def _copy(past: _Past, to: str | Path) -> None:
         for name, value in facts.items():
             store.put("provenet_meta", name, (name, value))
         known = {found for (found,) in store.rows("SELECT hash FROM provenet_net")}
-        for row in past.keys:
-            store.put("provenet_key", row["id"], tuple(row.values()))
+        for each in past.keys:
+            store.put("provenet_key", each["id"], tuple(each.values()))
         for row in past.nets:
             if row["hash"] not in known:
                 store.put("provenet_net", row["hash"], tuple(row.values()))

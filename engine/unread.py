@@ -16,6 +16,7 @@ from provenet.engine.errors import StoreCorrupt
 from provenet.engine.program import Program
 from provenet.nets.erased import Erased
 from provenet.nets.errors import ProvenetError
+from provenet.nets.expr.ast import Build, Expr
 from provenet.nets.marking import Marking
 from provenet.nets.net import Role
 from provenet.nets.schema import UNIT_VALUE, Value
@@ -181,7 +182,10 @@ class _State:
         self._book.tokens, self._book.last = self._tokens, self._last
 
 
-def _value(program: Program, name: str, expr: Any, binding: dict[str, Value]) -> Value:
+def _value(program: Program, name: str, expr: Expr, binding: dict[str, Value]) -> Value:
+    """As much of a built token as is known."""
+    if isinstance(expr, Build):
+        return tuple(_value(program, name, part, binding) for part in expr.parts)
     try:
         return program.rule.evaluate(name, expr, binding)
     except ODD:

@@ -13,7 +13,7 @@ from provenet.nets.errors import Mistake
 from provenet.nets.expr.ast import Arith, Build, Expr, Get, If, OrElse, children
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import After, Ask, Choice, Net, Perform, Signal, Transition
-from provenet.nets.schema import ListType, OptionalType, RecordType, Type
+from provenet.nets.schema import Field, ListType, OptionalType, RecordType, Type
 from provenet.nets.secrets import is_personal
 
 
@@ -67,27 +67,21 @@ def spilled(expr: Expr, scope: Mapping[str, Type], to: Type | None) -> Iterator[
 
 def _lost(given: Type, to: Type | None) -> Iterator[str]:
     """Personal fields of one type that are not so in another, field by field."""
-    match given, to:
-        case (OptionalType(item) | ListType(item), OptionalType(other) | ListType(other)):
-            yield from _lost(item, other)
-        case OptionalType(item) | ListType(item), _:
-            yield from _lost(item, to)
-        case RecordType(), OptionalType(other):
-            yield from _lost(given, other)
-        case RecordType(_, fields), RecordType(_, others) if len(fields) == len(others):
-            for mine, other in zip(fields, others, strict=True):
-                if other.mark == "personal":
-                    continue
-                if mine.mark == "personal":
-                    yield mine.name
-                else:
-                    yield from _lost(mine.type, other.type)
-        case RecordType(_, fields), _:
-            for mine in fields:
-                if mine.mark == "personal":
-                    yield mine.name
-                else:
-                    yield from _lost(mine.type, None)
+    while isinstance(given, OptionalType | ListType):
+        given = given.item
+    while isinstance(to, OptionalType | ListType):
+        to = to.item
+    if not isinstance(given, RecordType):
+        return
+    same = isinstance(to, RecordType) and len(to.fields) == len(given.fields)
+    others: tuple[Field | None, ...] = to.fields if same else (None,) * len(given.fields)  # type: ignore[union-attr]
+    for mine, other in zip(given.fields, others, strict=True):
+        if other is not None and other.mark == "personal":
+            continue
+        if mine.mark == "personal":
+            yield mine.name
+        else:
+            yield from _lost(mine.type, None if other is None else other.type)
 
 
 def _of_transition(net: Net, t: Transition) -> Iterator[tuple[str, str]]:
@@ -103,13 +97,13 @@ def _of_transition(net: Net, t: Transition) -> Iterator[tuple[str, str]]:
         case After(delay=delay):
             yield from (("the time of its timer", f) for f in spilled(delay, scope, None))
         case Signal(key=key) if key and t.fresh:
-            of: Type | None = t.fresh[0].type
+            brought: Type | None = t.fresh[0].type
             for name in key.split("."):
-                found = _record(of)
+                found = _record(brought)
                 part = None if found is None else found.field(name)
                 if part is not None and part.mark == "personal":
                     yield "the key of its event", name
-                of = None if part is None else part.type
+                brought = None if part is None else part.type
 
 
 def _marked(expr: Expr, scope: Mapping[str, Type]) -> bool:

@@ -19,6 +19,7 @@ from provenet.engine.audit import audit
 from provenet.engine.clock import VirtualClock
 from provenet.engine.engine import Engine
 from provenet.engine.errors import CaseClosed, DecisionRefused, DuplicateSignal
+from provenet.engine.keys import Keys
 from provenet.engine.testing.case import CaseView
 from provenet.engine.testing.failures import BenchError, NotAsExpected
 from provenet.engine.testing.scripts import EffectScript, PersonScript, ProposerScript, Script, tester
@@ -70,6 +71,7 @@ class BenchCore:
         self._agents = {content_hash(agent.net): self._scripted(agent) for agent in given}
         self._engine: Engine | None = None
         self._reader: Reader | None = None
+        self._keys = Keys.from_env() or Keys.generate()
         self._crashes: list[tuple[str, int]] = []
         self._mistakes: list[BenchError] = []
         self._closing = False
@@ -490,11 +492,12 @@ class AsyncBench(BenchCore):
                 agents=self._agents.values(),
                 clock=self._clock,
                 people=self._decided,
+                keys=self._keys,
             )
             try:
                 self._engine = await engine.__aenter__()
                 self._engine.hold_work(self._held)
-                self._reader = engine.read
+                self._reader = Reader(engine.read.engine, personal="shown", keys=self._keys)
                 self._deploy()
             except faults.FaultInjected as fault:
                 self._crashed(fault)

@@ -15,18 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provenet.engine import Decision, Reader, RealClock, Task, audit, faults
-from provenet.engine.errors import ErasureRefused, InputRefused, NoKeys, StoreCorrupt
+from provenet.engine.errors import ErasureRefused, InputRefused, MigrationRefused, NoKeys, StoreCorrupt
 from provenet.engine.faults import FaultInjected
 from provenet.engine.fork import WhatIf, fork
 from provenet.engine.keys import Keys
+from provenet.engine.marking_map import MarkingMap
 from provenet.engine.personal import DATA_KEY, Seal
 from provenet.engine.requests import ask
 from provenet.engine.requests import post as post_request
 from provenet.engine.store.database import located, reading_engine
 from provenet.engine.store.tables import TABLES
+from provenet.engine.testing import Bench
 from provenet.engine.vault import rotate
 from provenet.nets.build import NetBuilder
 from provenet.nets.erased import Erased
+from provenet.nets.expr.build import make
 from provenet.nets.models import Personal, Token, schema_of, to_value
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Proposal, Request
@@ -54,6 +57,11 @@ class Letter(Token):
 class Sent(Token):
     number: str
     to: Annotated[str, Personal]
+
+
+class Known(Token):
+    id: str
+    name: Annotated[str, Personal]
 
 
 class Word(Token):
@@ -520,3 +528,114 @@ def test_lengths_and_hashes_tell_little() -> None:
     assert seal.blind("a" * 64) != "a" * 64
     assert seal.blind(seal.blind("a" * 64)) == seal.blind("a" * 64)
     assert seal.blind("") == ""
+
+
+# the testing kit, other versions, and models that change
+
+
+def test_a_bench_needs_no_keys_and_shows_what_handlers_see() -> None:
+    with Bench(writing(post)) as bench:
+        bench.proposer("letter.propose").real()
+        bench.effect("post.send").real()
+        case = bench.start(Applicant(id="a", name=NAME, age=47))
+        case.run()
+        assert case.marking["sent"][0].name == NAME
+        case.signal("answered", {"said": WORD})
+        assert case.outcome == Word(said=WORD)
+
+
+class Slip(Token):
+    id: str
+    name: str
+
+
+def version(name: str, to: type[Token], build: Any) -> Agent:
+    net = NetBuilder(name)
+    start, done = net.entry("inbox", Applicant if to is not Slip else Slip), net.final("done", to)
+    net.event("go", event="go", takes={"p": start}, puts={done: build})
+    net.require("DATA-2")
+    return Agent.of(net)
+
+
+def converting(value: str) -> MarkingMap:
+    return MarkingMap.of({"places": {"inbox": {"to": "inbox", "value": value}}})
+
+
+async def test_a_case_moves_with_its_key(database: str | Path) -> None:
+    old = version("moves", Applicant, lambda p: p)
+    new = version("moves", Known, lambda p: make(Known, id=p.id, name=p.name))
+    async with opened([old, new], database, keys=KEYS) as engine:
+        deployed(engine, old)
+        await engine.start_case("moves", inputs=applicant(), case_id="a")
+        deployed(engine, new)
+        hashes = [str(n["hash"]) for n in engine.read.nets()]
+        moved = await engine.migrate(*hashes, MarkingMap())
+        assert moved.moving == 1, moved.to_json()
+        await engine.signal("a", "go")
+    assert Reader(database, personal="shown", keys=KEYS).case("a").case.outcome == {"id": "a", "name": NAME}
+    nothing_readable(database)
+    found = audit(database, keys=KEYS)
+    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
+    await asked(database, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
+    assert [str(p) for p in audit(database).problems] == []
+
+
+async def test_a_case_without_a_key_does_not_move_to_where_it_needs_one(tmp_path: Path) -> None:
+    old, new = (
+        version("moves", Slip, lambda p: p),
+        version("moves", Known, lambda p: make(Known, id=p.id, name=p.name)),
+    )
+    async with opened([old, new], tmp_path / "x.db", keys=KEYS) as engine:
+        deployed(engine, old)
+        await engine.start_case("moves", inputs={"inbox": Slip(id="a", name="n")}, case_id="a")
+        deployed(engine, new)
+        hashes = [str(n["hash"]) for n in engine.read.nets()]
+        plan = MarkingMap.of(
+            {"places": {"inbox": {"to": "inbox", "value": "Applicant{id: it.id, name: it.name, age: 1}"}}}
+        )
+        found = await engine.migrate(*hashes, plan)
+        assert (found.moving, found.staying) == (0, 1)
+        assert "stored without a key" in found.groups[0].why
+        back = MarkingMap.of(
+            {"places": {"inbox": {"to": "inbox", "value": "Slip{id: it.id, name: it.name}"}}}
+        )
+        with pytest.raises(MigrationRefused, match="personal field 'name' would be stored in clear"):
+            await engine.migrate(*reversed(hashes), back)
+        added = MarkingMap.of(
+            {"places": {"inbox": None}, "add": {"inbox": [{"id": "a", "name": "n", "age": 1}]}}
+        )
+        with pytest.raises(MigrationRefused, match="have personal fields"):
+            await engine.migrate(*hashes, added)
+
+
+async def test_a_snapshot_of_a_case_whose_data_are_erased_still_follows(tmp_path: Path) -> None:
+    net = NetBuilder("counts")
+    here, done = net.entry("inbox", Applicant), net.final("done", Applicant)
+    net.event(
+        "older",
+        event="older",
+        takes={"p": here},
+        puts={here: lambda p: make(Applicant, id=p.id, name=p.name, age=p.age + 1)},
+    )
+    net.event("end", event="end", takes={"p": here}, puts={done: "p"})
+    net.require("DATA-2")
+    agent, path = Agent.of(net), tmp_path / "x.db"
+    async with opened(agent, path, keys=KEYS, snapshot_every=3) as engine:
+        deployed(engine, agent)
+        await engine.start_case("counts", inputs=applicant(), case_id="a")
+        for _ in range(10):
+            await engine.signal("a", "older")
+        await engine.signal("a", "end")
+    assert audit(path, keys=KEYS).followed == 0
+    await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
+    for fast in ("no", "yes"):
+        found = audit(path, fast=fast)  # type: ignore[arg-type]  # a literal of its two
+        assert [str(p) for p in found.problems] == []
+    assert 10 <= audit(path).followed < 18
+    (token,) = Reader(path).case_at("a", 1).marking["inbox"]
+    assert token[1] == {"id": "a", "name": "[erased]", "age": "[erased]"}
+    with sqlite3.connect(path) as db:
+        # A snapshot's word is held against the ids and places that the log leads to.
+        db.execute("UPDATE provenet_token SET arrived = arrived + 1")
+    db.close()
+    assert not audit(path).clean
