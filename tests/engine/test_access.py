@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import jwt
@@ -36,7 +37,10 @@ from provenet.engine.errors import (
 from provenet.engine.faults import FaultInjected, plan
 from provenet.engine.requests import ask, post
 from provenet.engine.store.grants import grants
-from tests.engine.kit import START, Item, deployed, opened
+from provenet.nets.build import NetBuilder
+from provenet.sdb.handlers import Agent
+from provenet.sdb.human import Human
+from tests.engine.kit import START, Item, built, deployed, opened
 from tests.engine.test_control import waiting
 
 T = TypeVar("T")
@@ -835,6 +839,92 @@ async def test_a_crash_keeps_all_of_it_or_nothing(tmp_path: Path, point: str) ->
     assert audit(path).clean
 
 
+ASKED = st.tuples(
+    st.sampled_from(["kill", "release", "start", "decide", "resume"]),
+    st.frozensets(st.sampled_from(["operator", "pricing", "left", "none"]), max_size=2),
+    st.sampled_from(["good", "good", "late", "other key", "no token", "other name", "one command", "again"]),
+)
+
+
+@given(st.lists(st.one_of(ASKED, st.sampled_from(["crash", "close"])), max_size=12))
+@settings(max_examples=12, deadline=None)
+def test_any_order_of_good_and_bad_tokens(steps: list[Any]) -> None:
+    """What happens is what was allowed, the log has all of it, and the audit is clean after any crash."""
+    with TemporaryDirectory() as folder:
+        asyncio.run(_walk(Path(folder) / "x.db", steps))
+
+
+async def _walk(path: Path, steps: list[Any]) -> None:
+    pulled, refused, started, signed = 0, 0, 1, ""
+    engine = opened(waiting(), path, access=rules())
+    await engine.__aenter__()
+    await begun(engine)
+    for step in steps:
+        if isinstance(step, str):
+            await (engine.crash() if step == "crash" else engine.close())
+            engine = opened(waiting(), path, access=rules())
+            await engine.__aenter__()
+            continue
+        verb, held, how = step
+        wanted = "pricing" if verb == "decide" else "operator"
+        fine = wanted in held and "left" not in held and how in {"good", "one command"}
+        command = {"do": "release", "scope": "all", "target": ""} if verb == "release" else {"do": "kill"}
+        command |= {} if verb == "release" else {"scope": "all", "target": "", "reason": ""}
+        made: str | None = token(
+            engine,
+            *held,
+            key=OTHER if how == "other key" else PRIVATE,
+            now=START - timedelta(days=2) if how == "late" else START,
+            command=command if how == "one command" else None,
+        )
+        if how == "one command":
+            fine = fine and verb in {"kill", "release"}
+            signed = made or ""
+        elif how == "again":
+            made, fine = signed, False
+        elif how == "no token":
+            made = None
+        who = "erin@operator" if how == "other name" else ""
+        if verb in {"start", "release", "resume"} and how == "other name":
+            continue  # nobody says who it is
+        if how == "again" and not _was_used(engine, signed):
+            continue
+        before = len(engine.read.access())
+        try:
+            match verb:
+                case "kill":
+                    await engine.kill("all", who=who, token=made)
+                    pulled += 1
+                case "release":
+                    await engine.release("all", token=made)
+                case "start":
+                    one = {"start": Item(id="a", n=1)}
+                    await engine.start_case("small", inputs=one, case_id=f"s{started}", token=made)
+                    started += 1
+                case "decide":
+                    await engine.approve("c", "look", who, token=made)
+                case "resume":
+                    await engine.resume("c", token=made)
+            assert fine
+        except AccessRefused:
+            assert not fine
+            refused += 1
+            assert engine.read.access()[before].verdict == "refused"
+        except EngineError:
+            assert fine  # it was allowed to, and the case does not move
+        assert len(engine.read.kills()) == pulled
+        assert len(engine.read.cases()) == started
+    await engine.close()
+    assert len([x for x in Reader(path).access() if x.verdict == "refused"]) == refused
+    found = audit(path)
+    assert found.clean, found.problems
+
+
+def _was_used(engine: Engine, made: str) -> bool:
+    spent = engine._store.rows("SELECT id FROM provenet_spent")
+    return bool(made) and (_id(made),) in spent
+
+
 # several processes, and database roles
 
 
@@ -953,3 +1043,76 @@ def test_there_is_no_other_kind_of_role() -> None:
     with pytest.raises(EngineError, match="no kind of role"):
         grants("admin", "x")
     assert '"a""b"' in grants("read", 'a"b')[0]
+
+
+@pytest.mark.postgres
+async def test_turns_are_held_to_it_as_well(postgres: str) -> None:
+    """Temporal and DBOS wake cases; who may do what does not depend on who wakes them."""
+    access, mine = rules(RealClock().now), partial(token, now=RealClock().now())
+    async with opened(waiting(), postgres, clock=RealClock(), access=access, takes="turns") as engine:
+        deployed(engine, waiting())
+        stepper = engine.stepper()
+        cases = [(c, {"start": Item(id="a", n=1)}) for c in ("c", "d")]
+        with pytest.raises(AccessRefused, match="takes a token"):
+            [some async for some in stepper.start("small", cases)]
+        shop = mine(engine, "shop")
+        assert [some async for some in stepper.start("small", cases, token=shop)] == [["c", "d"]]
+        command = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
+        with pytest.raises(AccessRefused, match="takes a token"):
+            await stepper.outside(command | {"who": "dana@pricing"})
+        pricing = mine(engine, "pricing")
+        done, _ = await stepper.outside(command | {"token": pricing})
+        assert "dana@pricing" in done["done"]
+        loop, left = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+        told = partial(loop.call_soon_threadsafe, left.set_result)
+        other = command | {"case": "d", "token": pricing}
+        asking = asyncio.create_task(in_thread(lambda: post(postgres, other, told)))
+        assert await stepper.request(await left) == "d"
+        assert "dana@pricing" in (await asking)["done"]
+    assert audit(postgres).clean
+
+
+async def test_four_eyes_take_two_tokens(tmp_path: Path) -> None:
+    agent = four_eyed()
+    async with opened(agent, tmp_path / "x.db", access=rules()) as engine:
+        deployed(engine, agent)
+        mine = partial(token, engine, "pricing")
+        await engine.start_case(
+            "eyes", inputs={"start": Item(id="a", n=1)}, case_id="c", token=token(engine, "operator")
+        )
+        assert (await engine.decide("c", "look", "approve", token=mine())).missing == 1
+        with pytest.raises(DecisionRefused):
+            await engine.decide("c", "look", "approve", token=mine())
+        with pytest.raises(AccessRefused):
+            await engine.decide("c", "look", "approve", "erin@pricing", token=mine())
+        assert (await engine.decide("c", "look", "approve", token=mine(name="erin"))).missing == 0
+    assert audit(tmp_path / "x.db").clean
+
+
+def four_eyed() -> Agent:
+    def make(net: NetBuilder) -> None:
+        start, yes, no = net.entry("start", Item), net.final("yes", Item), net.final("no", Item)
+        net.add(
+            Human("look", takes=start, approve=yes, deny=no, who="pricing", within=timedelta(days=2), eyes=2)
+        )
+
+    return built(make, "eyes")
+
+
+async def test_who_decides_in_the_place_of_another_brings_a_token(tmp_path: Path) -> None:
+    access = rules(
+        roles=ROLES | {"pricing": Role(may=frozenset({"decide", "delegate"}))} | {"legal": DECIDES}
+    )
+    async with opened(waiting(), tmp_path / "x.db", access=access) as engine:
+        await begun(engine)
+        erin = token(engine, "legal", name="erin")
+        with pytest.raises(DecisionRefused):
+            await engine.decide("c", "look", "approve", token=erin)
+        with pytest.raises(AccessRefused):
+            await engine.delegate("c", "look", to="erin@legal", token=erin)
+        await engine.delegate("c", "look", to="erin@legal", token=token(engine, "pricing"))
+        assert (await engine.decide("c", "look", "approve", token=erin)).who == "erin@legal"
+    assert audit(tmp_path / "x.db").clean
+
+
+DECIDES = Role(may=frozenset({"decide"}))
