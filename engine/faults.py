@@ -23,7 +23,6 @@ POINTS: Final = (
     "decision",  # a person's decision has come, nothing of it is written
     "signal",  # an event has come, nothing of it is written
     "start",  # a case is about to start
-    "erased",  # a key is thrown away and its cases say so, in a transaction that is still open
 )
 """The points there are."""
 

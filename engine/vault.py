@@ -17,7 +17,6 @@ from provenet.engine.case import LIVE, chain
 from provenet.engine.codec import clean, plain
 from provenet.engine.covering import named
 from provenet.engine.errors import ErasureRefused, NoKeys, NoSuchCase
-from provenet.engine.faults import fault_point
 from provenet.engine.keys import HINT, Keys
 from provenet.engine.personal import DATA_KEY, PAYLOAD, Seal
 from provenet.engine.store.database import Location, located, open_to_post
@@ -180,7 +179,6 @@ class Vault:
             self._store.move_case(no, version, (seq, tokens, digest), None)
         self._seals.pop(key, None)
         self._active.pop(subject, None)
-        fault_point("erased")
         return Erasure(subject, tuple(row[1] for row in rows))
 
     def _key_of(self, case: str, subject: str) -> tuple[str, str]:

@@ -303,7 +303,7 @@ async def test_a_master_key_is_changed_beside_a_running_engine(database: str | P
     assert audit(database, keys=KEYS).followed > 0
 
 
-@pytest.mark.parametrize("point", ["erased", "before-commit", "after-commit"])
+@pytest.mark.parametrize("point", ["before-commit", "after-commit"])
 async def test_a_crash_while_data_are_erased_leaves_all_of_it_or_nothing(tmp_path: Path, point: str) -> None:
     agent, path = writing(post), tmp_path / "x.db"
     await written(agent, path, "a-1", subject="s")
