@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -785,6 +785,7 @@ class Engine:
         accept: Evidence = "history",
         dry_run: Literal["no", "yes"] = "no",
         token: str | Posted | None = None,
+        cases: Collection[str] | None = None,
     ) -> Migration:
         """Move unfinished cases of a net version to another one, which is deployed here.
 
@@ -798,6 +799,7 @@ class Engine:
                 ``provenet.engine.reaching``.
             dry_run: ``yes`` to look only.
             token: Who asks, where the database is guarded; a look is free.
+            cases: Only these.
 
         Raises:
             AccessRefused: The token does not allow it.
@@ -818,6 +820,7 @@ class Engine:
             marking_map,
             accept=accept,
             dry_run=dry_run,
+            cases=cases,
             lift=self._holding.unless_elsewhere,
         )
         await self._store.durable()
@@ -846,6 +849,15 @@ class Engine:
         await self._gate.admit(asked, token, "")
         self._holding.check()
         return await self._schedule.run(retention, seconds)
+
+    async def move_found(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Move cases that another process has looked at; see ``provenet.engine.migrate``."""
+        from provenet.engine.migrate import move_found
+
+        versions = self._versions.common_name(str(command["old"]), str(command["new"]))
+        await self._gate.admit(command | {"do": "migrate"}, command.get("token"), "", net=versions)
+        self._holding.check()
+        return await move_found(self._store, self._runner, self._versions.programs, command)
 
     # reading
 

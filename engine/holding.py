@@ -172,7 +172,7 @@ class Holding:
         return len(numbers)
 
     def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
-        for case in load_cases(self._store, programs, numbers, self._vault):
+        for case in load_cases(self._store, programs, numbers, self._vault.of_case):
             self._runner.adopt(case)
             self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
             self._outside.obey(case)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from provenet.engine.case import LiveCase
 from provenet.engine.early import KEPT, Kept
 from provenet.engine.errors import StoreCorrupt
 from provenet.engine.people import Said
+from provenet.engine.personal import Seal
 from provenet.engine.program import Program
-from provenet.engine.store.store import Store
-from provenet.engine.vault import Vault
+from provenet.engine.store.database import Location
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking
 from provenet.nets.schema import Value
@@ -21,8 +21,24 @@ CHUNK = 500
 """Cases read with one statement."""
 
 
+class Source(Protocol):
+    """Something that cases can be read from: a store, or one moment of a database."""
+
+    @property
+    def location(self) -> Location:
+        """Where the database is."""
+        ...
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Rows of a query."""
+        ...
+
+
 def load_cases(
-    store: Store, programs: Mapping[str, Program], numbers: Sequence[int], vault: Vault
+    store: Source,
+    programs: Mapping[str, Program],
+    numbers: Sequence[int],
+    seal: Callable[[str, str], Seal],
 ) -> Iterator[LiveCase]:
     """Unfinished cases, by their numbers; those whose net's agent is not at hand are left alone.
 
@@ -31,11 +47,14 @@ def load_cases(
         NoKeys: A case has personal values, and no key at hand opens them.
     """
     for first in range(0, len(numbers), CHUNK):
-        yield from _load(store, programs, numbers[first : first + CHUNK], vault)
+        yield from _load(store, programs, numbers[first : first + CHUNK], seal)
 
 
 def _load(
-    store: Store, programs: Mapping[str, Program], numbers: Sequence[int], vault: Vault
+    store: Source,
+    programs: Mapping[str, Program],
+    numbers: Sequence[int],
+    seal: Callable[[str, str], Seal],
 ) -> Iterator[LiveCase]:
     these = f"IN ({','.join('?' * len(numbers))})"
     tokens = _grouped(
@@ -84,7 +103,7 @@ def _load(
         case = LiveCase(no, case_id, program, created, tenant)
         case.status, case.seq, case.next_token, case.head = status, version, next_token, head
         case.reason, case.killed = reason, killed
-        case.seal = vault.of_case(case_id, key) if key else None
+        case.seal = seal(case_id, key) if key else None
         marking: dict[str, tuple[Value, ...]] = {}
         for token, place, text, arrived in tokens.get(no, ()):
             try:
@@ -132,7 +151,7 @@ def _load(
         yield case
 
 
-def _grouped(store: Store, statement: str, numbers: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
+def _grouped(store: Source, statement: str, numbers: Sequence[int]) -> dict[int, list[tuple[Any, ...]]]:
     found: dict[int, list[tuple[Any, ...]]] = {}
     for no, *rest in store.rows(statement, numbers):
         found.setdefault(no, []).append(tuple(rest))

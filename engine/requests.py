@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from provenet.engine.access.gate import Rules
 from provenet.engine.access.sealing import Posted, sealed
 from provenet.engine.access.tokens import digest
-from provenet.engine.covering import covered, uncovered
-from provenet.engine.covering import kept as what_stays
 from provenet.engine.clock import EPOCH, VirtualClock, to_micros
 from provenet.engine.codec import plain
+from provenet.engine.covering import covered, uncovered
+from provenet.engine.covering import kept as what_stays
 from provenet.engine.errors import (
     CaseElsewhere,
     EngineError,
@@ -136,6 +136,8 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
         case {"do": "prune", "retention": policy}:
             found = await engine.prune(Retention.of_json(policy), token=token)
             return {"done": f"pruned: {found.cases:,} cases", "pruned": found.to_json()}
+        case {"do": "move", "case": _, "old": _, "new": _, "map": _, "cases": list()}:
+            return await engine.move_found(command)
     raise EngineError(
         f"there is no request {command.get('do')!r}", hint="both sides must be the same Provenet release"
     )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from provenet.cli.access import AccessFile, SignedToken, rules_of, token_of
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop
 from provenet.cli.reading import Database, reader_of
 
 if TYPE_CHECKING:
-    from provenet.engine.marking_map import MarkingMap
     from provenet.engine.migrate import Group, Migration
-    from provenet.engine.reaching import Evidence
     from provenet.sdb.handlers import Agent
 
 
@@ -49,6 +47,8 @@ def migrate_command(
         str | None,
         typer.Option("--agent", metavar="TARGET", help="The new version's agent, where its code is needed."),
     ] = None,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Move cases in flight to another version of their net.
@@ -58,9 +58,8 @@ def migrate_command(
     must cover the case there, and a final marking must remain in reach. Others stay as they are, with the
     reason, and the command ends with 1.
     """
-    import asyncio
-
     from provenet.engine.marking_map import MarkingMap
+    from provenet.engine.migrate_all import migrate_database
     from provenet.engine.reaching import Evidence
     from provenet.nets.errors import did_you_mean
 
@@ -69,32 +68,19 @@ def migrate_command(
     if accept not in known:
         raise Unusable(f"there is no evidence {accept!r}", where="--accept", hint=did_you_mean(accept, known))
     marking_map = MarkingMap() if plan is None else MarkingMap.read(plan)
-    found = asyncio.run(
-        _move(database, versions, marking_map, accept=accept, dry_run=dry_run, agent=agent)  # type: ignore[arg-type]
+    found = migrate_database(
+        database,
+        versions,
+        marking_map,
+        _agents(database, versions, agent),
+        accept=accept,  # type: ignore[arg-type]
+        dry_run="yes" if dry_run else "no",
+        token=token_of(token),
+        access=rules_of(access),
     )
     _show(out, found)
     out.data(found.to_json())
     stop(ExitCode.FAILED if found.staying else ExitCode.DONE)
-
-
-async def _move(
-    database: str,
-    versions: tuple[str, str],
-    plan: MarkingMap,
-    *,
-    accept: Evidence,
-    dry_run: bool,
-    agent: str | None,
-) -> Migration:
-    from provenet.engine import Engine, VirtualClock
-    from provenet.engine.clock import EPOCH
-
-    reader = reader_of(database)
-    # The time stands still, as where a request is carried out alone: nothing rings meanwhile.
-    clock = VirtualClock(EPOCH if reader.clock() == "virtual" else datetime.now(UTC))
-    agents = _agents(database, versions, agent)
-    async with Engine.open(database, agents=agents, clock=clock, takes="asked") as engine:
-        return await engine.migrate(*versions, plan, accept=accept, dry_run="yes" if dry_run else "no")
 
 
 def _agents(database: str, versions: tuple[str, str], target: str | None) -> list[Agent]:

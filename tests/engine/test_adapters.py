@@ -22,9 +22,12 @@ from provenet.engine.adapters.stepper import Stepper
 from provenet.engine.adapters.sweep import QUIET
 from provenet.engine.clock import RealClock
 from provenet.engine.errors import DecisionRefused, EngineError
+from provenet.engine.marking_map import MarkingMap
+from provenet.engine.migrate_all import migrate_database
 from provenet.engine.requests import ask
 from provenet.engine.views import TaskView
 from provenet.nets.build import NetBuilder
+from provenet.nets.formats.canonical import content_hash
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Request
 from provenet.sdb.human import Human
@@ -35,6 +38,7 @@ from tests.engine.fleets import Fleet, Shifted
 from tests.engine.kit import Answers, Item, built, deployed
 from tests.engine.orders import Order, dice, orders
 from tests.engine.test_crash import reference
+from tests.engine.test_migrate import renewal
 from tests.support.ledger import Ledger
 from tests.support.temporal import TemporalServer, binary
 from tests.support.temporal import temporal as temporal_server
@@ -140,6 +144,25 @@ async def test_people_events_and_timers(fleet: Open, postgres: str, clock: Shift
         await workers.until(lambda counts: counts == {"done": 3})
         places = {case.id: case.outcome_place for case in workers.read.cases()}
     assert places == {"a": "done", "b": "no", "c": "no"}
+    assert audit(postgres).clean
+
+
+async def test_cases_move_to_another_version_while_workers_run(
+    fleet: Open, postgres: str, clock: Shifted
+) -> None:
+    old, new = renewal(), renewal(days=14)
+    versions = content_hash(old.net), content_hash(new.net)
+    async with fleet([new, old]) as workers:  # the later one starts cases
+        await workers.start("renewal", [(f"c{n}", {"in": Item(id="x", n=n)}) for n in (10, 11, 12)])
+        await workers.until(lambda counts: counts == {"waiting": 3})
+        found = await asyncio.to_thread(migrate_database, postgres, versions, MarkingMap(), [old, new])
+        assert (found.moving, found.staying) == (3, 0), found.to_json()
+        clock.jump(timedelta(days=8))  # the old version's timer would have rung
+        await workers.adapter.dispatch("c10")
+        await asyncio.sleep(1.5)
+        assert workers.read.counts() == {"waiting": 3}
+        clock.jump(timedelta(days=7))
+        await workers.until(lambda counts: counts == {"done": 3})
     assert audit(postgres).clean
 
 
