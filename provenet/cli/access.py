@@ -44,6 +44,12 @@ def token_of(given: str) -> str | None:
     return Path(given[1:]).read_text(encoding="utf-8").strip()
 
 
+def signed_by(given: str, command: dict[str, Any]) -> dict[str, Any]:
+    """A command with the token that it is asked for with."""
+    token = token_of(given)
+    return command | {"token": token} if token else command
+
+
 def rules_of(given: str, *, off: Literal["no", "yes"] = "no") -> Rules | None:
     """The rules as they were given: a file, or, where that may be said, that there are none any more."""
     if off == "yes" and given == "off":

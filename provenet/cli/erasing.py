@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from provenet.cli.access import AccessFile, SignedToken, rules_of, signed_by
 from provenet.cli.printing import JsonFlag, Out, Unusable, counted
 from provenet.cli.reading import Database, reader_of
 
@@ -45,10 +46,12 @@ def erase_command(
     subject: Annotated[
         str | None, typer.Option("--subject", help="All cases that were started for this subject.")
     ] = None,
-    who: Annotated[str, typer.Option("--as", help="Who has them erased.", show_default=False)],
+    who: Annotated[str, typer.Option("--as", help="Who has them erased.", show_default=False)] = "",
     reason: Annotated[str, typer.Option(help="Why.", show_default=False)],
     kill: Annotated[bool, typer.Option("--stop", help="Kill the cases first that have not ended.")] = False,
     database: Database,
+    token: SignedToken = "",
+    access: AccessFile = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Erase personal data: throw away the key that opens them.
@@ -59,12 +62,15 @@ def erase_command(
 
     if (case is None) is (subject is None):
         raise Unusable("whose data?", hint="name a case, or --subject SUBJECT")
-    out = Out(as_json=as_json)
+    if not who and not token:
+        raise Unusable("who says so?", where="--as", hint="give --as NAME, or a token with --token")
+    out, rules = Out(as_json=as_json), rules_of(access)
     for alive in reader_of(database).unfinished(case=case or "", subject=subject or "") if kill else ():
-        ask(database, {"do": "kill", "scope": "case", "target": alive, "who": who, "reason": reason})
+        stopping = {"do": "kill", "scope": "case", "target": alive, "who": who, "reason": reason}
+        ask(database, signed_by(token, stopping), access=rules)
         out.line(f"killed case {alive}", "dim")
     command = {"do": "erase", "case": case, "subject": subject, "who": who, "reason": reason}
-    answer: dict[str, Any] = ask(database, command)
+    answer: dict[str, Any] = ask(database, signed_by(token, command), access=rules)
     out.line(str(answer["done"]), "bold")
     out.line(
         "  copies elsewhere, such as backups and forks, have keys of their own: `provenet keys rotate`", "dim"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenet.cli.access import AccessFile, SignedToken, rules_of, token_of
+from provenet.cli.access import AccessFile, SignedToken, rules_of, signed_by
 from provenet.cli.printing import Failed, JsonFlag, Out, Unusable, short_value
 from provenet.cli.reading import CaseId, Database, known_net, reader_of
 
@@ -321,8 +321,7 @@ def _ask(
     from provenet.engine.requests import ask
 
     agents = [] if agent is None else [load(agent).agent]
-    signed = token_of(token)
-    answer = ask(database, command | ({"token": signed} if signed else {}), agents, access=rules_of(access))
+    answer = ask(database, signed_by(token, command), agents, access=rules_of(access))
     out.line(str(answer["done"]), "bold")
     if "note" in answer:
         out.line(f"  {answer['note']}", "dim")

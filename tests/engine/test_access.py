@@ -1064,7 +1064,7 @@ async def test_turns_are_held_to_it_as_well(postgres: str) -> None:
         done, _ = await stepper.outside(command | {"token": pricing})
         assert "dana@pricing" in done["done"]
         loop, left = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-        told = partial(loop.call_soon_threadsafe, left.set_result)
+        told = lambda number: loop.call_soon_threadsafe(left.set_result, number)  # noqa: E731
         other = command | {"case": "d", "token": pricing}
         asking = asyncio.create_task(in_thread(lambda: post(postgres, other, told)))
         assert await stepper.request(await left) == "d"
