@@ -6,34 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from provenet.engine import Engine, Reader
 from provenet.engine.adapters.embedded import Embedded
 from provenet.engine.adapters.protocol import Adapter
-from provenet.engine.clock import RealClock
 from provenet.engine.requests import ask, post
 from provenet.sdb.handlers import Agent
+from tests.engine.chaos import Shifted
 from tests.engine.orders import proofs
-
-
-class Shifted(RealClock):
-    """The wall clock and so much more as a file says: all processes that read it jump together."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        if not file.exists():
-            file.write_text("0")
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=float(self._file.read_text() or 0))
-
-    def jump(self, span: timedelta) -> None:
-        later = self._file.with_suffix(".new")
-        later.write_text(str(float(self._file.read_text()) + span.total_seconds()))
-        later.rename(self._file)
 
 
 @dataclass

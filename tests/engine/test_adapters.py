@@ -34,7 +34,8 @@ from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from tests.cli.test_workers import AGENT
 from tests.engine import fleets
-from tests.engine.fleets import Fleet, Shifted
+from tests.engine.chaos import Shifted
+from tests.engine.fleets import Fleet
 from tests.engine.kit import Answers, Item, built, deployed
 from tests.engine.orders import Order, dice, orders
 from tests.engine.test_crash import reference

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -44,11 +45,22 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def start(self) -> None:
-        """Start it again."""
+    def start(self, *, largest: int | None = None) -> None:
+        """Start it again.
+
+        Args:
+            largest: No file may grow beyond that, as if the disk were full. The log of transactions is
+                written in files of 16 MiB: with less room the server would not start at all.
+        """
         with suppress(Exception):
             self._server.cleanup()
-        self._server = _start(self._folder)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (max(largest, 16 * 2**20), hard))
+        try:
+            self._server = _start(self._folder)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     def stop(self) -> None:
         """Stop it."""
