@@ -22,6 +22,7 @@ from provenet.engine.retention import Ended, Pruned, Retention
 from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.store import Store
 from provenet.engine.store.tables import TABLES, ArchiveRow, table_of
+from provenet.engine.vault import let_go
 from provenet.nets.schema import microseconds
 
 MOST_CASES = 64
@@ -91,10 +92,11 @@ class Pruner:
         self._store.begin()
         if self._store.database.alone_at("archive") == "no":
             return Pruned(more="yes")
-        due = self._due()
-        ready, long = [], []
+        past = self._due()
+        ready: list[tuple[_Case, int]] = []
+        long: list[tuple[_Case, int]] = []
         entries = 0
-        for case in due:
+        for case in past:
             first = self._first(case.no)
             if case.version - first > MOST_ENTRIES and self._base(case.no, first, case.version) is not None:
                 long.append((case, case.version))  # a step at a time; the rest of it is short enough then
@@ -197,6 +199,7 @@ class Pruner:
 
     def _prune(self, case: _Case, entries: int) -> Pruned:
         run = self._store.run
+        let_go(self._store, case.no, case.id, exported="no" if self._policy.export is None else "yes")
         for table in _OF_CASES:
             run(f"DELETE FROM {table} WHERE case_no = ?", (case.no,))  # noqa: S608  names of our own tables
         run("DELETE FROM provenet_case WHERE no = ?", (case.no,))

@@ -106,8 +106,13 @@ class Pruned:
     more: Literal["no", "yes"] = "no"
 
     def __add__(self, other: Pruned) -> Pruned:
-        sums = [getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "more"]
-        return Pruned(*sums, other.more)
+        return Pruned(
+            self.cases + other.cases,
+            self.trimmed + other.trimmed,
+            self.entries + other.entries,
+            self.exported + other.exported,
+            other.more,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""

@@ -85,7 +85,7 @@ def rows(database: Path, statement: str, *parameters: Any) -> list[tuple[Any, ..
 
 def clean(database: str | Path) -> None:
     for fast in ("no", "yes"):
-        found = audit(database, fast=fast)  # type: ignore[arg-type]
+        found = audit(database, fast=fast)
         assert found.clean, [str(p) for p in found.problems[:5]]
 
 
@@ -121,7 +121,7 @@ def test_a_case_of_many_tokens_has_snapshots_more_seldom(tmp_path: Path) -> None
         here, pile, end = net.entry("here", int), net.place("pile", int), net.final("end", int)
         net.rests(pile)
         parts = {"takes": {"x": here}, "puts": {here: lambda x: x + 1, pile: "x"}}
-        net.timer("more", after=DAY, **parts)  # type: ignore[arg-type]
+        net.timer("more", after=DAY, **parts)
         net.event("stop", event="stop", takes={"x": here}, puts={end: "x"})
 
     many = built(make)
