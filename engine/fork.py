@@ -40,7 +40,16 @@ from provenet.engine.simulation import MARK, Recording, Said, recorded_agent, re
 from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.database import Rows, located, ready, snapshot
 from provenet.engine.store.store import Store
-from provenet.engine.store.tables import AboutRow, CaseRow, EffectRow, InboxRow, KeyRow, NetRow, TaskRow, table_of
+from provenet.engine.store.tables import (
+    AboutRow,
+    CaseRow,
+    EffectRow,
+    InboxRow,
+    KeyRow,
+    NetRow,
+    TaskRow,
+    table_of,
+)
 from provenet.engine.views import LogLine, Reader, no_entry
 from provenet.engine.workers import Decision, Task
 from provenet.nets.errors import TypeMismatch, did_you_mean
@@ -505,8 +514,8 @@ def _copy(past: _Past, to: str | Path) -> None:
         for each in past.inbox:
             values = tuple(v for k, v in (each | {"case_no": no}).items() if k != "id")
             store.append("provenet_inbox", values)
-        for row in _said(case, no):
-            store.put("provenet_task", ("task", *row[:3]), row)
+        for said in _said(case, no):
+            store.put("provenet_task", ("task", *said[:3]), said)
     except BaseException:
         store.abandon()
         raise

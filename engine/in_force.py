@@ -106,9 +106,10 @@ def contract_of(program: Program, step: Step) -> ContractInfo | None:
 
 def accepted(program: Program, step: Step, binding: Mapping[str, Value]) -> tuple[Value, Value] | None:
     """What a contract's verifier has accepted: proposal and inputs, in the token that its commit takes."""
-    if contract_of(program, step) is None or step.anchor_var not in binding:
+    var = step.anchor_var
+    if contract_of(program, step) is None or var is None or var not in binding:
         return None
-    of, token = program.types[step.anchor], binding[step.anchor_var]
+    of, token = program.types[step.anchor], binding[var]
     assert isinstance(of, RecordType)
     p, i = of.index("proposal"), of.index("inputs")
     assert p is not None

@@ -16,7 +16,6 @@ from provenet.engine.codec import text_hash
 from provenet.engine.history import ENTRIES, Again, NotReplayed, Replay, due, enabled
 from provenet.engine.in_force import accepted
 from provenet.engine.personal import Seal, known_text
-from provenet.engine.in_force import accepted
 from provenet.engine.program import Program
 from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.unread import ODD, is_unread
@@ -24,7 +23,6 @@ from provenet.nets.errors import ExprError, FiringError
 from provenet.nets.marking import Marking, initial_marking, is_final
 from provenet.nets.net import After, Choice, Explain, OnFailure, Perform
 from provenet.nets.schema import microseconds
-from provenet.sdb.reject import Reject
 from provenet.sdb.reject import Reject
 
 
@@ -109,8 +107,8 @@ class CaseAudit(Replay):
         self.tasks = {
             (token, task): tuple(rest)
             for token, task, *rest in self.auditor.rows(
-                "SELECT token, task, status, choice, who, about, about_hash, people, deadline FROM provenet_task"
-                " WHERE case_no = ?",
+                "SELECT token, task, status, choice, who, about, about_hash, people, deadline"
+                " FROM provenet_task WHERE case_no = ?",
                 no,
             )
         }
@@ -202,8 +200,6 @@ class CaseAudit(Replay):
                     self._problem(seq, f"{step.name} fired, but the effect of {failed} is {state}")
                 if "policy" in said.get("note", {}):
                     self._not_called(again, failed)
-                if "policy" in said.get("note", {}):
-                    self._not_called(again, failed)
             case After() if step.due is not None:
                 delay = step.due(binding)
                 rings = (
@@ -230,20 +226,6 @@ class CaseAudit(Replay):
                 why = case.program.explain(step, binding)
                 if why is None or why.value() != binding[step.fresh[0][0]]:
                     self._problem(seq, f"{step.name} gives another reason than the policy does")
-
-    def _not_called(self, again: Again, failed: str) -> None:
-        """Whether the policy that is said to have stopped an effect refuses what was accepted."""
-        case, by = self.case, str(again.said["note"]["policy"])
-        step, other = case.program.by_name[failed], self.auditor.program(by)
-        token = {} if step.anchor_var is None else {step.anchor_var: case.value(step.anchor, again.token)}
-        values, contract = accepted(case.program, step, token), step.transition.contract
-        info = None if other is None else next((c for c in other.net.contracts if c.id == contract), None)
-        if values is None or other is None or info is None:
-            self._problem(again.seq, f"{again.step.name}: net {by[:12]} has no policy about {failed}")
-        elif info.opaque == "no":
-            why, said = other.refusal(contract, *values), Reject.of(again.binding[again.step.fresh[0][0]])
-            if why is None or why.rule != said.rule:
-                self._problem(again.seq, f"{again.step.name}: the policy of net {by[:12]} does not refuse it")
 
     def _not_called(self, again: Again, failed: str) -> None:
         """Whether the policy that is said to have stopped an effect refuses what was accepted."""

@@ -36,7 +36,7 @@ def looking(eyes: int = 2, **parts: Any) -> Agent:
     def make(net: NetBuilder) -> None:
         start = net.entry("start", Item, where=lambda it: it.n >= 0)
         yes, no = net.final("yes", Item), net.final("no", Item)
-        given = {"who": "pricing", "within": 7 * DAY, "eyes": eyes} | parts
+        given: dict[str, Any] = {"who": "pricing", "within": 7 * DAY, "eyes": eyes} | parts
         net.add(Human("look", takes=start, approve=yes, deny=no, **given))
 
     return built(make)
@@ -406,7 +406,7 @@ ROWS = {
 
 @pytest.mark.parametrize("what", ROWS)
 def test_a_row_that_says_something_else_than_the_log_is_found(made: Path, tmp_path: Path, what: str) -> None:
-    path = shutil.copy(made, tmp_path / "y.db")
+    path = Path(shutil.copy(made, tmp_path / "y.db"))
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(ROWS[what])
     assert not audit(path).clean
@@ -415,7 +415,7 @@ def test_a_row_that_says_something_else_than_the_log_is_found(made: Path, tmp_pa
 async def test_a_row_that_cannot_be_read_stops_the_engine_with_a_word_on_it(
     made: Path, tmp_path: Path
 ) -> None:
-    path = shutil.copy(made, tmp_path / "y.db")
+    path = Path(shutil.copy(made, tmp_path / "y.db"))
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(ROWS["no JSON"])
     with pytest.raises(StoreCorrupt, match="what people said of task 'look' of case 'half'"):
@@ -441,7 +441,7 @@ ENTRIES = {
 def test_an_entry_that_nobody_could_have_made_is_found_also_in_a_sound_chain(
     made: Path, tmp_path: Path, what: str
 ) -> None:
-    path = shutil.copy(made, tmp_path / "y.db")
+    path = Path(shutil.copy(made, tmp_path / "y.db"))
     seq, old, new, said = ENTRIES[what]
     rechained(path, "c", lambda n, data: data.replace(old, new) if n == seq else data)
     found = audit(path)
@@ -449,7 +449,7 @@ def test_an_entry_that_nobody_could_have_made_is_found_also_in_a_sound_chain(
 
 
 def test_an_approval_that_is_cut_out_of_a_sound_chain_is_found(made: Path, tmp_path: Path) -> None:
-    path = shutil.copy(made, tmp_path / "y.db")
+    path = Path(shutil.copy(made, tmp_path / "y.db"))
     rechained(path, "c", lambda n, data: None if n == 3 else data)
     found = audit(path)
     assert any("the log that ['erin@pricing'] did" in str(p) for p in found.problems), found.problems
