@@ -29,7 +29,7 @@ from provenet.engine.pruning import LATEST
 from provenet.engine.recovery import load_cases
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
-from provenet.engine.vault import Vault
+from provenet.engine.vault import PRUNED, Vault
 from provenet.engine.versions import Versions, entry_values, keys_of
 from provenet.engine.watching.events import CaseStarted, CaseTaken, Event
 from provenet.engine.watching.watch import Watch
@@ -134,7 +134,7 @@ class Holding:
             raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
         if len(tenant) > 200 or not tenant.isprintable():
             raise InputRefused(f"a tenant is up to 200 printable characters, not {tenant!r:.80}")
-        if len(subject) > 200 or not subject.isprintable():
+        if len(subject) > 200 or not subject.isprintable() or subject.startswith(PRUNED):
             raise InputRefused(f"a subject is up to 200 printable characters, not {subject!r:.80}")
         values = entry_values(program, inputs)
         known = keys_of(program, values, keys)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from provenet.engine.case import LIVE, chain
 from provenet.engine.codec import clean, plain
@@ -21,6 +21,9 @@ from provenet.engine.keys import HINT, Keys
 from provenet.engine.personal import DATA_KEY, PAYLOAD, Seal
 from provenet.engine.store.database import Location, located, open_to_post
 from provenet.engine.store.store import Store
+
+PRUNED = "pruned:"
+"""What subjects begin with that are a pruned case, whose log was exported."""
 
 FIND = "SELECT id, master, wrapped FROM provenet_key"
 """Keys, as ``seal_of`` takes them."""
@@ -241,6 +244,19 @@ class Vault:
         if self.given is None:
             raise NoKeys(f"{why}, and no master key was given", where=str(self._store.location), hint=HINT)
         return self.given
+
+
+def let_go(store: Store, no: int, case: str, *, exported: Literal["no", "yes"]) -> None:
+    """Let go of the key of a case that is about to be pruned, in the open transaction.
+
+    The key of a subject stays: it may be that of other cases. So does that of a case whose log was exported,
+    as that of the subject ``pruned:CASE``, which can be erased.
+    """
+    mine = " WHERE subject = '' AND id = (SELECT data_key FROM provenet_case WHERE no = ?)"
+    if exported == "yes":
+        store.run(f"UPDATE provenet_key SET subject = ?{mine}", (f"{PRUNED}{case}", no))  # noqa: S608
+    else:
+        store.run(f"DELETE FROM provenet_key{mine}", (no,))  # noqa: S608
 
 
 def forget_traces(where: Location) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from provenet.engine import Decision, Reader, RealClock, Task, audit, faults
 from provenet.engine.errors import ErasureRefused, InputRefused, MigrationRefused, NoKeys, StoreCorrupt
+from provenet.engine.exports import check_export
 from provenet.engine.faults import FaultInjected
 from provenet.engine.fork import WhatIf, fork
 from provenet.engine.keys import Keys
@@ -23,6 +24,7 @@ from provenet.engine.marking_map import MarkingMap
 from provenet.engine.personal import DATA_KEY, Seal
 from provenet.engine.requests import ask
 from provenet.engine.requests import post as post_request
+from provenet.engine.retention import Retention
 from provenet.engine.store.database import located, reading_engine
 from provenet.engine.store.tables import TABLES
 from provenet.engine.testing import Bench
@@ -528,6 +530,31 @@ def test_lengths_and_hashes_tell_little() -> None:
     assert seal.blind("a" * 64) != "a" * 64
     assert seal.blind(seal.blind("a" * 64)) == seal.blind("a" * 64)
     assert seal.blind("") == ""
+
+
+def kept_elsewhere(folder: Path, database: Path) -> None:
+    """One log, that says nothing and checks."""
+    (log,) = folder.glob("*.jsonl")
+    assert NAME not in log.read_text()
+    assert check_export(log, database).clean
+
+
+async def test_a_pruned_case_takes_its_key_along_unless_its_log_is_kept_elsewhere(tmp_path: Path) -> None:
+    agent, path = writing(post), tmp_path / "x.db"
+    for case in ("a", "b", "c"):
+        await written(agent, path, case, **({"subject": "s"} if case == "c" else {}))
+    async with opened(agent, path, keys=KEYS) as engine:
+        assert (await engine.prune(Retention({"done": timedelta(0)}))).cases == 3
+        assert engine.read.data_keys() == {KEYS.current: 1}
+        assert NAME not in repr(engine.read.archive())
+    assert audit(path, keys=KEYS).clean
+    await written(agent, path, "d")
+    async with opened(agent, path, keys=KEYS) as engine:
+        await engine.prune(Retention({"done": timedelta(0)}, export=tmp_path))
+        assert engine.read.data_keys() == {KEYS.current: 2}
+        await engine.erase(subject="pruned:d", who="dana", reason="")
+        assert engine.read.data_keys() == {KEYS.current: 1, "": 1}
+    kept_elsewhere(tmp_path, path)
 
 
 # the testing kit, other versions, and models that change
