@@ -21,6 +21,8 @@ def evt_1(seen: Explicit, event: str) -> bool | None:
     waiting = takers(seen, event)
     types = {t.fresh[0].type for t in waiting if t.fresh} or {UNIT}
     said = [i for i in seen.net.ignored if i.event == event]
+    if not said and any(d.event == event and d.early == "keep" for d in seen.net.deliveries):
+        return seen.holds_unless(False)
     for at, marking in enumerate(seen.markings):
         if seen.is_final(at) or (said and not any(marking.count(p) for i in said for p in i.unless)):
             continue

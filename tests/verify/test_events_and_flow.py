@@ -11,7 +11,7 @@ import pytest
 from provenet.nets.build import NetBuilder
 from provenet.nets.expr.build import make
 from provenet.nets.models import Token
-from provenet.nets.net import ContractInfo, Ignored, Label, Net, Requirement, Rule
+from provenet.nets.net import ContractInfo, Delivery, Ignored, Label, Net, Requirement, Rule
 from provenet.nets.schema import INT, EnumType, IntType, StrType
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect
@@ -98,6 +98,25 @@ def test_evt_1_what_is_ignored_need_not_be_taken_elsewhere() -> None:
     holds(net.build(), "EVT-1")
     net.ignore("knock", unless=[ajar])
     assert fails(net.build(), "EVT-1", 1).subject == "knock"
+
+
+def test_evt_1_what_is_kept_is_deferred_on_purpose() -> None:
+    net = NetBuilder("door")
+    closed, ajar = net.place("closed", initial=[()]), net.place("ajar")
+    end = net.final("end")
+    net.event("knock", event="knock", takes=ajar, puts=end)
+    net.timer("open", after=DAY, takes=closed, puts=ajar)
+    made = net.build()
+    assert fails(made, "EVT-1", 0).subject == "knock"
+    assert fails(replace(made, deliveries=(Delivery("knock", lateness=DAY),)), "EVT-1", 0).subject == "knock"
+    kept = replace(made, deliveries=(Delivery("knock", early="keep"),))
+    asked = replace(kept, requirements=(Requirement("EVT-1"),))
+    report = prove(asked)
+    (verdict,) = report.verdicts
+    assert (verdict.status, verdict.vacuous) == (Status.PROVED, "it is kept where nothing takes it")
+    assert not recheck(asked, report)
+    # Where the net says that it must be taken, keeping it is not enough.
+    assert fails(replace(kept, ignored=(Ignored("knock", ("closed",)),)), "EVT-1", 0).subject == "knock"
 
 
 def test_evt_1_an_event_that_a_capacity_keeps_out() -> None:

@@ -2,9 +2,10 @@
 
 For every event *e* of the net, every reachable marking *m* of a case that has not ended, and every payload
 *v* of the type that *e* brings: some transition waiting for *e* can fire in *m* with *v*, or the net ignores
-*e* in *m* (``Net.ignored``). An event that waits in a place for later is taken, too: by the transition that
-puts it there. What nothing takes, the engine refuses and keeps in the inbox; so this property says that it
-refuses only what the net's author meant it to refuse. The kill switch is no event.
+*e* in *m* (``Net.ignored``), or the engine keeps *e* for later (``Delivery``), unless the net says where it
+must be taken. An event that waits in a place for later is taken, too: by the transition that puts it there.
+What nothing takes, the engine refuses and notes in the inbox; so this property says that it refuses only what
+the net's author meant it to refuse. The kill switch is no event.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def _handled(ctx: Context, event: str, takers: list[Transition]) -> Verdict:
     if must and not places:
         why = "it is ignored wherever nothing takes it"
         return replace(vacuous("EVT-1", _HANDLED, why), subject=event)
+    if not must and any(d.event == event and d.early == "keep" for d in net.deliveries):
+        return replace(vacuous("EVT-1", _HANDLED, "it is kept where nothing takes it"), subject=event)
     where = f"where {_or(places)} is marked; ignored elsewhere" if must else "in every unfinished marking"
     if must and all(_always_taken(ctx, takers, p) for p in places):
         certificate = Certificate("structure", {"event": event, "taken": places})
