@@ -274,13 +274,13 @@ async def serve_dbos(
             )
             adapter = DbosAdapter(stepper, url)
             tasks = [asyncio.create_task(does) for does in (adapter.supervise(), adapter.tidy_up())]
-            stepper.outbox = adapter.enqueue_all
+            stepper.turns.outbox = adapter.enqueue_all
             _worker = adapter
             try:
                 ready(stepper, adapter)
                 yield adapter
             finally:
-                _worker, stepper.outbox = None, None
+                _worker, stepper.turns.outbox = None, None
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)

@@ -79,8 +79,8 @@ async def _once(
             waiter.cancel()
             sweep.cancel()
             await asyncio.gather(waiter, sweep, return_exceptions=True)
-    if stepper.failure is None:
-        await stepper.settled()
-    if stepper.failure is not None:
-        return stepper.failure
+    if stepper.turns.failure is None:
+        await stepper.turns.settled()
+    if stepper.turns.failure is not None:
+        return stepper.turns.failure
     return None if sweep.cancelled() else sweep.exception()

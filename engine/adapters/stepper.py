@@ -1,38 +1,30 @@
-"""Moves cases a turn at a time, on an engine that owns none of them for longer than that.
+"""What a worker does for cases that it owns for no longer than a turn (``provenet.engine.adapters.turns``).
 
-A turn is: claim the case, load it, fire what is due and what the turn is about, commit, let go. What takes
-time (a proposal, an external effect) runs between two turns, when nobody holds the case: the first finds that
-its token is still there and makes the intent durable, the second fires with the result if the token still is.
-So any process may take the next turn, a turn may be taken twice, and one that was lost is taken by whoever is
-told to look next.
+What takes time (a proposal, an external effect) runs between two turns, when nobody holds the case: the first
+finds that its token is still there and makes the intent durable, the second fires with the result if the
+token still is. So any process may take the next turn, a turn may be taken twice, and one that was lost is
+taken by whoever is told to look next.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any
 
-from provenet.engine.adapters.protocol import OVER, Adapter, Standing, Work
+from provenet.engine.adapters.protocol import OVER, Adapter, Standing
 from provenet.engine.adapters.sweep import Sweep
-from provenet.engine.case import LIVE, LiveCase
-from provenet.engine.errors import CaseElsewhere, EngineError, StoreCorrupt, StoreError
+from provenet.engine.adapters.turns import Turns
+from provenet.engine.case import LiveCase
 from provenet.engine.jobs import Job
 from provenet.engine.requests import answer_to, carry_out, finish
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.workers import Workers
-from provenet.nets.net import Ask, Perform
 
 if TYPE_CHECKING:
     from provenet.engine.engine import Engine
-
-T = TypeVar("T")
-
-PATIENCE = 5.0
-"""Seconds to wait for another process's turn: it takes milliseconds, unless that process hangs."""
 
 BEAT = 1.0
 """Seconds between two heartbeats of a handler."""
@@ -45,7 +37,7 @@ BATCH = 256
 
 
 class Stepper:
-    """Turns on an engine that ``takes="turns"``; made by ``Engine.stepper``.
+    """The work of an engine that ``takes="turns"``; made by ``Engine.stepper``.
 
     Args:
         engine: What carries out requests.
@@ -57,8 +49,7 @@ class Stepper:
         admit: Lets somebody start cases, or not.
 
     Attributes:
-        outbox: Called with where a case stands at the end of each turn, before its commit: what it writes
-            with the engine's own connection belongs to the same transaction.
+        turns: Takes them.
     """
 
     def __init__(
@@ -73,11 +64,9 @@ class Stepper:
         admit: Callable[..., Awaitable[str]],
     ) -> None:
         self.engine, self._store, self._runner, self._workers = engine, store, runner, workers
-        self._lift, self._begin, self._admit = lift, begin, admit
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._turns: set[asyncio.Task[Any]] = set()
+        self._begin, self._admit = begin, admit
+        self.turns = Turns(store, runner, lift)
         self._calls: set[str] = set()
-        self.outbox: Callable[[str, Standing], None] | None = None
 
     @property
     def database(self) -> str:
@@ -123,11 +112,6 @@ class Stepper:
         )
         return [case for (case,) in found]
 
-    @property
-    def failure(self) -> BaseException | None:
-        """What brought the engine down: it takes no turn any more, and has to be opened again."""
-        return self._store.failure or self._runner.jobs.crash
-
     async def start(
         self,
         net: str,
@@ -157,7 +141,7 @@ class Stepper:
             for case, inputs in cases:
                 if not self.engine.has_case(case):
                     begun.append(self._begin(net, inputs, case, tenant))
-                    self._tell(case)
+                    self.turns.tell(case)
                 if len(begun) >= BATCH:
                     ids, begun = begun, []
                     await self._started(ids)
@@ -173,7 +157,7 @@ class Stepper:
         Raises:
             EngineError: There is no such case, its agent is not at hand, or its turn is another's.
         """
-        return (await self._turn(case, _look))[0]
+        return (await self.turns.take(case, _look))[0]
 
     async def work(
         self,
@@ -223,7 +207,7 @@ class Stepper:
             return job
 
         try:
-            standing, job = await self._turn(case, begin)
+            standing, job = await self.turns.take(case, begin)
             return standing if job is None else await self._do(job, beat)
         finally:
             self._calls.difference_update(begun)
@@ -277,7 +261,7 @@ class Stepper:
             then()
             self._runner.jobs.become(job, "over")
 
-        return (await self._turn(job.case.id, fire, over=late))[0]
+        return (await self.turns.take(job.case.id, fire, over=late))[0]
 
     def _is_called(self, job: Job) -> bool:
         """Whether somebody is calling an effect that may not be called twice."""
@@ -306,7 +290,7 @@ class Stepper:
             del live
             return await carry_out(self.engine, command)
 
-        standing, answer = await self._turn(case, do)
+        standing, answer = await self.turns.take(case, do)
         if answer is None:
             # The case is over: the engine says so in its own words.
             answer = await carry_out(self.engine, command)
@@ -329,20 +313,10 @@ class Stepper:
         """What finds the cases that nobody wakes."""
         return Sweep(self, self._store, adapter)
 
-    async def settled(self) -> None:
-        """Wait for turns whose callers have gone away."""
-        while self._turns:
-            await asyncio.wait(tuple(self._turns))
-
     # inside
 
     async def _done(self, command: dict[str, Any]) -> dict[str, Any]:
         return (await self.outside(command))[0]
-
-    def _tell(self, case: str) -> None:
-        live = self._runner.cases.get(case)
-        if self.outbox is not None and live is not None:
-            self.outbox(case, self._standing(live))
 
     async def _started(self, cases: list[str]) -> None:
         live = [found for case in cases if (found := self._runner.cases.get(case)) is not None]
@@ -350,88 +324,6 @@ class Stepper:
             self._runner.forget(found)
         self._store.give_back([found.no for found in live])
         await self._store.durable()
-
-    async def _turn(
-        self, case: str, act: Callable[[LiveCase], Awaitable[T]], *, over: Callable[[], None] | None = None
-    ) -> tuple[Standing, T | None]:
-        """One turn. It goes on to its end even if its caller is cancelled: no case is let go half done."""
-        turn = asyncio.create_task(self._hold(case, act, over))
-        self._turns.add(turn)
-        turn.add_done_callback(self._ended)
-        return await asyncio.shield(turn)
-
-    def _ended(self, turn: asyncio.Task[Any]) -> None:
-        self._turns.discard(turn)
-        if not turn.cancelled():
-            turn.exception()  # who asked for it has it, or has gone away
-
-    async def _hold(
-        self, case: str, act: Callable[[LiveCase], Awaitable[T]], over: Callable[[], None] | None
-    ) -> tuple[Standing, T | None]:
-        lock = self._locks.setdefault(case, asyncio.Lock())
-        async with lock:
-            if self.failure is not None:
-                # Never what is kept there: an exception that is raised again and again grows.
-                raise StoreError("the engine failed", hint="it is opened again; nothing is lost")
-            try:
-                no = await self._claimed(case)
-                live = self._runner.cases.get(case) if no else None
-                if live is not None:
-                    return await self._take(live, act)
-                if over is not None:
-                    over()
-                if no:  # the kill switch ended it just now
-                    self._store.give_back([no])
-                await self._store.durable()
-                return self._gone(case), None
-            except StoreCorrupt:
-                raise  # this one case's
-            except StoreError as error:
-                self._runner.jobs.fail(error)
-                raise
-            except EngineError:
-                raise
-            except Exception as error:
-                # Memory may be ahead of what was meant: nothing of it may be written.
-                self._runner.jobs.fail(error)
-                raise
-
-    async def _take(
-        self, live: LiveCase, act: Callable[[LiveCase], Awaitable[T]]
-    ) -> tuple[Standing, T | None]:
-        refused: EngineError | None = None
-        found: T | None = None
-        if live.status in LIVE:
-            self._runner.fire_due_of(live)
-        if live.status in OVER:
-            await self._store.durable()  # whoever asks the store for it shall see that
-        try:
-            found = await act(live)
-        except StoreError:
-            raise
-        except EngineError as error:
-            refused = error
-        self._tell(live.id)
-        standing = self._standing(live)
-        # All of the turn, and its end, is one commit: nobody here may reach the case any more.
-        self._runner.forget(live)
-        self._store.give_back([live.no])
-        await self._store.durable()
-        if refused is not None:
-            raise refused
-        return standing, found
-
-    async def _claimed(self, case: str) -> int:
-        loop = asyncio.get_running_loop()
-        until, pause = loop.time() + PATIENCE, 0.002
-        while True:
-            try:
-                return self._lift(case)
-            except CaseElsewhere:
-                if loop.time() >= until:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(0.1, pause * 1.5)
 
     def _holds(self, job: Job) -> bool:
         """Whether the token of a case that is over is still there, as after a kill."""
@@ -449,35 +341,6 @@ class Stepper:
             )
         )
 
-    def _standing(self, live: LiveCase) -> Standing:
-        work = [
-            Work(job.step.name, job.token, job.key, job.tries, job.due, _limit(job))
-            for job in live.jobs.values()
-            if isinstance(job, Job) and job.kind != "person" and job.state != "over"
-        ]
-        moves = live.status in LIVE
-        return Standing(
-            live.status,
-            live.seq,
-            self._runner.now(),
-            tuple(work) if moves else (),
-            min(_waits(live), default=None) if moves else None,
-        )
-
-    def _gone(self, case: str) -> Standing:
-        ((status, version),) = self._store.rows(
-            "SELECT status, version FROM provenet_case WHERE id = ?", (case,)
-        )
-        return Standing(status, version, self._runner.now())
-
-
-def _waits(live: LiveCase) -> Iterator[int]:
-    """When timers of a case are due, and when events that it keeps have waited long enough."""
-    yield from live.timers.values()
-    for kept in live.kept:
-        if kept.until is not None:
-            yield kept.until
-
 
 def _only_once(job: Job) -> bool:
     return job.kind == "perform" and job.case.program.effect(job.step).idempotent == "no"
@@ -485,9 +348,3 @@ def _only_once(job: Job) -> bool:
 
 async def _look(live: LiveCase) -> None:
     del live
-
-
-def _limit(job: Job) -> float:
-    trigger = job.step.transition.trigger
-    assert isinstance(trigger, Ask | Perform)
-    return trigger.timeout.total_seconds()

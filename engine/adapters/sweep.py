@@ -65,7 +65,7 @@ class Sweep:
             "UPDATE provenet_worker SET attends = 1 WHERE no = ?", (self._store.database.worker,)
         )
         count = 0
-        while self._stepper.failure is None:
+        while self._stepper.turns.failure is None:
             await self.look(further="yes" if count % EVERY == 0 else "no")
             count += 1
             await asyncio.sleep(LOOK)

@@ -205,7 +205,7 @@ class Activities:
         try:
             return await turn
         except EngineError as error:
-            if self._stepper.failure is not None:
+            if self._stepper.turns.failure is not None:
                 # This worker is about to be closed, and its activities with it. One that failed at once would
                 # come back at once.
                 await asyncio.sleep(LONGEST)

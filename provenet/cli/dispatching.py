@@ -97,7 +97,7 @@ async def _begin(job: Job, stepper: Stepper, adapter: Adapter) -> None:
         started = 0
         async for cases in stepper.start(name, job.inputs.cases, token=job.token):
             started += len(cases)
-            if stepper.outbox is None:
+            if stepper.turns.outbox is None:
                 await asyncio.gather(*(adapter.dispatch(case) for case in cases))
         before = len(job.inputs.cases) - started
         more = f", {before:,} were there before" if before else ""

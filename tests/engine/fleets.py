@@ -89,7 +89,7 @@ async def served(
 
     async def start(net: str, cases: list[tuple[str, dict[str, Any]]]) -> None:
         async for ids in stepper.start(net, cases):
-            if stepper.outbox is None:
+            if stepper.turns.outbox is None:
                 await asyncio.gather(*(adapter.dispatch(case) for case in ids))
 
     try:
