@@ -149,8 +149,8 @@ def _problems(rows: Rows) -> Iterator[str]:
         seen += [(worker, other) for other in extra.get("seen", ())]
         if "spent" in extra:
             spent.add(tuple(extra["spent"]))
-        if verb == "kill" and verdict == "allowed":
-            allowed[target, who] += 1
+        if verb in {"kill", "release"} and verdict == "allowed":
+            allowed[f"{verb} {target}", who if verb == "kill" else ""] += 1
         if verdict == "rules":
             rules.append((at, target))
     for worker in sorted({int(n.removeprefix(HEADS)) for n in facts} | hashes.keys()):
@@ -178,14 +178,24 @@ def _marked(rows: Rows, rules: list[tuple[int, str]]) -> Iterator[str]:
 def _unexplained(
     rows: Rows, rules: list[tuple[int, str]], allowed: Counter[tuple[str, str]]
 ) -> Iterator[str]:
-    """Pulls of the kill switch that nobody was allowed, while the database was guarded."""
-    pulled: Counter[tuple[str, str]] = Counter()
-    for scope, target, who, at in rows("SELECT scope, target, who, at FROM provenet_kill"):
-        before = [(since, said) for since, said in rules if since <= at]
-        if before and max(before)[1] != "off":
-            pulled[_text(kill_target(scope, target)), _text(who)] += 1
-    for target, who in pulled - allowed:
-        yield f"the kill switch was pulled for {target} by {who or 'nobody'!r}, who was not allowed to"
+    """Pulls and releases of the kill switch that nobody was allowed, while the database was guarded."""
+    done: Counter[tuple[str, str]] = Counter()
+    released = set()
+    for scope, target, who, at, until in rows("SELECT scope, target, who, at, released FROM provenet_kill"):
+        what = _text(kill_target(scope, target))
+        if _guarded(rules, at):
+            done[f"kill {what}", _text(who)] += 1
+        if until is not None and _guarded(rules, until):
+            released.add((what, until))
+    done.update((f"release {what}", "") for what, _ in released)
+    for what, who in done - allowed:
+        by = f" by {who!r}" if who else ""
+        yield f"the kill switch: {what}{by} was done, and nobody was allowed to"
+
+
+def _guarded(rules: list[tuple[int, str]], at: int) -> bool:
+    before = [(since, said) for since, said in rules if since <= at]
+    return bool(before) and max(before)[1] != "off"
 
 
 def kill_target(scope: str, target: str) -> str:

@@ -12,16 +12,16 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from provenet.engine.access.chain import MARK, Chain, kill_target
 from provenet.engine.access.policy import Access, Holder
 from provenet.engine.access.sealing import SEALS, Posted, Seal
 from provenet.engine.access.tokens import digest, read_token
-from provenet.engine.errors import AccessRefused, EngineError
+from provenet.engine.errors import AccessRefused, EngineError, RulesRefused
 from provenet.engine.store.store import Store
 
-Rules: TypeAlias = Access | Path | Literal["off"]
+Rules: TypeAlias = Access | Path | str
 """Who may do what; a file of rules is read again when it changes; ``off`` takes the guard away."""
 
 QUIET = {"signal", "start"}
@@ -44,7 +44,12 @@ class Gate:
 
     def __init__(self, store: Store, now: Callable[[], int], rules: Rules | None) -> None:
         self._store, self._now = store, now
-        self._path = rules if isinstance(rules, Path) else None
+        if not isinstance(rules, Access | Path | str | None):
+            raise RulesRefused(
+                f"access= takes no {type(rules).__name__}", hint="give an Access, or the name of a file"
+            )
+        off = rules == "off"
+        self._path = Path(rules) if isinstance(rules, Path | str) and not off else None
         self._stamp: object = None
         self._seal: Seal | None = None
         self._chain: Chain | None = None
@@ -54,7 +59,7 @@ class Gate:
         self._mark, self._looked = self._marked(), monotonic()
         if self._access is not None:
             self._ruled(self._access.fingerprint)
-        elif rules == "off" and self._mark != "off":
+        elif off:
             self._ruled("off")
 
     @property

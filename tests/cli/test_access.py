@@ -111,19 +111,17 @@ def test_a_signed_command_is_good_once(rules: Path, cli: Cli, monkeypatch: pytes
     assert "used before" in cli("kill", "--net", "offers", "--token", made).err
 
 
-def test_cases_are_moved_and_erased_by_who_may(
+def test_cases_are_pruned_and_erased_by_who_may(
     rules: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROVENET_ACCESS", "access.toml")
     assert cli("run", "offers.py").code == 0
-    net = cli("cases", "--json").json["cases"][0]["net_hash"]
-    move = ("migrate", "--net", net, net)
     erase = ("erase", "anna", "--reason", "asked for it")
     prune = ("prune", "--ended", "done=0h")
     for words in (erase, prune):
         assert cli(*words).code in {1, 2}
     operator = issued(cli, "--role", "operator")
-    for words in (erase, prune, move):
+    for words in (erase, prune):
         said = cli(*words, "--token", operator)
         assert said.code == 1, said
         assert "none of its roles may" in said.err, said

@@ -35,7 +35,9 @@ from provenet.engine.errors import (
     StoreDenied,
 )
 from provenet.engine.faults import FaultInjected, plan
+from provenet.engine.marking_map import MarkingMap
 from provenet.engine.requests import ask, post
+from provenet.engine.retention import Retention
 from provenet.engine.store.grants import grants
 from provenet.nets.build import NetBuilder
 from provenet.sdb.handlers import Agent
@@ -459,6 +461,12 @@ async def test_every_verb_takes_a_token(tmp_path: Path) -> None:
             engine.settle("c", "e", who="dana"),
             engine.start_case("small", inputs={"start": Item(id="b", n=1)}),
             engine.start_cases("small", [("b", {"start": Item(id="b", n=1)})]),
+            engine.delegate("c", "look", to="erin@legal", who="dana@pricing"),
+            engine.publish("paid", 5, about={"order": "17"}),
+            engine.migrate("small", "small", MarkingMap()),
+            engine.move_found({"old": "x", "new": "y", "map": {}, "cases": [], "case": "c"}),
+            engine.erase(case="c", who="dana", reason=""),
+            engine.prune(Retention(keep_entries=5)),
         ]
         for call in said:
             with pytest.raises(AccessRefused, match="takes a token"):
@@ -593,6 +601,16 @@ def test_mistakes_in_a_file_of_rules(tmp_path: Path, text: str, where: str, said
     assert str(path) in refused.value.where
     assert where in refused.value.where
     assert refused.value.hint
+
+
+async def test_rules_of_a_strange_kind_are_refused(tmp_path: Path) -> None:
+    for strange in (5, {"roles": {}}, b"x"):
+        with pytest.raises(EngineError, match="access= takes no"):
+            async with opened(waiting(), access=strange):
+                pass
+    with pytest.raises(EngineError, match="cannot be read"):  # and never taken for none
+        async with opened(waiting(), access=str(tmp_path / "none.toml")):
+            pass
 
 
 def test_a_private_key_is_not_taken_for_a_public_one() -> None:
@@ -786,6 +804,7 @@ async def _full(path: Path) -> None:
         "INSERT INTO provenet_meta VALUES ('access:9', '1 00')",
         "INSERT INTO provenet_meta VALUES ('access:x', '1 00')",
         "UPDATE provenet_kill SET who = 'erin@operator'",
+        "UPDATE provenet_kill SET released = at + 1",
         "INSERT INTO provenet_kill (scope, target, who, reason, at) SELECT 'all', '', who, '', at FROM provenet_kill",  # noqa: E501
     ],
 )
