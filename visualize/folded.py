@@ -285,7 +285,10 @@ def _saga(canvas: Canvas, group: Group) -> str:
 def _human(canvas: Canvas, group: Group) -> str:
     """A human task: who decides on what, the choices, and what happens when nobody does."""
     choices = [t for t in group.transitions if isinstance(t.trigger, Choice)]
-    who = next((t.trigger.who for t in choices if isinstance(t.trigger, Choice)), "")
+    triggers = [t.trigger for t in choices if isinstance(t.trigger, Choice)]
+    who = words.deciders(triggers[0]) if triggers else "anybody"
+    eyes = max((t.eyes for t in triggers), default=1)
+    who = f"{who}: {eyes} people decide" if eyes > 1 else f"{who} decides"
     across = canvas.direction == "LR"
     outcomes = []
     for key in dict.fromkeys(_outcome(group, t) for t in group.transitions):
@@ -294,7 +297,7 @@ def _human(canvas: Canvas, group: Group) -> str:
         inner = html.font(html.text(said, width=34 if across else 24), size=9.5, weight="bold")
         outcomes.append(html.td(inner, port=f"c{key}", align="left", balign="left", valign="top"))
     columns = 1 if across else max(len(outcomes), 1)
-    note = html.font(html.text(f"{who or 'anybody'} decides", width=34), size=9.5)
+    note = html.font(html.text(who, width=34), size=9.5)
     if not any(isinstance(t.trigger, After) for t in group.transitions):
         note += "<BR/>" + html.font(html.text("no deadline"), size=8.5, colour=canvas.theme.bad)
     rows = [html.RULE, html.tr(html.td(note, align="left", balign="left", colspan=columns)), html.RULE]

@@ -81,12 +81,19 @@ def happens(t: Transition) -> str:
             return delay(span)
         case Signal(event):
             return f"on {event}"
-        case Choice(task, choice, who):
-            return f"{who or 'anybody'}: {choice}" if t.role is not Role.ROUTE else f"{task}: {choice}"
+        case Choice(task, choice, who, eyes=eyes):
+            whose = (f"{eyes} of " if eyes > 1 else "") + (who or "anybody")
+            return f"{whose}: {choice}" if t.role is not Role.ROUTE else f"{task}: {choice}"
         case Perform(handler):
             return handler
         case _:
             return ""
+
+
+def deciders(choice: Choice) -> str:
+    """Who may choose: a role, and the one that may as well after a while."""
+    late = f", {choice.fallback} too after {duration(choice.after)}" if choice.fallback else ""
+    return (choice.who or "anybody") + late
 
 
 def who_acts(net: Net, t: Transition) -> str:
@@ -107,8 +114,9 @@ def who_acts(net: Net, t: Transition) -> str:
             return "the proposer gives no usable answer" if asked else "the effect fails for good"
         case After(span):
             return f"time passes: {delay(span)}"
-        case Choice(_, choice, who):
-            return f"a person ({who or 'anybody'}) chooses {choice}"
+        case Choice(choice=choice, eyes=eyes) as trigger:
+            several = f"{eyes} people ({deciders(trigger)}) choose"
+            return f"{several if eyes > 1 else f'a person ({deciders(trigger)}) chooses'} {choice}"
         case Signal(event):
             return "somebody pulls the kill switch" if t.role is Role.KILL else f"the outside sends {event}"
         case _:

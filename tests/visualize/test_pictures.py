@@ -30,6 +30,7 @@ from provenet.visualize import COLOUR, GREY, RenderError, Theme, convert, draw, 
 from provenet.visualize.palette import LOOKS, Family, channels, contrast, lightness
 from provenet.visualize.structure import structure
 from provenet.visualize.svg import parse
+from provenet.visualize.words import happens, who_acts
 
 NODE = re.compile(r'^\s*"?([a-z]+\d+)"? \[', re.MULTILINE)
 EDGE = re.compile(r'^\s*"?([a-z]+\d+)"?(?::\w+)*(?::\w+)? -> "?([a-z]+\d+)"?', re.MULTILINE)
@@ -425,3 +426,21 @@ def lab(rgb: tuple[float, float, float]) -> tuple[float, float, float]:
     z = (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.089
     fx, fy, fz = (c ** (1 / 3) if c > 0.008856 else 7.787 * c + 16 / 116 for c in (x, y, z))
     return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+def test_a_task_of_several_people_says_so() -> None:
+    net = NetBuilder("upgrades")
+    asked, yes, no = net.entry("asked", int), net.final("yes", int), net.final("no", int)
+    late = ("on_call", timedelta(days=1))
+    net.add(
+        Human(
+            "ask", takes=asked, approve=yes, deny=no, who="cabin", within=timedelta(2), eyes=2, fallback=late
+        )
+    )
+    built = net.build()
+    assert "cabin, on_call too after 1 day: 2 people decide" in " ".join(
+        re.sub(r"<[^>]*>", " ", draw(built).source).split()
+    )
+    (approve,) = built.by_role(Role.APPROVE)
+    assert happens(approve) == "2 of cabin: approve"
+    assert who_acts(built, approve) == "2 people (cabin, on_call too after 1 day) choose approve"
