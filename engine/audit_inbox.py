@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from provenet.engine import early
@@ -81,7 +82,7 @@ class InboxAudit:
         self._auditor, self._no, self._id = auditor, no, case_id
         self._heard: dict[int, _Heard] = {}
 
-    def starting(self, program: Program, inputs: dict[str, Value], known_by: dict[str, str]) -> None:
+    def starting(self, program: Program, inputs: Mapping[str, Value], known_by: Mapping[str, str]) -> None:
         """Whether it is known by the keys that its net reads off its input."""
         for name, (place, key) in program.keys.items():
             if known_by.get(name) != str(key({"it": inputs[place]})):

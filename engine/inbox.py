@@ -371,7 +371,8 @@ class Inbox:
                 raise
             except EngineError as error:
                 refused[case] = error.message
-        found = Published(**{name: tuple(some) for name, some in taken.items()}, refused=refused)
+        accepted, kept, asked, duplicate = map(tuple, taken.values())
+        found = Published(accepted, kept, asked, duplicate, refused)
         if found.accepted or found.kept or found.asked:
             return found
         kind = DuplicateSignal if found.duplicate else SignalRefused

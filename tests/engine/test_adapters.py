@@ -167,6 +167,45 @@ async def test_cases_move_to_another_version_while_workers_run(
     assert audit(postgres).clean
 
 
+def early_pay() -> Agent:
+    """A person decides, and an event may have come before that."""
+
+    def make(net: NetBuilder) -> None:
+        start = net.entry("start", Item)
+        yes, paid = net.place("yes", Item), net.place("paid", Item)
+        no, done = net.final("no", Item), net.final("done", Item)
+        net.add(Human("look", takes=start, approve=yes, deny=no, who="pricing", within=timedelta(days=2)))
+        net.event("pay", event="paid", takes={"y": yes}, puts={paid: "y"})
+        net.timer("rest", takes={"p": paid}, after=timedelta(seconds=1), puts={done: "p"})
+        net.delivery("paid", early="keep")
+        net.known_by("item", at=start, value=lambda it: it.id)
+
+    return built(make)
+
+
+async def test_early_events_and_events_that_know_a_key(fleet: Open, postgres: str, clock: Shifted) -> None:
+    def about(case: str) -> dict[str, Any]:
+        return {"do": "signal", "event": "paid", "about": {"item": case}, "key": f"k-{case}"}
+
+    async with fleet([early_pay()]) as workers:
+        waits = (await workers.tell(about("c")))["published"]["waits"]  # before its case starts
+        assert waits == "yes"
+        await workers.start("small", [(c, {"start": Item(id=c, n=1)}) for c in ("a", "b", "c")])
+        await workers.until(lambda counts: counts == {"waiting": 3})
+        by_id = {"do": "signal", "case": "a", "event": "paid", "key": "k"}
+        assert (await workers.tell(by_id))["status"] == "kept"
+        with pytest.raises(EngineError, match="accepted before"):
+            await workers.tell(by_id)
+        told = (await workers.tell(about("b")))["published"]
+        assert told["kept"] == ["b"] or told["asked"] == ["b"]
+        for case in ("a", "b", "c"):
+            await workers.tell(decision(case, "look", "approve"))
+        await workers.until(lambda counts: counts == {"done": 3})
+        heard = {c: [i["status"] for i in workers.read.case(c).inbox] for c in ("a", "b", "c")}
+    assert heard == {"a": ["accepted", "duplicate"], "b": ["accepted"], "c": ["accepted"]}
+    assert audit(postgres).clean
+
+
 async def test_a_kill_is_obeyed_within_a_second(fleet: Open, postgres: str, tmp_path: Path) -> None:
     asked, stopped = asyncio.Event(), asyncio.Event()
 

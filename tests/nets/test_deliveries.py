@@ -20,7 +20,7 @@ class Order(Token):
     price: float
 
 
-def drawn(name: str, say: Callable[[NetBuilder, PlaceRef], None] = lambda net, orders: None) -> Net:
+def drawn(name: str, say: Callable[[NetBuilder, PlaceRef], object] = lambda net, orders: None) -> Net:
     net = NetBuilder(name)
     orders, done = net.entry("orders", Order), net.final("done", Order)
     net.event("pay", event="paid", takes={"o": orders}, puts={done: "o"})
