@@ -66,6 +66,7 @@ def places(reader: Reader) -> dict[str, str | None]:
     return {case.id: case.outcome_place for case in reader.cases()}
 
 
+@pytest.mark.attack("an approval used after the policy became stricter", "the effect is not called")
 async def test_a_stricter_version_stops_what_waits_and_lets_pass_the_rest() -> None:
     shelf = Shelf()
     old, new = publishing(shelf, 40), publishing(shelf, 30)

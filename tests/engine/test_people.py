@@ -51,6 +51,7 @@ async def started(engine: Engine, agent: Agent) -> None:
 # several people
 
 
+@pytest.mark.attack("one person as two: other letters, another role", "refused: EN430")
 async def test_two_different_people_have_to_approve() -> None:
     agent = looking()
     async with opened(agent) as engine:
@@ -217,6 +218,7 @@ async def test_somebody_decides_in_the_place_of_another() -> None:
         assert audit(engine.read.engine).clean
 
 
+@pytest.mark.attack("a task passed on by whoever it was delegated to", "refused: EN430")
 async def test_a_delegation_is_taken_back_replaced_and_never_passed_on() -> None:
     agent = looking(eyes=1)
     async with opened(agent) as engine:
@@ -248,6 +250,7 @@ async def test_a_delegation_is_taken_back_replaced_and_never_passed_on() -> None
         assert audit(engine.read.engine).clean
 
 
+@pytest.mark.attack("one person as two, by delegation", "refused: EN430")
 async def test_a_delegation_makes_no_two_people_of_one() -> None:
     agent = looking()
     async with opened(agent) as engine:
@@ -372,6 +375,26 @@ async def test_others_ask_through_the_database(tmp_path: Path) -> None:
     assert audit(where).clean
 
 
+@pytest.mark.postgres
+async def test_approvals_come_to_whoever_takes_the_next_turn(postgres: str) -> None:
+    agent = looking()
+    async with opened(agent, postgres) as engine:
+        await started(engine, agent)
+    command = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
+    async with (
+        opened(agent, postgres, takes="turns") as one,
+        opened(agent, postgres, takes="turns") as other,
+    ):
+        first, second = one.stepper(), other.stepper()
+        answer, _ = await first.outside(command | {"who": "dana@pricing"})
+        assert answer["missing"] == 1
+        with pytest.raises(DecisionRefused, match="already"):
+            await second.outside(command | {"who": "dana@pricing"})
+        answer, standing = await second.outside(command | {"who": "erin@pricing"})
+        assert (answer["missing"], standing and standing.status) == (0, "done")
+    assert audit(postgres).clean
+
+
 # forgeries
 
 
@@ -437,6 +460,9 @@ ENTRIES = {
 }
 
 
+@pytest.mark.attack(
+    "an approval or a delegation written into the log, its chain made sound", "found by the audit"
+)
 @pytest.mark.parametrize("what", ENTRIES)
 def test_an_entry_that_nobody_could_have_made_is_found_also_in_a_sound_chain(
     made: Path, tmp_path: Path, what: str
@@ -470,7 +496,7 @@ ACTS = st.one_of(
 
 
 @given(acts=st.lists(ACTS, max_size=12), eyes=st.integers(2, 3))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_whatever_people_do_as_many_different_ones_have_approved_as_it_takes(
     acts: list[tuple[str, ...]], eyes: int
 ) -> None:
