@@ -361,7 +361,10 @@ def describe(of: Type) -> str:
 
 def shorten(value: object, limit: int = 80) -> str:
     """A value for an error message: its repr, cut at ``limit`` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # lists in lists in lists; a number of thousands of digits
+        text = f"a {type(value).__name__} too deep or too long to show"
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

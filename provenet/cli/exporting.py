@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from provenet.cli.loading import load
-from provenet.cli.printing import JsonFlag, Out, Unusable
+from provenet.cli.printing import JsonFlag, Out, Unusable, visible
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +73,7 @@ def _net(out: Out, target: str, output: Path | None, *, skeleton: bool) -> None:
             f"no net is written as {suffix!r}", where=str(output), hint="end the name with .json or .pnml"
         )
     if output is None:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.write(visible(text if text.endswith("\n") else text + "\n"))
         return
     write(output, text.encode())
     out.line(f"wrote {output}  ({loaded.net.name} {content_hash(loaded.net)[:8]})")
@@ -86,7 +86,7 @@ def _cases(out: Out, database: str, output: Path | None, case: str | None) -> No
     lines = Reader(database).export(case)
     if output is None:
         for line in lines:
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(visible(line) + "\n")
         return
     count = 0
     try:

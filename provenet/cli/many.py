@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from provenet.cli.checking import GRACE, LOADING, Row, row_of, serve
 from provenet.cli.layout import Column
-from provenet.cli.printing import ExitCode, Out, Unusable, counted, progress
+from provenet.cli.printing import ExitCode, Out, Unusable, counted, progress, visible
 from provenet.cli.reports.outcome import Outcome, Steps, failed
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def verify_many(
             outcomes.append((order[row["target"]], of))
             seen.add(row["target"])
             if out.as_json:
-                sys.stdout.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                sys.stdout.write(visible(json.dumps(row, ensure_ascii=False, default=str)) + "\n")
                 sys.stdout.flush()
             if bar is not None:
                 bar.update(bar.task_ids[0], completed=len(seen) - 1, note=Path(row["target"]).name)

@@ -7,6 +7,7 @@ import enum
 import errno
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,6 +74,7 @@ class Out:
         """A line for people; it is never cut."""
         if self.as_json:
             return
+        text = visible(text)
         if self.plain:
             sys.stdout.write(f"{text}\n")
         else:
@@ -128,13 +130,14 @@ class Out:
                 header_style="dim",
             )
         for first, *others in rows:
-            table.add_row(Text(first, style=(styles or {}).get(first, "")), *map(Text, others))
+            cells = [Text(visible(cell)) for cell in others]
+            table.add_row(Text(visible(first), style=(styles or {}).get(first, "")), *cells)
         self.show(Padding(table, (0, 0, 0, indent), expand=False))
 
     def data(self, data: Any) -> None:
         """The document for programs."""
         if self.as_json:
-            sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(visible(json.dumps(data, indent=2, ensure_ascii=False, default=str)) + "\n")
 
 
 @contextlib.contextmanager
@@ -177,7 +180,7 @@ def explain(error: Exception, *, as_json: bool) -> int:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 sys.stderr.write(said)
         else:
-            sys.stderr.write(error_text(error) + "\n")
+            sys.stderr.write(visible(error_text(error)) + "\n")
         return code
     if isinstance(error, OSError):
         unusable = Unusable(
@@ -205,10 +208,24 @@ def explain(error: Exception, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps({"error": {"message": said, "code": "BUG"}, "exit_code": 1}) + "\n")
     sys.stderr.write(
-        f"provenet has a bug: {said}\n"
+        f"provenet has a bug: {visible(said)}\n"
         f"  please report it on {ISSUES}, with the command and what it prints under PROVENET_DEBUG=1\n"
     )
     return ExitCode.FAILED
+
+
+def visible(text: str) -> str:
+    """A text from anywhere for a terminal, without what a terminal obeys instead of showing it.
+
+    Control characters and those that turn the direction of a text are written as JSON writes them, so JSON
+    stays JSON of the same data.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def error_text(error: ProvenetError) -> str:

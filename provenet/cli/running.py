@@ -10,7 +10,7 @@ import typer
 
 from provenet.cli.access import SignedToken, rules_of, token_of
 from provenet.cli.loading import Loaded, Target, load
-from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop
+from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop, visible
 from provenet.cli.watching import Log, LogLevel, Metrics, Otlp, Watching, observing
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _read(loaded: Loaded, path: Path, id_column: str | None, *, skip_broken: boo
                 + "\n".join(shown),
                 hint="mend the rows, or start the others with --skip-broken",
             )
-        sys.stderr.write("\n".join([f"{rows} left out:", *shown]) + "\n")
+        sys.stderr.write(visible("\n".join([f"{rows} left out:", *shown])) + "\n")
     return found
 
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from provenet.cli.driving import Job, begin
 from provenet.cli.loading import load
-from provenet.cli.printing import explain
+from provenet.cli.printing import explain, visible
 from provenet.cli.watching import Watching, observing_as, observing_workers
 from provenet.engine import Engine, Progress, RealClock, VirtualClock
 from provenet.engine.access.gate import Rules
@@ -55,7 +55,7 @@ def run_workers(job: Job, workers: int, watching: Watching) -> Progress:
 
 
 def _tell(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{visible(line)}\n")
 
 
 async def _prepare(job: Job, observers: Sequence[Observer]) -> None:
