@@ -17,6 +17,7 @@ __all__ = [
     "Clock",
     "Decision",
     "Engine",
+    "Keys",
     "LogLine",
     "People",
     "Problem",
