@@ -204,8 +204,9 @@ def kill_target(scope: str, target: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A text that can be written, and that nobody makes the log large with."""
-    return clean(text).replace("\0", "?")[:500]
+    """A text that can be written and shown, and that nobody makes the log large with."""
+    found = clean(text[:500])
+    return found if found.isprintable() else "".join(c if c.isprintable() else "?" for c in found)
 
 
 def _hash(prev: bytes, row: tuple[Any, ...]) -> bytes:

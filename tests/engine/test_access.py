@@ -8,7 +8,7 @@ import hmac
 import json
 import sqlite3
 from collections.abc import Callable, Coroutine
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -815,6 +815,26 @@ async def test_a_log_that_was_tampered_with(tmp_path: Path, statement: str) -> N
         db.execute(statement)
         db.commit()
     assert not audit(path).clean
+
+
+@ATTACK("terminal escapes in the access log", "shown as ?, and no longer than a line or two")
+async def test_what_is_asked_for_is_shown_as_plain_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    strange = "\x1b[2J\u202e\0\n\ud800" + "x" * 100_000
+    async with opened(waiting(), path, access=rules()) as engine:
+        mine = token(engine, "operator")
+        for call in (
+            engine.kill("case", strange, token=mine),
+            engine.resume(strange, token=mine),
+            engine.decide(strange, strange, strange, strange, token=token(engine, "pricing")),
+            engine.kill("net", strange, token=mine, reason=strange),
+        ):
+            with suppress(EngineError):
+                await call
+    found = Reader(path).access()
+    assert len(found) == 5
+    assert all(text.isprintable() and len(text) <= 500 for x in found for text in (x.target, x.who, x.why))
+    assert audit(path).clean
 
 
 async def test_what_is_refused_and_allowed_is_there_after_a_crash(tmp_path: Path) -> None:
