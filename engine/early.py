@@ -172,6 +172,11 @@ def about_text(keys: Mapping[str, str]) -> str:
     return plain(dict(keys))
 
 
+def any_waiting(store: Store) -> bool:
+    """Whether anything that was published waits for a case."""
+    return bool(store.rows("SELECT 1 FROM provenet_inbox WHERE case_no = 0 AND status = 'buffered' LIMIT 1"))
+
+
 def take_along(case: LiveCase, now: int, store: Store) -> bool:
     """Take what was published for a case before it was there along with it; whether there was anything."""
     if not case.known_by or not case.program.keeps:
@@ -209,7 +214,8 @@ def key_taken(store: Store, no: int, key: str) -> bool:
     return bool(store.rows(found, (no, key)))
 
 
-_TAKEN = "UPDATE provenet_inbox SET status = 'accepted', seq = ?, reason = NULL WHERE id = ? AND status = 'buffered'"
+_TAKEN = """
+UPDATE provenet_inbox SET status = 'accepted', seq = ?, reason = NULL WHERE id = ? AND status = 'buffered'"""
 _ENDED = "UPDATE provenet_inbox SET status = ?, reason = ? WHERE id = ? AND status = 'buffered'"
 _MOVED = "UPDATE provenet_inbox SET case_no = ?, came = ? WHERE id = ? AND case_no = 0"
 

@@ -156,7 +156,7 @@ class Holding:
         case.known_by = known
         case.start(self._store, marking, now)
         for about in early.known_by(known) if known else ():
-            self._store.put("provenet_about", (about, case.no), (about, case.no))
+            self._store.put("provenet_about", (case.no, about), (case.no, about))
         early.take_along(case, now, self._store)
         self._runner.settle(case, 0, [], all_places=True)
         return case_id
@@ -172,11 +172,13 @@ class Holding:
         return len(numbers)
 
     def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
+        waiting = any(p.keeps for p in programs.values()) and early.any_waiting(self._store)
         for case in load_cases(self._store, programs, numbers, self._vault.of_case):
             self._runner.adopt(case)
             self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
             self._outside.obey(case)
-            early.take_along(case, self._runner.now(), self._store)
+            if waiting:
+                early.take_along(case, self._runner.now(), self._store)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
             self._store.flush_if_large()

@@ -77,8 +77,6 @@ def _load(
     )
     keeps = any(p.keeps for p in programs.values())
     kept = _grouped(store, f"{KEPT} AND case_no {these} ORDER BY case_no, id", numbers) if keeps else {}
-    about = f"SELECT case_no, about FROM provenet_about WHERE case_no {these}"  # noqa: S608
-    known = _grouped(store, about, numbers) if keeps else {}
     answers = _grouped(
         store,
         "SELECT case_no, token, transition, value FROM provenet_proposal"  # noqa: S608
@@ -92,18 +90,21 @@ def _load(
         numbers,
     )
     cases = store.rows(
-        "SELECT no, id, net, status, version, tokens, head, created, reason, killed, tenant, data_key"  # noqa: S608
+        "SELECT no, id, net, status, version, tokens, head, created, reason, killed, tenant, data_key,"  # noqa: S608
+        # The largest set of its keys is all of them.
+        " (SELECT about FROM provenet_about a WHERE a.case_no = no ORDER BY length(about) DESC LIMIT 1)"
         f" FROM provenet_case WHERE no {these} ORDER BY no",
         numbers,
     )
-    for no, case_id, net, status, version, next_token, head, created, reason, killed, tenant, key in cases:
+    for no, case_id, net, status, version, next_token, head, created, reason, killed, tenant, *more in cases:
+        data_key, about = more
         program = programs.get(net)
         if program is None:
             continue
         case = LiveCase(no, case_id, program, created, tenant)
         case.status, case.seq, case.next_token, case.head = status, version, next_token, head
         case.reason, case.killed = reason, killed
-        case.seal = seal(case_id, key) if key else None
+        case.seal = seal(case_id, data_key) if data_key else None
         marking: dict[str, tuple[Value, ...]] = {}
         for token, place, text, arrived in tokens.get(no, ()):
             try:
@@ -143,8 +144,7 @@ def _load(
                 case.timers[index, token] = due
                 case.by_token.setdefault(token, []).append(index)
         case.kept = [Kept(*row) for row in kept.get(no, ())]
-        # The largest set of its keys is all of them.
-        case.known_by = json.loads(max((a for (a,) in known.get(no, ())), key=len, default="{}"))
+        case.known_by = json.loads(about) if about else {}
         for token, transition, value in answers.get(no, ()):
             if transition in program.by_name:
                 case.answers[program.by_name[transition].index, token] = value

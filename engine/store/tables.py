@@ -267,9 +267,9 @@ class AboutRow(SQLModel, table=True):
     """What the outside knows a case by: a set of its keys, as JSON text."""
 
     __tablename__ = "provenet_about"
-    __table_args__ = {"sqlite_with_rowid": False}
-    about: str = Field(primary_key=True)
+    __table_args__ = (Index("provenet_about_text", "about"), {"sqlite_with_rowid": False})
     case_no: int = Field(sa_type=LONG, primary_key=True)
+    about: str = Field(primary_key=True)
 
 
 class ArchiveRow(SQLModel, table=True):

@@ -450,6 +450,21 @@ async def test_a_case_says_its_keys_and_they_can_be_stored() -> None:
         assert engine.read.log("ok")[0].data["known_by"] == {"order": "17"}
 
 
+@pytest.mark.parametrize("name", ["shop", "meters"])  # one keeps events, one does not
+async def test_keys_outlive_the_process_and_the_beginning_of_the_log(tmp_path: Path, name: str) -> None:
+    path, agent = tmp_path / "c.db", shop() if name == "shop" else readings()
+    event, payload = ("confirmed", None) if name == "shop" else ("read", {"cents": 1})
+    async with opened(agent, path, snapshot_every=2) as engine:
+        await begun(engine, agent, keys={"region": "north"})
+    async with opened(agent, path, snapshot_every=2) as engine:
+        found = await engine.publish(event, payload, about={"region": "north"}, key="k")
+        assert found.accepted == ("c",)
+    assert [x.kind for x in Reader(path).log("c")] == ["start", "fire", "snapshot"]
+    assert Reader(path).log("c")[-1].data["known_by"]["region"] == "north"
+    clean(path)
+    assert audit(path, fast="yes").clean
+
+
 async def test_what_was_published_too_early_goes_with_the_first_case_that_starts(tmp_path: Path) -> None:
     path, agent = tmp_path / "c.db", shop()
     async with opened(agent, path) as engine:
@@ -654,7 +669,7 @@ def one_of_each(path: Path) -> None:
         ("UPDATE provenet_inbox SET event_at = event_at + 9000000000 WHERE key = '2'", "not late"),
         ("DELETE FROM provenet_about", "found by are not those"),
         ("UPDATE provenet_about SET about = '{}'", "found by are not those"),
-        ("INSERT INTO provenet_about VALUES ('{}', 77)", "rows of case number 77"),
+        ("INSERT INTO provenet_about VALUES (77, '{}')", "rows of case number 77"),
         ("UPDATE provenet_inbox SET case_no = 77 WHERE key = 'q'", "rows of case number 77"),
         ("UPDATE provenet_inbox SET case_no = 0 WHERE key = 'q'", "an event of no case that is 'buffered'"),
     ],

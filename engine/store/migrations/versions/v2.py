@@ -135,10 +135,11 @@ def _events() -> None:
         )
     op.create_table(
         "provenet_about",
-        sa.Column("about", sa.String(), primary_key=True),
         sa.Column("case_no", LONG, primary_key=True, autoincrement=False),
+        sa.Column("about", sa.String(), primary_key=True),
         sqlite_with_rowid=False,
     )
+    op.create_index("provenet_about_text", "provenet_about", ["about"])
 
 
 def _keys() -> None:
