@@ -159,7 +159,8 @@ class Gate:
                 spent = holder.id
                 if holder.command != about:
                     raise AccessRefused(
-                        "the token is refused: it is for another command", hint="sign this one"
+                        "the token is refused: it is for another command",
+                        hint=f"`cmd` of this one is {about}",
                     )
             found, why = self._by_role(access, holder, command, verb, who, net)
             if spent:

@@ -97,9 +97,9 @@ def issue(
 def digest(command: Mapping[str, Any]) -> str:
     """SHA-256 of a command's canonical text, in hexadecimal.
 
-    Who asks for it is what the token says, and so no part of it; what is ``None`` is as good as left out.
+    Who asks for it is what the token says, and so no part of it; what is empty is as good as left out.
     """
-    said = {k: v for k, v in command.items() if k not in _ASIDE and v is not None}
+    said = {k: v for k, v in command.items() if k not in _ASIDE and v is not None and v != ""}
     return hashlib.sha256(plain(_data(said)).encode("utf-8", "replace")).hexdigest()
 
 
