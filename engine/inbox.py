@@ -42,7 +42,7 @@ from provenet.nets.errors import ExprError, FiringError, ProvenetError, TypeMism
 from provenet.nets.formats.canonical import loads
 from provenet.nets.models import to_value
 from provenet.nets.net import Delivery, Signal
-from provenet.nets.schema import Value, microseconds
+from provenet.nets.schema import Value, microseconds, shorten
 from provenet.sdb.saga import KILL_SIGNAL
 
 Taken: TypeAlias = Literal["accepted", "kept"]
@@ -605,8 +605,8 @@ def _time(at: int) -> str:
 def _as_text(payload: Any) -> str:
     try:
         return _whole_text(payload)[:LONGEST]
-    except (TypeError, ValueError):
-        return json.dumps(repr(payload)[:1000])
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(shorten(payload, 1000))
 
 
 def _whole_text(payload: Any) -> str:
