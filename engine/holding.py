@@ -237,11 +237,8 @@ class Holding:
             self._ask_for(case, no)
         live = self._runner.cases.get(case)
         if live is None or live.status not in LIVE:
-            state = (
-                "parked: " + (live.reason or "") if live is not None else "over, or its agent was not given"
-            )
             raise CaseClosed(
-                f"case {case!r} does not move: it is {state}", hint=f"see `provenet case {case}`"
+                f"case {case!r} does not move: {self._why_not(live, no)}", hint=f"see `provenet case {case}`"
             )
         return live
 
@@ -305,6 +302,15 @@ class Holding:
             raise self._runner.jobs.crash
 
     # inside
+
+    def _why_not(self, live: LiveCase | None, no: int) -> str:
+        """Why a case does not move."""
+        if live is not None and live.status == "parked":
+            return f"it is parked: {live.reason or ''}"
+        if live is not None:
+            return f"it is over: {live.status}"
+        ((status,),) = self._store.rows("SELECT status FROM provenet_case WHERE no = ?", (no,))
+        return "its agent was not given" if status in (*LIVE, "parked") else f"it is over: {status}"
 
     def _number_for_case(self) -> int:
         if not self._fresh:

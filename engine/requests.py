@@ -29,6 +29,7 @@ from provenet.engine.errors import (
     EngineError,
     NotAnswered,
     NotDeployed,
+    NotSettled,
     StoreDenied,
     StoreError,
     StoreLocked,
@@ -282,10 +283,17 @@ async def _alone(
     async with Engine.open(
         source, agents=list(given.values()), clock=clock, takes="asked", access=access
     ) as engine:
-        answer = await carry_out(engine, command)
+        try:
+            answer = await carry_out(engine, command)
+        except NotSettled as error:
+            if not agents:
+                error.hint = "add --agent TARGET: its code says what may not be called twice"
+            raise
     if command.get("do") == "erase":
         return answer
     if command.get("scope") in {"net", "all"} and engine.is_shared():
+        if command["do"] == "kill":
+            answer["done"] = "the kill switch is on"  # who it reaches is known to those who run cases
         return answer | {"note": "the processes that run on this database see it within a second"}
     return answer | {"note": "no engine runs this case now: what follows happens as soon as one does"}
 

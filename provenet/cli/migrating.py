@@ -117,6 +117,8 @@ def _show(out: Out, found: Migration) -> None:
     moves, verb = counted(found.moving, "case"), "moved" if found.done == "yes" else "would move"
     stays = f", {found.staying:,} {'stays' if found.staying == 1 else 'stay'}" if found.staying else ""
     out.line(f"{moves} {verb}{stays}", "bold green" if not found.staying else "bold yellow")
+    if found.moving and found.done == "yes":
+        out.line(f"  they go on where version {found.new[:8]} runs", "dim")
 
 
 def _said(group: Group) -> str:

@@ -236,9 +236,7 @@ def settle_command(
     effect: Annotated[str, typer.Argument(help="Name of the effect.", show_default=False)],
     database: Database,
     who: Who = "",
-    agent: Annotated[
-        str, typer.Option("--agent", help="The target with the case's agent.", show_default=False)
-    ],
+    agent: AgentTarget = None,
     receipt: Annotated[
         str | None, typer.Option("--performed", help="It happened: its receipt, as JSON.")
     ] = None,

@@ -12,6 +12,7 @@ import pytest
 
 from provenet.engine import RealClock, audit, faults
 from provenet.engine.errors import CaseClosed, NotSettled
+from provenet.engine.requests import ask
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.sdb.contract import Contract
@@ -94,6 +95,25 @@ async def test_a_call_without_an_outcome_is_not_repeated_and_a_person_settles_it
     assert post.letters == ["c"]
     found = audit(tmp_path / "x.db")
     assert found.clean, [str(p) for p in found.problems]
+
+
+async def test_settling_from_another_process(tmp_path: Path) -> None:
+    """Whoever runs the case has its code; where nobody does, who asks has to name it."""
+    database, command = tmp_path / "x.db", {"do": "settle", "case": "c", "effect": "post", "who": "dana@it"}
+    command["failed"] = "it is still on the desk"
+    post = Post("breaks")
+    agent = posting(post)
+    async with opened(agent, database, clock=RealClock()) as engine:
+        deployed(engine, agent)
+        await engine.start_case("small", inputs=CASE, case_id="c")
+        await asyncio.sleep(0.3)
+    with pytest.raises(NotSettled) as refused:
+        await asyncio.to_thread(ask, database, command)
+    assert "--agent TARGET" in (refused.value.hint or "")
+    async with opened(agent, database, clock=RealClock()) as engine:
+        assert "goes on" in (await asyncio.to_thread(ask, database, command))["done"]
+        await engine.run_until_idle()
+    assert audit(database).clean
 
 
 @pytest.mark.parametrize("point", ["before-commit", "after-commit", "after-intent", "after-effect"])
