@@ -143,7 +143,7 @@ class Gate:
     ) -> tuple[str, str, str, tuple[str, str] | None]:
         """Who it is, why they may, the token's id, and what is spent by whom."""
         access = self._rules()
-        if not token:
+        if not token or (isinstance(token, Posted) and token.sealed is None):
             raise AccessRefused(
                 "this takes a token", hint="give one: token=..., --token, or the environment's PROVENET_TOKEN"
             )

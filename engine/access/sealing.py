@@ -65,9 +65,7 @@ class Seal:
 
         about = _about(self._database, posted.about)
         if not isinstance(posted.sealed, str) or len(posted.sealed) > _LONGEST:
-            raise refused(
-                "there is none, or it is not sealed", hint="ask with a token: --token, or PROVENET_TOKEN"
-            )
+            raise refused("it is not sealed", hint="ask with a token: --token, or PROVENET_TOKEN")
         try:
             by, box, *wraps = (b64decode(part, validate=True) for part in json.loads(posted.sealed))
             wrapping = _shared(self._private, by, by + b64decode(self.public))

@@ -14,6 +14,7 @@ from provenet.cli.printing import JsonFlag, Out, Unusable, counted
 from provenet.cli.reading import Database, reader_of
 
 if TYPE_CHECKING:
+    from provenet.engine.access.chain import AccessLine
     from provenet.engine.access.gate import Rules
 
 SignedToken = Annotated[
@@ -83,11 +84,15 @@ def access_command(
     out = Out(as_json=as_json)
     found = [x for x in reader_of(database).access() if not refused or x.verdict == "refused"]
     out.rows(
-        [(f"{x.at:%Y-%m-%d %H:%M:%S}", x.verdict, x.verb, x.target[:40], x.who, x.why) for x in found],
+        [(f"{x.at:%Y-%m-%d %H:%M:%S}", x.verdict, x.verb, _of(x), x.who, x.why) for x in found],
         head=("at", "", "verb", "of", "who", "why"),
     )
     out.line(counted(len(found), "entry") if len(found) == 1 else f"{len(found):,} entries", "bold")
     out.data([x.to_json() for x in found])
+
+
+def _of(line: AccessLine) -> str:
+    return line.target[: 12 if line.verdict == "rules" else 40]
 
 
 def grants_command(
