@@ -21,9 +21,10 @@ import sqlalchemy as sa
 
 from provenet.engine.access.chain import problems as access_problems
 from provenet.engine.archive import ArchiveAudit
+from provenet.engine.audit_inbox import without_case
+from provenet.engine.errors import NoKeys
 from provenet.engine.keys import Keys
 from provenet.engine.personal import Seal
-from provenet.engine.audit_inbox import without_case
 from provenet.engine.program import Program
 from provenet.engine.replay import CaseAudit
 from provenet.engine.store.database import Rows, snapshot
@@ -139,7 +140,7 @@ def audit(
 class _Auditor:
     def __init__(self, reader: Reader, fast: Literal["no", "yes"], keys: Keys | None) -> None:
         self._reader, self.fast = reader, fast
-        self.seal = seals(self.rows, keys)
+        self._keys, self.seal = keys, seals(self.rows, keys)
         self._followed = self._erased = 0
         self._archive = ArchiveAudit(self.rows, lambda case, what: self.problem(case, 0, what))
         self._partial = 0
@@ -154,6 +155,7 @@ class _Auditor:
         self._check_file()
         self._load_nets()
         self._check_archive()
+        self._check_keys()
         cases = list(
             self._rows(
                 "SELECT no, id, net, status, version, tokens, head, created, outcome_place, outcome, killed,"
@@ -239,6 +241,15 @@ class _Auditor:
         for (said,) in self._rows("PRAGMA quick_check(20)"):
             if said != "ok":
                 self.problem("", 0, f"SQLite finds the file damaged: {said}")
+
+    def _check_keys(self) -> None:
+        """Whether the master keys at hand open what they wrapped."""
+        for name, master, wrapped in self._rows("SELECT id, master, wrapped FROM provenet_key"):
+            if self._keys is not None and wrapped is not None and master in self._keys.names:
+                try:
+                    self._keys.unwrap(name, master, wrapped)
+                except NoKeys as error:
+                    self.problem("", 0, error.message)
 
     def _check_archive(self) -> None:
         try:

@@ -317,7 +317,9 @@ class LiveCase:
         self.next_token = token + 1
         self.ids.setdefault(place, []).append(token)
         self.arrived[token] = at
-        book.put_token((self.no, token), place, value, text or self.encoder_at(place), at)
+        if text is None:
+            text_of = self.program.encoders[place] if self.seal is None else self.encoder_at(place)
+        book.put_token((self.no, token), place, value, text or text_of, at)
         return token
 
 

@@ -54,7 +54,7 @@ from provenet.engine.simulation import Stage, recording_of
 from provenet.engine.snapshots import EVERY
 from provenet.engine.store.store import Store
 from provenet.engine.throttle import Throttle, Throttles
-from provenet.engine.vault import Erasure, Vault, forget_traces
+from provenet.engine.vault import Erasure, Vault
 from provenet.engine.versions import Versions
 from provenet.engine.views import Reader
 from provenet.engine.watching.events import (
@@ -759,7 +759,7 @@ class Engine:
         who = await self._gate.admit(asked, token, who)
         found = self._vault.erase(case=case, subject=subject, who=who, reason=reason, now=self._runner.now())
         await self._store.durable()
-        forget_traces(self._store.location)
+        self._vault.erased()
         return found
 
     def stepper(self) -> Stepper:

@@ -479,7 +479,8 @@ def _copy(past: _Past, to: str | Path) -> None:
             store.put("provenet_meta", name, (name, value))
         known = {found for (found,) in store.rows("SELECT hash FROM provenet_net")}
         for each in past.keys:
-            store.put("provenet_key", each["id"], tuple(each.values()))
+            # No new case is started for the subject here, and a later fork may bring another key of its own.
+            store.put("provenet_key", each["id"], tuple((each | {"subject": ""}).values()))
         for row in past.nets:
             if row["hash"] not in known:
                 store.put("provenet_net", row["hash"], tuple(row.values()))

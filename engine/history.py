@@ -122,6 +122,8 @@ class Replay:
         void: What people had said of tasks when the case moved to another version, which ends them.
         last: Number of the last entry; 0 before the first.
         followed: How many entries could not be fired again, since personal values cannot be read.
+        unsure: Tasks, by token and name, of which nobody can tell here what people might say of them.
+        gone: What its log says of the erasure of its personal values, if it does.
     """
 
     def __init__(
@@ -141,6 +143,8 @@ class Replay:
         self.void: dict[tuple[str, int], Said] = {}
         self.last = 0
         self.followed = 0
+        self.unsure: set[tuple[int, str]] = set()
+        self.gone: dict[str, Any] | None = None
 
     def follow(self, entry: Entry) -> None:
         """Fire one entry again.
@@ -173,7 +177,7 @@ class Replay:
                     lambda: follow_snapshot(self.case, self.book, said, at, data),
                 )
             case _:
-                why = follow(self.case, kind, transition, said, at) if kind in SAID else ""
+                why = self._heard(kind, transition, said, at) if kind in SAID else ""
                 if why:
                     raise NotReplayed(why)
                 self.case.log(self.book, kind, transition, at, data)
@@ -181,6 +185,8 @@ class Replay:
             raise NotReplayed("it replays to something else than the log says")
         # Follow the stored chain, so that one changed entry is told once and not for all that come after.
         self.case.head, self.last = digest, seq
+        if kind == "erase":
+            self.gone = {**said, "at": at}
         if kind in _STOPS:
             self.stopped, self.reason = _STOPS[kind], said.get("reason")
         elif kind == "resume":
@@ -251,7 +257,18 @@ class Replay:
         apply(case, found, new, at)
         case.log(book, "migrate", "", at, found.data(old, new.hash, plan, said["reached"]))
 
+    def _heard(self, kind: str, transition: str, said: dict[str, Any], at: int) -> str:
+        """Count what a person said; why it cannot have been said."""
+        try:
+            return follow(self.case, kind, transition, said, at)
+        except Unreadable:
+            self.followed += 1
+            self.unsure.add((said["token"], said["task"]))
+            return ""
+
     def _moved_as_said(self, said: dict[str, Any], at: int, data: str) -> None:
+        self.void |= self.case.said
+        self.case.said = {}
         follow_move(self.case, self.book, said, self.program(said["to"]), (at, data))
 
     def _seal(self, said: dict[str, Any]) -> Seal | None:

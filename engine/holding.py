@@ -6,7 +6,7 @@ owns is taken over, and a case that is asked for by name is taken up unless anot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 from provenet.engine import early
@@ -24,6 +24,7 @@ from provenet.engine.errors import (
 )
 from provenet.engine.faults import fault_point
 from provenet.engine.outside import Outside
+from provenet.engine.personal import Seal
 from provenet.engine.program import Program
 from provenet.engine.pruning import LATEST
 from provenet.engine.recovery import load_cases
@@ -168,12 +169,18 @@ class Holding:
         # Where nobody else runs, all cases are asked for.
         all_of_them = self._takes == "all" or not self.is_shared()
         numbers = self._store.claim([*programs], most) if all_of_them else []
-        self._take_up(programs, numbers)
+        # Whoever was only opened to say something need not be able to run everything.
+        self._take_up(programs, numbers, self._vault.if_open if self._takes == "asked" else None)
         return len(numbers)
 
-    def _take_up(self, programs: Mapping[str, Program], numbers: Sequence[int]) -> None:
+    def _take_up(
+        self,
+        programs: Mapping[str, Program],
+        numbers: Sequence[int],
+        seal: Callable[[str, str], Seal | None] | None = None,
+    ) -> None:
         waiting = any(p.keeps for p in programs.values()) and early.any_waiting(self._store)
-        for case in load_cases(self._store, programs, numbers, self._vault.of_case):
+        for case in load_cases(self._store, programs, numbers, seal or self._vault.of_case):
             self._runner.adopt(case)
             self._later(CaseTaken(case.id, case.program.net.name, case.status, self._runner.now()))
             self._outside.obey(case)

@@ -38,9 +38,15 @@ def load_cases(
     store: Source,
     programs: Mapping[str, Program],
     numbers: Sequence[int],
-    seal: Callable[[str, str], Seal],
+    seal: Callable[[str, str], Seal | None],
 ) -> Iterator[LiveCase]:
     """Unfinished cases, by their numbers; those whose net's agent is not at hand are left alone.
+
+    Args:
+        store: Where they are.
+        programs: The net versions whose agents are at hand.
+        numbers: The cases' numbers.
+        seal: What reads personal values, by a case and its key; ``None`` to leave the case alone.
 
     Raises:
         StoreCorrupt: A token does not fit its place.
@@ -54,7 +60,7 @@ def _load(
     store: Source,
     programs: Mapping[str, Program],
     numbers: Sequence[int],
-    seal: Callable[[str, str], Seal],
+    seal: Callable[[str, str], Seal | None],
 ) -> Iterator[LiveCase]:
     these = f"IN ({','.join('?' * len(numbers))})"
     tokens = _grouped(
@@ -105,6 +111,8 @@ def _load(
         case.status, case.seq, case.next_token, case.head = status, version, next_token, head
         case.reason, case.killed = reason, killed
         case.seal = seal(case_id, data_key) if data_key else None
+        if data_key and case.seal is None:
+            continue
         marking: dict[str, tuple[Value, ...]] = {}
         for token, place, text, arrived in tokens.get(no, ()):
             try:

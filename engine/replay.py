@@ -42,7 +42,7 @@ class Auditor(Protocol):
         ...
 
     def followed(self, count: int, seal: Seal) -> None:
-        """Tell how many entries of a case could not be fired again, since its personal values cannot be read."""
+        """Tell how many entries of a case could not be fired again, and what reads its personal values."""
         ...
 
     def count(self, events: int, effects: int) -> None:
@@ -137,6 +137,7 @@ class CaseAudit(Replay):
             self._problem(case.seq, f"the case's row names data key {self.row[12]!r}, its log {key!r}")
         if case.seal is not None:
             self.auditor.followed(self.followed, case.seal)
+            self._compare_key(case.seal.key)
         if case.program.hash != net:
             self._problem(case.seq, f"it runs on net {net[:12]}, its log on {case.program.hash[:12]}")
             return
@@ -244,6 +245,8 @@ class CaseAudit(Replay):
     def _chosen(self, again: Again, task: str) -> None:
         """Whether those who chose were as many as it takes, and might."""
         case, token = self.case, again.token
+        if (token, task) in self.unsure:
+            return
         why = people.fired(
             again.step,
             case.arrived[token],
@@ -255,6 +258,16 @@ class CaseAudit(Replay):
         if why:
             self._problem(again.seq, f"{again.step.name}: {why}")
 
+    def _compare_key(self, key: str) -> None:
+        """Whether the key of its personal values is there, or its log says who erased it."""
+        rows = self.auditor.rows("SELECT wrapped, erased, who, reason FROM provenet_key WHERE id = ?", key)
+        wrapped, *row = rows[0] if rows else (None, None, None, None)
+        said = None if self.gone is None else [self.gone[name] for name in ("at", "by", "reason")]
+        if said is None and wrapped is None:
+            self._problem(self.case.seq, "the key of its personal data is gone, and its log has no erasure")
+        elif said is not None and (wrapped is not None or row != said):
+            self._problem(self.case.seq, "its log has an erasure of its personal data, and their key another")
+
     def _compare_said(self) -> None:
         """Whether tasks say the same of what people said as the log."""
         heard = {(token, task): said.text() for (task, token), said in self.case.said.items()}
@@ -264,7 +277,8 @@ class CaseAudit(Replay):
                 self._problem(self.case.seq, f"task {at[1]!r} of token {at[0]} is missing: {text}")
         for (token, task), (status, *_, said, _) in self.tasks.items():
             # What was said of a token that was gone before the log begins is not in it any more.
-            past = token < self._before and token not in self._held
+            gone = token not in self._held or status == "withdrawn"
+            past = (token < self._before and gone) or (token, task) in self.unsure
             same = {heard.get((token, task), "")}
             if status == "withdrawn":
                 same |= {void.get((token, task), "")}

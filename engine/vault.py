@@ -61,6 +61,7 @@ class Vault:
         self._seals: dict[str, Seal] = {}
         self._active: dict[str, Seal] = {}
         self._new: dict[str, tuple[Any, ...]] = {}
+        self._before = ""
 
     @property
     def given(self) -> Keys | None:
@@ -85,6 +86,13 @@ class Vault:
                 )
             self._seals[key] = self._opened(rows[0], f"case {case!r}" if case else "")
         return self._seals[key]
+
+    def if_open(self, case: str, key: str) -> Seal | None:
+        """The open seal of a case; ``None`` where no master key at hand opens it."""
+        try:
+            return self.of_case(case, key)
+        except NoKeys:
+            return None
 
     def named(self, name: str) -> Seal:
         """A seal by its key's name, which somebody else has given.
@@ -145,7 +153,7 @@ class Vault:
     def erase(self, *, case: str = "", subject: str = "", who: str, reason: str, now: int) -> Erasure:
         """Throw a key away, with an entry in the log of each case that it was for; for the next commit.
 
-        On SQLite what is deleted from now on is overwritten, until the database is opened again.
+        On SQLite what is deleted is overwritten from now on, until ``erased`` is called.
 
         Raises:
             ErasureRefused: One of its cases runs, or there is nothing to erase.
@@ -168,6 +176,7 @@ class Vault:
             self._store.flush()
             raise _still_alive(alive) if alive else _nothing(case, subject)
         if not shared:
+            self._before = self._before or str(self._store.rows("PRAGMA secure_delete")[0][0])
             self._store.rows("PRAGMA secure_delete = ON")
         self._store.run(
             "UPDATE provenet_key SET wrapped = NULL, master = '', erased = ?, who = ?, reason = ?"
@@ -183,6 +192,13 @@ class Vault:
         self._seals.pop(key, None)
         self._active.pop(subject, None)
         return Erasure(subject, tuple(row[1] for row in rows))
+
+    def erased(self) -> None:
+        """What was erased is durable: let go of the copies that the database keeps for itself."""
+        if self._before:
+            self._store.rows(f"PRAGMA secure_delete = {self._before}")
+            self._before = ""
+        forget_traces(self._store.location)
 
     def _key_of(self, case: str, subject: str) -> tuple[str, str]:
         """The key that is meant, and whose it is."""
