@@ -899,10 +899,10 @@ class Engine:
         recording = recording_of(self._store.rows("SELECT name, value FROM provenet_meta"))
         if recording is None:
             self._versions = Versions(self._store)
+            self._runner.in_force = InForce(self._versions)
         else:
             # In a simulation no agent reaches the outside, whoever gave it.
             self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
-        self._runner.in_force = InForce(self._versions)
         self._workers.runner, self._workers.decide = self._runner, self._outside.decide
         self._vault = Vault(self._store, self._keys)
         self._holding = Holding(

@@ -45,7 +45,7 @@ class InForce:
         return self._verifier(program, step) is not None
 
     def refusal(
-        self, program: Program, step: Step, binding: Mapping[str, Value]
+        self, program: Program, step: Step, binding: Mapping[str, Value], *, held: bool = False
     ) -> tuple[Reject, str] | None:
         """Why an effect may not be called any more, and the version that says so.
 
@@ -53,8 +53,10 @@ class InForce:
             program: The case's own version.
             step: What performs the effect.
             binding: Values of its variables.
+            held: It was held back before. Its case may have moved to the latest version since, whose own
+                verifier has not seen it.
         """
-        verify = self._verifier(program, step)
+        verify = self._verifier(program, step, held=held)
         if verify is None:
             return None
         values = accepted(program, step, binding)
@@ -65,9 +67,9 @@ class InForce:
             why = Reject(rule="policy", expected="a verdict", got=error.message, retryable=False)
         return None if why is None else (why, self._versions.latest(program.net.name))
 
-    def _verifier(self, program: Program, step: Step) -> Verifier | None:
+    def _verifier(self, program: Program, step: Step, *, held: bool = False) -> Verifier | None:
         latest = self._versions.latest(program.net.name)
-        if latest in {"", program.hash}:
+        if not latest or (latest == program.hash and not held):
             return None
         at = (latest, program.hash, step.name, latest in self._versions.programs)
         if at not in self._known:
@@ -84,8 +86,9 @@ class InForce:
             return None
         if info.opaque == "function":
             return other.function_of(info) if latest in self._versions.programs else None
-        if own.opaque == "no" and {r.expr for r in info.rules} <= {r.expr for r in own.rules}:
-            return None  # its own policy was as strict
+        stricter = {r.expr for r in info.rules} - {r.expr for r in own.rules}
+        if latest != program.hash and own.opaque == "no" and not stricter:
+            return None  # its own policy has said as much
         return lambda proposal, inputs: other.refusal(info.id, proposal, inputs)
 
 

@@ -173,8 +173,9 @@ def right(choice: Choice, arrived: int, said: Said, who: str, at: int) -> str | 
     name, _, role = who.rpartition("@")
     for d in said.holding():
         other, _, needed = d.to.rpartition("@")
-        if (person(d.to), needed if other else "") == (person(who), role if name else ""):
-            return d.by if own_right(choice, arrived, d.by, at) else None
+        same = (person(d.to), needed if other else "") == (person(who), role if name else "")
+        if same and own_right(choice, arrived, d.by, at):
+            return d.by
     return None
 
 

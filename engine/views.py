@@ -51,7 +51,7 @@ from provenet.engine.veil import WHOLE, Veil
 from provenet.nets import schema
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import loads
-from provenet.nets.net import Net, Role
+from provenet.nets.net import Choice, Net, Role
 from provenet.nets.secrets import Shown
 from provenet.sdb.handlers import Agent
 
@@ -146,8 +146,8 @@ class LogLine:
 class TaskView:
     """A decision that a person is asked for, or was.
 
-    ``eyes`` is how many people have to choose the same, ``approved`` who has; ``delegated`` to whom, by who did
-    so; ``fallback`` another role that may decide, from ``fallback_from`` on.
+    ``eyes`` is how many people have to choose the same, ``approved`` who has; ``delegated`` to whom, by who
+    did so; ``fallback`` another role that may decide, from ``fallback_from`` on.
     """
 
     case: str
@@ -266,6 +266,7 @@ class Reader:
                 )
             self.engine = reading_engine(self.location)
         self._nets: dict[str, Net | None] = {}
+        self._choices: dict[tuple[str, str], Choice] = {}
         self._veils: dict[str, Veil] = {}
         self._secrets, self._personal = secrets, personal
         self._keys = keys or (Keys.from_env() if personal == "shown" else None)
@@ -368,7 +369,7 @@ class Reader:
                 case=_case(row, names, veil),
                 marking=marking,
                 log=tuple(self._log(s, row)),
-                tasks=tuple(_task(t, case, veil, net) for t in tasks),
+                tasks=tuple(_task(t, case, veil, self._terms(row.net, t.task)) for t in tasks),
                 timers=tuple((t.transition, from_micros(t.due)) for t in timers),
                 effects=tuple(
                     _veiled(r, "receipt", veil, net)
@@ -444,7 +445,7 @@ class Reader:
             for row, case, *_ in found:
                 _checked(row)
                 _must_be(CaseRow, "id", case)
-            tasks = [_task(row, case, self._veil(net, key), self.net(net)) for row, case, net, key in found]
+            tasks = (_task(r, case, self._veil(n, key), self._terms(n, r.task)) for r, case, n, key in found)
             return [t for t in tasks if role in {None, t.role, t.fallback}]
 
     @_decodes
@@ -553,6 +554,11 @@ class Reader:
     def _rows_of(self, statement: str, *parameters: Any) -> list[Any]:
         with self.engine.connect() as c:
             return list(c.execute(sa.text(statement.replace("?", ":p")), {"p": parameters[0]}))
+
+    def _terms(self, digest: str, task: str) -> Choice:
+        if (digest, task) not in self._choices:
+            self._choices[digest, task] = terms_of(self.net(digest), task)
+        return self._choices[digest, task]
 
     def _veil(self, digest: str, key: str = "") -> Veil:
         """What hides values of a net's cases: those whose personal values are under this key."""
@@ -715,8 +721,7 @@ def _case(row: CaseRow, names: dict[str, str], veil: Veil) -> CaseView:
     )
 
 
-def _task(row: TaskRow, case: str, veil: Veil, net: Net | None) -> TaskView:
-    terms = terms_of(net, row.task)
+def _task(row: TaskRow, case: str, veil: Veil, terms: Choice) -> TaskView:
     said = Said.of(row.people) if row.people else Said()
     return TaskView(
         case=case,

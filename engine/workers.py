@@ -281,7 +281,7 @@ class Workers:
             return partial(self._performed, job, job.receipt)
         in_force, held = self.runner.in_force, job.key in job.case.uncalled
         if in_force is not None and job.called == "no":
-            refused = in_force.refusal(job.case.program, job.step, job.binding)
+            refused = in_force.refusal(job.case.program, job.step, job.binding, held=held)
             if refused is not None:
                 return partial(self._refused, job, *refused)
         if (wait := self._throttles.admit(job, self.runner.now())) is not None:

@@ -297,6 +297,26 @@ class AsyncCase(CaseView):
         __tracebackhide__ = True
         await self.decide("deny", who, task=task)
 
+    async def delegate(self, to: str | None, who: str, *, task: str | None = None) -> None:
+        """Let somebody else decide an open task in one's place; ``None`` takes it back.
+
+        Args:
+            to: Who, with role.
+            who: Who may decide by their own role.
+            task: Its name, where several are open.
+
+        Raises:
+            DecisionRefused: As it would be for anybody.
+            NotAsExpected: No such task is open.
+        """
+        __tracebackhide__ = True
+        name = self.the_task(task).task
+
+        async def delegate() -> str:
+            return await self._on.engine.delegate(self.id, name, to=to, who=who)
+
+        await self._on.through(delegate, unless=lambda: to is None, refused=(DecisionRefused,))
+
     async def signal(
         self, event: str, payload: Any = None, *, key: str | None = None, at: datetime | None = None
     ) -> None:

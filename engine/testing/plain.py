@@ -211,6 +211,11 @@ class Case(CaseView):
         __tracebackhide__ = True
         self.decide("approve", who, task=task)
 
+    def delegate(self, to: str | None, who: str, *, task: str | None = None) -> None:
+        """Let somebody else decide an open task in one's place; ``None`` takes it back."""
+        __tracebackhide__ = True
+        self._on.wait_for(self._case.delegate(to, who, task=task))
+
     def deny(self, who: str | None = None, *, task: str | None = None) -> None:
         """Decide ``deny``; see ``decide``."""
         __tracebackhide__ = True

@@ -10,6 +10,7 @@ import pytest
 
 from provenet.engine import Engine, Reader, Throttle, VirtualClock, audit
 from provenet.engine.faults import FaultInjected, plan
+from provenet.engine.marking_map import MarkingMap
 from provenet.nets.build import NetBuilder
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, EffectRefused, Request
@@ -444,3 +445,21 @@ async def test_it_holds_for_whoever_takes_turns(postgres: str) -> None:
         assert places(taker.read) == {"c35": "failed", "c20": "out"}
         assert [n for _, n in shelf.written] == [20]
     assert audit(postgres).clean
+
+
+async def test_a_case_that_was_held_back_and_moved_is_asked_by_its_new_version(tmp_path: Path) -> None:
+    shelf = Shelf()
+    old, strict = (publishing(shelf, n, on_failure=None) for n in (40, 30))
+    async with opened([old, strict], tmp_path / "x.db") as engine:
+        await waiting(engine, old, 35)
+        deployed(engine, strict)
+        await approved(engine, "c35")
+        assert engine.read.case("c35").case.status == "parked"
+        first, second = (n["hash"] for n in engine.read.nets())
+        moved = await engine.migrate(first, second, MarkingMap.of({}), accept="assumed")
+        assert (moved.moving, moved.staying) in {(1, 0), (0, 1)}
+        await engine.resume("c35")
+        await engine.run_until_idle()
+        assert engine.read.case("c35").case.status == "parked"
+        assert not shelf.written
+        assert audit(engine.read.engine).clean

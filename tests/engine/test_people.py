@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from provenet.engine import Decision, Engine, VirtualClock, audit
 from provenet.engine.errors import CaseClosed, DecisionRefused, StoreCorrupt
 from provenet.engine.fork import WhatIf, fork
+from provenet.engine.marking_map import MarkingMap
 from provenet.engine.people import Approval, Delegation, Said, person
 from provenet.engine.requests import ask
 from provenet.engine.testing import AsyncBench
@@ -330,6 +331,38 @@ async def test_what_people_said_outlives_parking_and_a_restart(tmp_path: Path) -
         assert engine.read.case("c").case.outcome_place == "yes"
     assert audit(tmp_path / "x.db").clean
     assert audit(tmp_path / "x.db", fast="yes").clean
+
+
+@pytest.mark.parametrize("parked", ["no", "yes"])
+async def test_who_approved_on_one_version_has_not_on_another(tmp_path: Path, parked: str) -> None:
+    old, new = looking(), looking(within=8 * DAY)
+    async with opened([old, new], tmp_path / "x.db") as engine:
+        await started(engine, old)
+        await engine.approve("c", "look", "dana@pricing")
+        deployed(engine, new)
+        first, second = (n["hash"] for n in engine.read.nets())
+        if parked == "yes":
+            engine._runner.park(engine._runner.cases["c"], "look at it")
+        moved = await engine.migrate(first, second, MarkingMap.of({}))
+        assert moved.moving == 1
+        if parked == "yes":
+            await engine.resume("c")
+        (task,) = engine.read.tasks()
+        assert task.approved == ()
+        assert audit(engine.read.engine).clean
+        await engine.approve("c", "look", "dana@pricing")
+        await engine.approve("c", "look", "erin@pricing")
+        assert engine.read.case("c").case.outcome_place == "yes"
+    assert audit(tmp_path / "x.db").clean
+
+
+async def test_a_bench_delegates() -> None:
+    async with AsyncBench(looking(eyes=1)) as bench:
+        case = await bench.start(Item(id="a", n=1))
+        await case.run_until("look")
+        await case.delegate("gus@legal", "dana@pricing")
+        await case.approve("gus@legal")
+        case.assert_ended("yes")
 
 
 def test_a_fork_knows_who_approved_before_it_and_asks_those_who_came_after(tmp_path: Path) -> None:
