@@ -20,7 +20,7 @@ from typing import Any, Literal
 from provenet.engine.access.gate import Rules
 from provenet.engine.case import LiveCase
 from provenet.engine.clock import EPOCH, VirtualClock
-from provenet.engine.errors import EngineError, NoKeys, StoreLocked
+from provenet.engine.errors import EngineError, NoKeys, StoreDenied, StoreLocked
 from provenet.engine.keys import HINT, Keys
 from provenet.engine.marking_map import MarkingMap
 from provenet.engine.migrate import NO_EVIDENCE, UNFINISHED, Migration, Tally, both, counts, report_of
@@ -109,7 +109,7 @@ async def _alone(
     token: str | None,
     access: Rules | None,
 ) -> Migration | None:
-    """Move those that nobody runs; ``None`` where one process runs them all."""
+    """Move those that nobody runs; ``None`` where that is not ours to do."""
     from provenet.engine.engine import Engine
 
     # The time stands still: nothing rings meanwhile.
@@ -117,7 +117,7 @@ async def _alone(
     try:
         async with Engine.open(source, agents=agents, clock=clock, takes="asked", access=access) as engine:
             return await engine.migrate(*versions, plan, accept=accept, cases=cases, token=token)
-    except StoreLocked:
+    except (StoreLocked, StoreDenied):
         return None
 
 
@@ -145,6 +145,7 @@ class _Far:
         token: str | None,
     ) -> None:
         self._token = token
+        self._silent: dict[int, str] = {}
         self._source, self._reader, self._old, self._new = source, reader, old, new
         self._plan, self._moment = plan, _Moment(reader.location)
         self._find = seals(lambda statement, *given: self._moment.rows(statement, given), Keys.from_env())
@@ -164,7 +165,8 @@ class _Far:
         with self._snapshot():
             marks = ",".join("?" * len(cases))
             rows = self._moment.rows(
-                f"SELECT no, owner FROM provenet_case WHERE net = ? AND id IN ({marks})",  # noqa: S608
+                "SELECT no, owner FROM provenet_case"  # noqa: S608
+                f" WHERE net = ? AND status IN ('running', 'waiting', 'parked') AND id IN ({marks})",
                 (self._old.hash, *cases),
             )
             owners = dict(rows)
@@ -177,10 +179,10 @@ class _Far:
         again: list[str] = []
         for owner, ready in going.items():
             # What nobody runs by now is moved in the next round.
-            again += self._ask(ready, tally) if owner else ready
+            again += self._ask(owner, ready, tally) if owner else ready
         return again
 
-    def _ask(self, ready: Mapping[str, tuple[LiveCase, Look]], tally: Tally) -> list[str]:
+    def _ask(self, owner: int, ready: Mapping[str, tuple[LiveCase, Look]], tally: Tally) -> list[str]:
         command = {
             "do": "move",
             "token": self._token,
@@ -191,10 +193,13 @@ class _Far:
             "cases": [(i, case.seq, case.head.hex(), found.evidence) for i, (case, found) in ready.items()],
         }
         try:
-            answer = post(self._source, command)
+            answer = {} if owner in self._silent else post(self._source, command)
         except EngineError as error:
+            # Nobody waits for it again: fifty cases at a time, that may take hours.
+            self._silent[owner] = f"the process that runs it: {error.message}"
+        if owner in self._silent:
             for name, (case, _) in ready.items():
-                tally.stays(name, f"the process that runs it: {error.message}", counts(case.marking))
+                tally.stays(name, self._silent[owner], counts(case.marking))
             return []
         moved, stays = set(answer["moved"]), answer["stays"]
         for name, (case, found) in ready.items():

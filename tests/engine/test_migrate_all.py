@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,26 @@ async def test_a_request_that_is_none_brings_nobody_down(database: Path, wrong: 
             await asyncio.to_thread(post, database, command)
         assert await asyncio.to_thread(post, database, {"do": "kill", "scope": "case", "target": "c10"})
     assert versions(database) == {BEFORE: 1}
+
+
+async def test_who_does_not_answer_is_asked_once(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from provenet.engine import migrate_all, requests
+    from provenet.engine.requests import Requests
+
+    async def deaf(self: Requests) -> None:
+        """As a process that hangs."""
+
+    monkeypatch.setattr(requests, "PATIENCE", 0.5)
+    monkeypatch.setattr(migrate_all, "AT_ONCE", 1)
+    async with opened([OLD, NEW], database) as engine:
+        await begun(engine, 10, 11, 12)
+        monkeypatch.setattr(Requests, "answer_new", deaf)
+        found = await ask_all(database)
+        assert (found.moving, found.staying) == (0, 3)
+        assert "does not answer" in found.groups[0].why
+    with closing(sqlite3.connect(database)) as db:
+        assert db.execute("SELECT status FROM provenet_request").fetchall() == [("withdrawn",)]
+    assert versions(database) == {BEFORE: 3}
 
 
 @pytest.mark.parametrize("nth", range(1, 8))
