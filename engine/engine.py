@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -46,7 +46,7 @@ from provenet.engine.keys import Keys
 from provenet.engine.outside import Outside
 from provenet.engine.people import Ruling, open_task
 from provenet.engine.personal import Seal
-from provenet.engine.pruning import Schedule
+from provenet.engine.pruning import IN_FLIGHT, Schedule
 from provenet.engine.requests import Requests
 from provenet.engine.retention import Pruned, Retention
 from provenet.engine.runner import Runner
@@ -887,7 +887,13 @@ class Engine:
             self._store, self.clock, limits, work, watch=self._watch, snapshot_every=self._snapshot_every
         )
         self._store.on_failure = self._runner.jobs.fail
-        self._schedule = Schedule(self._store, self._runner.now, self._runner.uncount, self._retention)
+        self._schedule = Schedule(
+            self._store,
+            self._runner.now,
+            self._runner.uncount,
+            self._retention,
+            ended_for=timedelta(0) if isinstance(self.clock, VirtualClock) else IN_FLIGHT,
+        )
         self._gate = Gate(self._store, self._runner.now, self._access)
         if self._gate.is_guarded and self._people is not None:
             raise EngineError(

@@ -69,13 +69,21 @@ class Pruner:
         store: The database; the caller commits each batch.
         policy: The retention.
         now: The time in microseconds.
+        ended_for: Cases that ended less ago are left: what they had in flight may only just end.
 
     Attributes:
         gone: Id and status of each case that was archived.
     """
 
-    def __init__(self, store: Store, policy: Retention, now: Callable[[], int]) -> None:
-        self._store, self._policy, self._now = store, policy, now
+    def __init__(
+        self,
+        store: Store,
+        policy: Retention,
+        now: Callable[[], int],
+        *,
+        ended_for: timedelta = timedelta(0),
+    ) -> None:
+        self._store, self._policy, self._now, self._ended_for = store, policy, now, ended_for
         self.gone: list[tuple[str, str]] = []
         self._rules = tuple(_rules(policy))
         self._seen: dict[_Rule, int] = {}
@@ -121,7 +129,7 @@ class Pruner:
         """Finished cases that are past their time, those that ended first before others."""
         found: list[_Case] = []
         for rule in self._rules:
-            cutoff = self._now() - microseconds(rule.keep)
+            cutoff = self._now() - microseconds(max(rule.keep, self._ended_for))
             where, given = _where(rule, self._seen.get(rule, 0), cutoff)
             rows = self._store.rows(
                 f"{_CASE} WHERE {where} ORDER BY finished LIMIT ?", (*given, MOST_CASES - len(found))
@@ -199,6 +207,10 @@ class Pruner:
 
     def _prune(self, case: _Case, entries: int) -> Pruned:
         run = self._store.run
+        # Held until the commit: whoever wrote to it meanwhile, to erase its key, say, comes first.
+        same = "UPDATE provenet_case SET version = version WHERE no = ? AND version = ?"
+        if not run(same, (case.no, case.version)):
+            return Pruned()
         let_go(self._store, case.no, case.id, exported="no" if self._policy.export is None else "yes")
         for table in _OF_CASES:
             run(f"DELETE FROM {table} WHERE case_no = ?", (case.no,))  # noqa: S608  names of our own tables

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _TURN = 0.05
 """Seconds until a process looks again whether another one is done with its batch."""
 
+IN_FLIGHT = timedelta(hours=1)
+"""How long after its end something of a case may still be in flight, where engines run by the real clock."""
+
 PAUSE = 60.0
 """Seconds until an engine looks again, where it found nothing more to drop."""
 
@@ -40,6 +43,7 @@ class Schedule:
         now: The time in microseconds.
         gone: Told of each case that is archived: its id and its status.
         policy: What is done now and then; nothing where there is none.
+        ended_for: Cases that ended less ago are left.
     """
 
     def __init__(
@@ -48,9 +52,12 @@ class Schedule:
         now: Callable[[], int],
         gone: Callable[[str, str], object],
         policy: Retention | None,
+        *,
+        ended_for: timedelta = IN_FLIGHT,
     ) -> None:
         self._store, self._now, self._gone = store, now, gone
-        self._pruner = None if policy is None else Pruner(store, policy, now)
+        self._ended_for = ended_for
+        self._pruner = None if policy is None else self._made(policy)
         self._next = 0.0
 
     async def look(self) -> None:
@@ -67,7 +74,7 @@ class Schedule:
 
     async def run(self, policy: Retention | None, seconds: float) -> Pruned:
         """Drop what may go now; what is not done after so many seconds is left for another time."""
-        pruner = self._pruner if policy is None else Pruner(self._store, policy, self._now)
+        pruner = self._pruner if policy is None else self._made(policy)
         if pruner is None:
             raise RetentionRefused(
                 "this engine has no retention", hint="say what may go: Retention(ended={...})"
@@ -80,8 +87,17 @@ class Schedule:
                 await asyncio.sleep(_TURN)  # another process is at it
         return done
 
+    def _made(self, policy: Retention) -> Pruner:
+        return Pruner(self._store, policy, self._now, ended_for=self._ended_for)
+
     async def _batch(self, pruner: Pruner) -> Pruned:
-        found = pruner.batch()
+        try:
+            found = pruner.batch()
+        except ExportRefused:
+            await self._store.durable()  # nothing was dropped; others must not wait for an open transaction
+            raise
+        except Exception as error:
+            raise self._store.give_up(error) from error
         await self._store.durable()
         for case, status in pruner.gone:
             self._gone(case, status)
@@ -170,7 +186,8 @@ def _alone(source: str | Path, policy: Retention, seconds: float = 1.0) -> Prune
         if store.rows("SELECT 1 FROM provenet_meta WHERE name = ? AND value <> 'off'", (MARK,)):
             return None
         done, until = Pruned(more="yes"), time.monotonic() + seconds
-        pruner = Pruner(store, policy, clock_of(store.rows))
+        ended_for = IN_FLIGHT if store.database.shared == "yes" else timedelta(0)
+        pruner = Pruner(store, policy, clock_of(store.rows), ended_for=ended_for)
         while done.more == "yes" and time.monotonic() < until:
             found = pruner.batch()
             done += found

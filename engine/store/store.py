@@ -26,7 +26,7 @@ from provenet.engine.watching.watch import Watch
 from provenet.nets.schema import Value
 
 STARTED = "started:"
-"""What the facts of ``provenet_meta`` that count started cases begin with; each process keeps its own count."""
+"""What facts of ``provenet_meta`` that count started cases begin with; each process keeps its own count."""
 
 _FLUSH_ROWS = 4_000
 """Rows that may wait for the next commit while nobody asks for durability."""
@@ -277,6 +277,10 @@ class Store:
             return self.database.rows(statement, parameters)
         except Exception as error:  # noqa: BLE001  the driver's own
             raise self.database.translate(error) from None
+
+    def give_up(self, error: Exception) -> Exception:
+        """Take no more, since something failed in the midst of a transaction; what to raise."""
+        return self._fail(error)
 
     def _schedule(self) -> None:
         if not self._scheduled and self.failure is None:

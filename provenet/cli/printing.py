@@ -293,7 +293,7 @@ def _exit_code(error: ProvenetError) -> ExitCode:
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-_MISUSE = {"EN401", "EN404", "EN405", "EN411", "EN421", "EN422", "EN442"}
+_MISUSE = {"EN401", "EN404", "EN405", "EN411", "EN421", "EN422", "EN442", "EN470"}
 
 
 def _console(*, stderr: bool) -> Console:

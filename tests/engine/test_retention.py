@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provenet.cli.main import main
 from provenet.engine import Engine, Reader, Retention, VirtualClock, audit, faults
 from provenet.engine.case import GENESIS, chain
 from provenet.engine.errors import (
@@ -26,6 +27,7 @@ from provenet.engine.errors import (
     NoSuchCase,
     NoSuchEntry,
     RetentionRefused,
+    StoreError,
 )
 from provenet.engine.exports import check_export, path_of
 from provenet.engine.fork import fork
@@ -789,6 +791,100 @@ def test_what_cannot_be_exported_stays(agent: Agent, copy: Path, tmp_path: Path)
     asyncio.run(end(agent, other, "c0"))
     with pytest.raises(ExportRefused, match="another database"):
         prune(other, Retention({"done": 0 * DAY}, export=tmp_path / "logs"))
+
+
+def test_a_refused_export_leaves_no_transaction_open(agent: Agent, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+
+    async def run() -> None:
+        async with opened(agent, copy) as engine:
+            with pytest.raises(ExportRefused):
+                await engine.prune(Retention({"done": DAY}, export=tmp_path / "logs"))
+            with closing(sqlite3.connect(copy, timeout=0)) as other:
+                other.execute("UPDATE provenet_meta SET value = value WHERE name = 'uid'")
+                other.rollback()
+
+    asyncio.run(run())
+
+
+def test_what_may_be_in_flight_and_what_changes_meanwhile_stays(copy: Path) -> None:
+    with opened_store(copy) as store:
+        ((last,),) = store.rows("SELECT MAX(finished) FROM provenet_case WHERE status = 'done'")
+        policy = Retention({"done": timedelta(0)})
+        early = Pruner(store, policy, lambda: last + 10, ended_for=timedelta(hours=1))
+        assert early.batch().cases == 0
+        later = Pruner(store, policy, lambda: last + 3_600_000_000, ended_for=timedelta(hours=1))
+        read = later._due
+
+        def due() -> Any:
+            found = read()
+            # Somebody writes to a case between the look at it and its end.
+            store.run("UPDATE provenet_case SET version = version + 1 WHERE no = ?", (found[0].no,))
+            return found
+
+        later._due = due  # type: ignore[method-assign]
+        assert later.batch().cases == 3
+
+
+def test_no_database_is_made_by_looking_for_one(tmp_path: Path) -> None:
+    for act in (prune, preview):
+        with pytest.raises(StoreError, match="no such database"):
+            act(tmp_path / "none.db", Retention({"done": DAY}))
+    assert not (tmp_path / "none.db").exists()
+
+
+# the commands
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out + err
+
+
+def test_prune_and_audit_as_commands(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db, logs = ("--db", str(copy)), tmp_path / "logs"
+    rules = ("--ended", "done=1d", "--ended", "killed=7y", "--place", "odd=ever", "--keep-entries", "12")
+    code, text = said(capsys, "prune", *rules, "--dry-run", *db)
+    assert code == 0
+    assert "2 cases would go" in text
+    assert "1 log longer than 12 log entries would be trimmed" in text
+    assert Reader(copy).archive() == []
+    code, text = said(capsys, "prune", *rules, "--export", str(logs), "--compact", *db)
+    assert code == 0
+    assert "2 cases pruned, 1 log trimmed" in text
+    code, text = said(capsys, "audit", *db)
+    assert code == 0
+    assert "audit clean: 4 cases (1 from a snapshot on), 2 archived" in text
+    assert said(capsys, "audit", "--fast", *db)[0] == 0
+    files = [str(f) for f in sorted(logs.iterdir())]
+    code, text = said(capsys, "audit", *files, *db)
+    assert (code, "audit clean: 3 files" in text) == (0, True), text
+    Path(files[0]).write_text(Path(files[0]).read_text().replace("stop", "step"))
+    code, text = said(capsys, "audit", *files)
+    assert code == 1
+    assert "the hash chain is broken here" in text
+    code, text = said(capsys, "case", "c0", *db)
+    assert code == 2
+    assert "case 'c0' was pruned on 2026-" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "--ended done",
+        "--ended done=soon",
+        "--ended over=3d",
+        "--place =3d",
+        "--ended done=-3d",
+        "--ended done=1e99y",
+    ],
+)
+def test_rules_that_are_none_are_refused(copy: Path, capsys: pytest.CaptureFixture[str], words: str) -> None:
+    code, text = said(capsys, "prune", *words.split(), "--db", str(copy))
+    assert (code, "Traceback" in text) == (2, False), text
+    assert Reader(copy).archive() == []
 
 
 # PostgreSQL

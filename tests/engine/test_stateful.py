@@ -354,7 +354,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         async def opening() -> Engine:
-            engine = await opened(self.agent, self.database, clock=self.clock).__aenter__()
+            made = opened(self.agent, self.database, clock=self.clock, snapshot_every=7)
+            engine = await made.__aenter__()
             engine.hold_work(lambda: 0 <= self.stop_after <= engine.progress().firings)
             try:
                 if not engine.read.nets():
