@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from provenet.engine.access.gate import Rules
 from provenet.engine.access.sealing import Posted, sealed
@@ -111,7 +111,7 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
             return {"done": f"case {case} {_TAKEN[taken]} {event!r}", "status": taken}
         case {"do": "signal", "event": event, "about": dict(about)}:
             brings, key, at = command.get("payload"), command.get("key"), _time(command.get("at"))
-            to = "one" if command.get("to") == "one" else "all"
+            to: Literal["all", "one"] = "one" if command.get("to") == "one" else "all"
             told = await engine.publish(event, brings, about=about, key=key, at=at, to=to, token=token)
             return {"done": f"{event!r}: {told}", "published": told.to_json()}
         case {"do": "kill", "scope": "case" | "net" | "all" as scope, "target": target}:
