@@ -27,6 +27,7 @@ from provenet.engine.keys import Keys
 from provenet.engine.personal import Seal
 from provenet.engine.program import Program
 from provenet.engine.replay import CaseAudit
+from provenet.engine.rowwise import row_problems
 from provenet.engine.store.database import Rows, snapshot
 from provenet.engine.vault import seals
 from provenet.engine.views import Reader
@@ -167,6 +168,8 @@ class _Auditor:
             self._case = row[1]
             try:
                 CaseAudit(self, row).run()
+                for what in row_problems(self.rows, self._programs, row[0]):
+                    self.problem(row[1], 0, what)
             except (ProvenetError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
                 # A tampered row may be of any shape: that is a finding, not a failure of the audit.
                 self.problem(row[1], 0, f"it cannot be replayed: {type(error).__name__}: {error}")
@@ -272,6 +275,8 @@ class _Auditor:
                 )
                 continue
             self._programs[found] = Program(Agent(net), found)
+            if net.name != name:
+                self.problem("", 0, f"net {net.name!r} {found[:12]} is listed under the name {name!r}")
             for what in self._evidence(found):
                 self.problem("", 0, f"net {name!r} {found[:12]}: {what}")
 
