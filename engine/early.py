@@ -192,6 +192,7 @@ def take_along(case: LiveCase, now: int, store: Store) -> bool:
     if not store.rows(waiting, parameters):
         return False
     store.begin()
+    store.flush_soon(unless_small="no")
     # Of two processes that start such a case at once, each takes what the other has not.
     alone = " FOR UPDATE SKIP LOCKED" if store.database.shared == "yes" else ""
     taken = False

@@ -318,7 +318,7 @@ class Engine:
         """
         if self._gate.is_guarded:
             asked = {"do": "start", "net": net, "case": case_id, "inputs": inputs, "tenant": tenant}
-            await self._gate.admit(asked, token, "", net=net)
+            await self._gate.admit(asked | ({"keys": keys} if keys else {}), token, "", net=net)
         case_id = case_id or uuid.uuid4().hex[:12]
         made = self._holding.start(net, inputs or {}, case_id, tenant, subject, keys or {})
         await self._store.durable()

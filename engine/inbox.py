@@ -8,7 +8,7 @@ late is refused or taken as another event, as the net says (``Delivery``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -313,7 +313,7 @@ class Inbox:
         held = sum(k.event == sent.event for k in live.kept)
         if held >= delivery.keep_most:
             raise SignalRefused(f"event {sent.event!r} is refused: {why}, and {held} are kept", where=where)
-        step, value = _fitting(live.program, sent, where)
+        step, value = _fitting([live.program], sent, where)
         text = live.encoder(step.fresh[0][1])(value) if step.fresh else None
         until = None if delivery.keep_for is None else now + microseconds(delivery.keep_for)
         row = self._row(live.no, sent, "buffered", why, came=live.seq, text=_short(text, where), until=until)
@@ -398,13 +398,13 @@ class Inbox:
                 where=where,
                 hint='start the case first, or let its net keep the event: net.delivery(..., early="keep")',
             )
-        step, value = _fitting(programs[0], sent, where)
-        if programs[0].personal:
+        if any(p.personal for p in programs):
             raise SignalRefused(
                 f"event {sent.event!r} is refused: its net has personal data, which no case keeps yet",
                 where=where,
                 hint="start the case first",
             )
+        step, value = _fitting(programs, sent, where)
         text = encoder(step.fresh[0][1])(value) if step.fresh else None
         said_of = [p.deliveries[sent.event] for p in programs]
         self._store.run(
@@ -536,14 +536,14 @@ def _value_of(payload: Any) -> Callable[[Step], Value]:
     return lambda step: to_value(payload, step.fresh[0][1])
 
 
-def _fitting(program: Program, sent: Sent, where: str) -> tuple[Step, Value]:
+def _fitting(programs: Iterable[Program], sent: Sent, where: str) -> tuple[Step, Value]:
     """The first transition whose payload an event's fits, with the value.
 
     Raises:
         SignalRefused: It fits none, and never will.
     """
     reason = ""
-    for step in program.signals[sent.event]:
+    for step in (s for p in programs for s in p.signals[sent.event]):
         if not step.fresh:
             return step, ()
         try:
