@@ -4,6 +4,7 @@ from provenet.engine.audit import Audit, Problem, audit
 from provenet.engine.clock import Clock, RealClock, VirtualClock
 from provenet.engine.engine import Engine, Progress
 from provenet.engine.keys import Keys
+from provenet.engine.people import Ruling
 from provenet.engine.retention import Retention
 from provenet.engine.store.joining import transaction
 from provenet.engine.throttle import Throttle
@@ -25,6 +26,7 @@ __all__ = [
     "Reader",
     "RealClock",
     "Retention",
+    "Ruling",
     "Task",
     "TaskView",
     "Throttle",

@@ -101,9 +101,9 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
             about, note, who = command.get("about_hash"), command.get("note"), command.get("who") or ""
             made = await engine.decide(case, task, choice, who, about_hash=about, note=note, token=token)
             return {"done": f"{choice}: {task!r} of case {case}, {made}", "missing": made.missing}
-        case {"do": "delegate", "case": case, "task": task, "to": str() | None as to}:
-            who = await engine.delegate(case, task, to=to, who=command.get("who") or "", token=token)
-            said = f"goes to {to} as well" if to is not None else "is delegated no longer"
+        case {"do": "delegate", "case": case, "task": task, "to": str() | None as heir}:
+            who = await engine.delegate(case, task, to=heir, who=command.get("who") or "", token=token)
+            said = f"goes to {heir} as well" if heir is not None else "is delegated no longer"
             return {"done": f"{task!r} of case {case} {said}, says {who}"}
         case {"do": "signal", "case": case, "event": event}:
             brings, key, at = command.get("payload"), command.get("key"), _time(command.get("at"))

@@ -195,6 +195,26 @@ async def test_a_note_is_part_of_what_is_approved() -> None:
         assert audit(engine.read.engine).clean
 
 
+async def test_each_choice_takes_its_own_role() -> None:
+    def make(net: NetBuilder) -> None:
+        start, yes, no = net.entry("start", Item), net.final("yes", Item), net.final("no", Item)
+        for choice, who, to in (("refuse", "clerk", no), ("grant", "boss", yes)):
+            net.transition(choice, takes={"i": start}, puts={to: "i"}, trigger=Choice("look", choice, who))
+
+    agent = built(make)
+    async with opened(agent) as engine:
+        await started(engine, agent)
+        with pytest.raises(DecisionRefused, match="role 'boss'"):
+            await engine.decide("c", "look", "grant", "dana@clerk")
+        await engine.delegate("c", "look", to="erin@legal", who="dana@clerk")
+        with pytest.raises(DecisionRefused, match="role 'boss'"):
+            await engine.decide("c", "look", "grant", "erin@legal")
+        await engine.delegate("c", "look", to="erin@legal", who="bo@boss")
+        await engine.decide("c", "look", "grant", "erin@legal")
+        assert engine.read.log("c")[-1].data["note"]["for"] == "bo@boss"
+        assert audit(engine.read.engine).clean
+
+
 # delegation
 
 
