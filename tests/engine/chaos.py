@@ -36,6 +36,9 @@ from tests.support.postgres import Server
 POINTS = [p for p in faults.POINTS if p not in {"signal", "start", "timer-due"}]
 """Points that all workers pass."""
 
+STALL = 6.0
+"""Seconds without an entry in any log after which nothing moves by itself any more."""
+
 NO_ROOM = 4
 """Exit code of a worker that found no room on the disk."""
 
@@ -234,7 +237,7 @@ class Storm:
         rng.shuffle(left)
         planned, moved, version, pause, last, after = len(left), began, -1, 0.0, "the beginning", ""
         happened: Counter[str] = Counter()
-        passed = self.body.clocks is None
+        passed, struck = self.body.clocks is None, began
         with self._working():
             while True:
                 found, now = left_of(database), time.monotonic()
@@ -245,14 +248,15 @@ class Storm:
                     pause, after = now - moved, last
                 if found is not None and found[0] == 0:
                     break
-                # Spread over the run: what never gets far enough to work cannot be disturbed at work.
+                # Spread over the run: what never gets far enough to work cannot be disturbed at work. Where
+                # nothing moves, what it waits for may be the next thing to go wrong, or time.
                 due = (planned + 1) * min(1.0, version / (cases * self.entries))
-                waits = now - moved > 3.0
-                if left and (waits or planned - len(left) < due) and (what := left[-1](self, rng)):
+                stalls = now - max(moved, struck) > STALL
+                if left and (stalls or planned - len(left) < due) and (what := left[-1](self, rng)):
                     left.pop()
                     happened[what] += 1
-                    last = what
-                elif not left and waits and not passed:
+                    last, struck = what, time.monotonic()
+                elif not left and stalls and not passed:
                     passed = self._pass_days()
                 time.sleep(rng.uniform(0.02, 0.4))
         assert Reader(database).counts() == {"done": cases}

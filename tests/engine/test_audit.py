@@ -143,6 +143,7 @@ def test_the_audit_names_what_was_tampered_with(made: Path, tmp_path: Path, name
     assert any(expected in p.what for p in result.problems), [str(p) for p in result.problems[:5]]
 
 
+@pytest.mark.attack("log written anew", "found by the audit: what the net forbids does not replay")
 def test_a_rewritten_chain_is_caught_by_the_firing_rule(made: Path, tmp_path: Path) -> None:
     from provenet.engine.case import GENESIS, chain
 

@@ -138,6 +138,7 @@ async def test_cases_resume_also_where_the_agent_comes_with_a_later_deploy(tmp_p
     ],
     ids=["missing", "unknown", "incomplete", "wrong type", "outside"],
 )
+@pytest.mark.attack("input outside what was proved", "refused: entries have types and conditions")
 async def test_an_input_that_was_not_proved_for_is_refused(inputs: Any, reason: str) -> None:
     agent = waiting()
     async with opened(agent) as engine:
@@ -192,6 +193,7 @@ async def test_the_right_person_decides_in_time() -> None:
         assert audit(engine.read.engine).clean
 
 
+@pytest.mark.attack("decision after the fallback", "refused: the token has moved on")
 async def test_after_the_deadline_the_fallback_has_happened() -> None:
     agent = waiting()
     async with opened(agent) as engine:
@@ -298,6 +300,7 @@ async def test_events_are_correlated_and_taken_once() -> None:
         ]
 
 
+@pytest.mark.attack("replayed event", "refused: a key is accepted once, also after a restart")
 async def test_an_accepted_key_is_refused_again_also_after_a_restart(tmp_path: Path) -> None:
     def make(net: NetBuilder) -> None:
         start, seen, done = net.entry("start", Item), net.place("seen", int), net.final("done", Item)

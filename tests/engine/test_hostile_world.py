@@ -202,6 +202,10 @@ def pad(database: str) -> None:
 # what the storms found, each by itself
 
 
+@pytest.mark.attack(
+    "service that lies about its receipt",
+    "the case is parked; what may be called once is not called again",
+)
 async def test_what_may_be_called_once_is_not_repeated_for_a_receipt_that_does_not_fit(
     tmp_path: Path,
 ) -> None:
@@ -255,6 +259,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.attack("service that never answers", "the time-out applies; no worker is used up")
 def test_calls_that_hang_use_up_no_worker_and_hold_up_no_end() -> None:
     """Six of eight calls never return, two may be made at a time; the process ends all the same."""
     root = Path(__file__).parents[2]
@@ -265,6 +270,10 @@ def test_calls_that_hang_use_up_no_worker_and_hold_up_no_end() -> None:
 
 
 @pytest.mark.parametrize("days", [-30, 30])
+@pytest.mark.attack(
+    "clock set by weeks",
+    "second tries come when they should; deadlines go by the wall clock",
+)
 async def test_a_clock_that_is_set_delays_no_second_try(tmp_path: Path, days: int) -> None:
     clock, tried = Shifted(tmp_path / "clock"), asyncio.Event()
 
@@ -319,6 +328,7 @@ async def test_a_parked_case_is_seen_by_others_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("text", [HOSTILE, "\ud800", "\x00"])
+@pytest.mark.attack("NUL, half characters and escapes", "written as signs: no text stops the store")
 async def test_no_text_from_outside_stops_the_store(postgres: str, tmp_path: Path, text: str) -> None:
     class Says:
         async def propose(self, request: Request) -> Proposal:

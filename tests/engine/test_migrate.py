@@ -494,6 +494,7 @@ def _ends(database: Path) -> list[Any]:
 # what else
 
 
+@pytest.mark.attack("tampered move to another version", "found by the audit")
 def test_tampering_with_a_move_is_found(tmp_path: Path) -> None:
     old, new = renewal(), renewal(days=14)
     database = started(tmp_path / "x.db", old, items(10, 99))

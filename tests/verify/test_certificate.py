@@ -78,6 +78,10 @@ def test_a_saga_report_is_accepted() -> None:
     assert recheck(net, prove(net)) == ()
 
 
+@pytest.mark.attack(
+    "report of another net",
+    "refused by the deploy gate and the re-check: it names a content hash",
+)
 def test_another_nets_report_is_refused() -> None:
     other = selling(most=31, requirements=(*ALL, cap(31)))
     (problem,) = recheck(other, report())
@@ -86,6 +90,7 @@ def test_another_nets_report_is_refused() -> None:
     assert recheck(other, forged) != ()
 
 
+@pytest.mark.attack("forged certificate", "refused: every obligation is put to the solver again")
 def test_weaker_facts_are_refused() -> None:
     def weaken(facts: dict[str, list[str]]) -> None:
         for place in facts:
@@ -111,6 +116,7 @@ def test_facts_of_another_place_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["it.", "it.nothing == 1", "1 +", "it", "__import__('os')"])
+@pytest.mark.attack("certificate of nonsense", "refused: it is no text of a formula")
 def test_facts_that_are_none_are_refused(text: str) -> None:
     def spoil(facts: dict[str, list[str]]) -> None:
         for place in facts:
@@ -123,10 +129,12 @@ def test_facts_of_no_place_are_refused() -> None:
     assert recheck(good(), with_facts(lambda facts: facts.update({"nowhere": ["true"]}))) != ()
 
 
+@pytest.mark.attack("certificate left out", "refused: a proof without evidence is none")
 def test_dropped_certificates_are_refused() -> None:
     assert recheck(good(), changed(lambda v: replace(v, certificates=()))) != ()
 
 
+@pytest.mark.attack("verdict left out", "refused: each requirement of the net needs one")
 def test_a_removed_verdict_is_missed() -> None:
     problems = recheck(good(), changed(lambda v: None if v.property == "STATE-1" else v))
     assert any("STATE-1" in p for p in problems)
@@ -138,6 +146,7 @@ def test_a_verdict_that_is_no_proof_is_refused(status: Status) -> None:
     assert any(p.startswith("never") for p in problems)
 
 
+@pytest.mark.attack("forged report", "refused: a verdict counts for what its evidence shows")
 def test_a_refutation_edited_into_a_proof_is_refused() -> None:
     net = selling(most=31, requirements=(cap(),))
     found = prove(net)

@@ -222,6 +222,7 @@ def test_a_label_of_ten_thousand_characters_is_drawn_or_cut() -> None:
     assert cut.endswith("…")
 
 
+@pytest.mark.attack("links and images in a label", "left out where they run something or reach outside")
 def test_links_that_run_scripts_and_images_from_outside_are_dropped(tmp_path: Path) -> None:
     picture = tmp_path / "secret.svg"
     picture.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="10pt" height="10pt"/>')

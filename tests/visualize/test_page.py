@@ -233,6 +233,7 @@ def test_a_page_refers_to_nothing_outside() -> None:
     assert "@import" not in style[1]
 
 
+@pytest.mark.attack("script in a report", "not run: the page allows its own script only")
 def test_its_policy_allows_its_own_script_only() -> None:
     elements = Elements(page())
     (policy,) = [a["content"] for tag, a in elements.found if tag == "meta" and a.get("http-equiv")]
@@ -255,6 +256,7 @@ def test_elements_of_the_picture_have_ids_and_tooltips() -> None:
     )
 
 
+@pytest.mark.attack("markup in pictures and reports", "drawn as the text it is: in pages, SVG and DOT")
 def test_names_and_values_are_never_markup() -> None:
     net = replace(
         bargain(),

@@ -195,6 +195,7 @@ def test_edges_join_drawn_nodes_only(net: Net) -> None:
 
 @given(nets())
 @settings(max_examples=25, deadline=None)
+@pytest.mark.attack("DOT through a name", "drawn as the text it is")
 def test_hostile_names_render_as_text(net: Net) -> None:
     for view in ("folded", "expanded"):
         svg = render_net(net, view=view)

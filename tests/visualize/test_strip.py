@@ -143,6 +143,7 @@ def test_a_long_trace_is_cut_in_the_middle() -> None:
     assert any(line.strip() == "200" for line in said)
 
 
+@pytest.mark.attack("markup in a trace", "drawn as the text it is")
 def test_hostile_values_are_text() -> None:
     case = ("</TD><B>&lt;", "\x00\x1b]", 1)
     start = Marking({"start": (case,)})
