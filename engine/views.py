@@ -18,7 +18,7 @@ from sqlmodel import Session, SQLModel, col, func, select
 
 from provenet.engine.access.chain import AccessLine
 from provenet.engine.archive import COLUMNS as ARCHIVE
-from provenet.engine.archive import Archived, archived, pruned
+from provenet.engine.archive import Archived, Kind, archived, pruned
 from provenet.engine.case import LIVE
 from provenet.engine.clock import from_micros
 from provenet.engine.codec import plain
@@ -489,16 +489,19 @@ class Reader:
         }
 
     @_decodes
-    def archive(self, case: str | None = None) -> list[Archived]:
+    def archive(self, case: str | None = None, *, kind: Kind | None = None) -> list[Archived]:
         """What is left of pruned cases, and where the logs of trimmed ones begin, oldest row first.
 
         Args:
             case: Only rows of this one.
+            kind: Only rows of this kind.
         """
         with Session(self.engine) as s:
             query = select(ArchiveRow).order_by(col(ArchiveRow.id))
             if case is not None:
                 query = query.where(ArchiveRow.case_id == case.encode(errors="replace").decode())
+            if kind is not None:
+                query = query.where(ArchiveRow.kind == kind)
             rows = [archived([getattr(r, n) for n in ARCHIVE.split(", ")]) for r in _rows(s, query)]
         return [
             r
@@ -595,9 +598,8 @@ class Reader:
         asked = case.encode(errors="replace").decode()
         row: CaseRow | None = next(iter(_rows(session, select(CaseRow).where(CaseRow.id == asked))), None)
         if row is None:
-            for past in self.archive(case):
-                if past.kind == "pruned":
-                    raise pruned(past)
+            for past in self.archive(case, kind="pruned"):
+                raise pruned(past)
             raise NoSuchCase(
                 f"there is no case {case!r}",
                 where=str(self.location),

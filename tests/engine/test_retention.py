@@ -189,7 +189,7 @@ async def go(
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 @given(agents(), scripts, st.integers(1, 5))
 def test_a_history_from_any_snapshot_is_the_history(
@@ -205,7 +205,7 @@ def test_a_history_from_any_snapshot_is_the_history(
 
 
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 @given(
     agents(),
