@@ -192,8 +192,10 @@ class _Far:
             "map": self._plan.to_json(),
             "cases": [(i, case.seq, case.head.hex(), found.evidence) for i, (case, found) in ready.items()],
         }
+        answer: dict[str, Any] = {}
         try:
-            answer = {} if owner in self._silent else post(self._source, command)
+            if owner not in self._silent:
+                answer = post(self._source, command)
         except EngineError as error:
             # Nobody waits for it again: fifty cases at a time, that may take hours.
             self._silent[owner] = f"the process that runs it: {error.message}"

@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import urllib.request
 from collections import Counter
@@ -457,6 +459,22 @@ async def test_a_line_is_one_record_whatever_is_in_it(caplog: pytest.LogCaptureF
     assert json.loads(line)["who"].startswith("eve\n")
     other = logging.LogRecord("httpx", logging.INFO, "", 0, "said %s", ("a\nb",), None)
     assert json.loads(JsonLines().format(other))["message"] == "said a\nb"
+
+
+def test_lines_of_several_processes_are_whole(tmp_path: Path) -> None:
+    program = (
+        "import logging, sys; from provenet.engine.watching import JsonLines, WholeLines\n"
+        "handler = WholeLines(sys.argv[1]); handler.setFormatter(JsonLines(worker=int(sys.argv[2])))\n"
+        "log = logging.getLogger('x'); log.addHandler(handler)\n"
+        "for i in range(50): log.error('%d %s', i, sys.argv[2] * 50_000)"
+    )
+    log = tmp_path / "log"
+    several = [subprocess.Popen([sys.executable, "-c", program, str(log), str(n)]) for n in range(3)]
+    assert [process.wait(60) for process in several] == [0, 0, 0]
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 150
+    for line in lines:
+        assert set(line["message"].partition(" ")[2]) == {str(line["worker"])}
 
 
 async def test_a_parked_case_is_told_with_its_reason() -> None:
