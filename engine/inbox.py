@@ -622,5 +622,5 @@ def _data(payload: Any) -> Any:
     """
     try:
         return None if payload is None else json.loads(_whole_text(payload))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SignalRefused(f"its payload cannot be sent to another process: {error}") from None

@@ -449,6 +449,14 @@ class Reader:
             return [t for t in tasks if role in {None, t.role, t.fallback}]
 
     @_decodes
+    def waiting(self) -> list[dict[str, Any]]:
+        """Events that were published for cases which have not started: name, key, about what, since when."""
+        with Session(self.engine) as s:
+            query = select(InboxRow).where(InboxRow.case_no == 0, InboxRow.status == "buffered")
+            rows = [_plain(r) for r in _rows(s, query.order_by(col(InboxRow.id)))]
+        return [{n: r[n] for n in ("event", "key", "about", "at", "until")} for r in rows]
+
+    @_decodes
     def kills(self) -> list[dict[str, Any]]:
         """Pulls of the kill switch."""
         with Session(self.engine) as s:

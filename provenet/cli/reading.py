@@ -67,6 +67,8 @@ def cases_command(
     said = ", ".join(f"{n:,} {s}" for s, n in sorted(counts.items()))
     shown = "" if len(found) == total else f"   ({len(found)} shown)"
     out.line(f"{counted(total, 'case')}: {said}{shown}" if total else "no cases", "bold")
+    for w in reader.waiting():
+        out.line(f"  event {w['event']} waits for a case about {w['about']}, since {w['at']}", "yellow")
     out.data({"counts": counts, "cases": [c.to_json() for c in found]})
 
 

@@ -47,6 +47,7 @@ def test_a_key_finds_its_cases_and_an_early_event_is_kept(cli: Cli, parcels: Pat
     assert "had its key before" in said.err
     said = cli("signal", "arrived", "--about", "order=99", "--key", "k2", "--db", "x.db", "--json")
     assert said.json["published"]["waits"] == "yes"
+    assert 'event arrived waits for a case about {"order":"99"}' in cli("cases", "--db", "x.db").out
     said = cli("signal", "c", "arrived", "--at", "2026-01-31T12:00:00Z", "--db", "x.db")
     assert "case c keeps" in said.out
     found = {c["id"]: c["status"] for c in cli("cases", "--db", "x.db", "--json").json["cases"]}

@@ -327,6 +327,41 @@ async def test_what_if_finds_kept_events_as_they_were(tmp_path: Path, at: int) -
     clean(tmp_path / f"what-if-{at}.db")
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_whatever_is_sent_is_refused_in_words(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("postgres") if kind == "postgresql" else str(tmp_path / "c.db")
+    agent = shop()
+    deep: Any = []
+    for _ in range(2_000):
+        deep = [deep]
+    async with opened(agent, url) as engine:
+        await begun(engine, agent)
+        for event, payload, key in (
+            ("\0", None, None),
+            ("\ud800", None, "\ud800"),
+            ("e" * 5_000, None, None),
+            ("paid", {"cents": 1}, "\0"),
+            ("paid", {"cents": 1}, "k" * 1_001),
+            ("paid", object(), None),
+            ("paid", deep, None),
+            ("paid", {"cents": "\0"}, None),
+            ("provenet.kill", None, None),
+        ):
+            with pytest.raises(SignalRefused):
+                await engine.signal("c", event, payload, key=key)
+            with pytest.raises((SignalRefused, InputRefused)):
+                await engine.publish(event, payload, about={"order": "order-c"}, key=key)
+            with pytest.raises((SignalRefused, InputRefused)):
+                await engine.publish(event, payload, about={"order": "none"}, key=key)
+        for about in ({"order": "\0"}, {"order": "x" * 300}, dict.fromkeys("abcde", "x"), {"order": 7}):
+            with pytest.raises(InputRefused):
+                await engine.publish("paid", {"cents": 9}, about=about)  # type: ignore[arg-type]
+        assert await engine.signal("c", "confirmed") == "accepted"
+    clean(url)
+
+
 # late events
 
 
@@ -478,6 +513,10 @@ async def test_what_was_published_too_early_goes_with_the_first_case_that_starts
         with pytest.raises(SignalRefused, match="3 wait already"):
             await engine.publish("paid", {"cents": 1}, about={"order": "17"}, key="t")
         await engine.publish("paid", {"cents": 9}, about={"order": "18"}, key="u")
+        assert [(w["key"], w["about"]) for w in engine.read.waiting()] == [
+            *((k, '{"order":"17"}') for k in "pqr"),
+            ("u", '{"order":"18"}'),
+        ]
     async with opened(agent, path) as engine:  # it outlives the process
         inputs = {"placed": Item(id="17", n=5)}
         for case in ("a", "b"):
