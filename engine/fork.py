@@ -422,7 +422,7 @@ def _fits(program: Program, what_if: WhatIf) -> None:
         try:
             if fresh and is_personal(fresh[0][1]):
                 raise EngineError(
-                    f"receipts of effect {name!r} have personal fields, and what is told would be stored as it is"
+                    f"receipts of effect {name!r} have personal fields, and what is told is stored as it is"
                 )
             if fresh:
                 from_json(data, fresh[0][1])
@@ -560,8 +560,8 @@ def _beside(reader: Reader, simulated: Reader, case: str, at: int, refused: Sequ
     original = tuple(x for x in here.log if x.seq > at and x.kind != SNAPSHOT)
     other = tuple(x for x in there.log if x.seq > at and x.kind != SNAPSHOT)
     same = 0
-    for a, b in zip(original, other, strict=False):
-        if _essence(a) != _essence(b):
+    for a, b in zip(_essences(reader, case, at), _essences(simulated, case, at), strict=False):
+        if a != b:
             break
         same += 1
     ends = [
@@ -581,7 +581,17 @@ def _beside(reader: Reader, simulated: Reader, case: str, at: int, refused: Sequ
     )
 
 
-def _essence(line: LogLine) -> str:
-    """What two entries must have in common to be the same: no time, and no key, which is the database's."""
-    note = {k: v for k, v in line.data.get("note", {}).items() if k != "key"}
-    return plain([line.kind, line.transition, {**line.data, "note": note}])
+def _essences(reader: Reader, case: str, at: int) -> list[str]:
+    """What entries must have in common to be the same: no time, and no key, which is the database's.
+
+    They are compared as they are stored, since a difference may lie in what nobody is shown.
+    """
+    with snapshot(reader.engine, reader.location, lambda raw: raw.decode("utf-8", "replace")) as rows:
+        ((no,),) = rows("SELECT no FROM provenet_case WHERE id = ?", case)
+        entries = [e for e in rows(ENTRIES, no) if e[0] > at and e[1] != SNAPSHOT]
+    found = []
+    for _, kind, transition, _, text, *_ in entries:
+        data = json.loads(text)
+        note = {k: v for k, v in data.get("note", {}).items() if k != "key"}
+        found.append(plain([kind, transition, {**data, "note": note}]))
+    return found

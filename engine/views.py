@@ -558,7 +558,7 @@ class Reader:
 
     @_decodes
     def data_keys(self) -> dict[str, int]:
-        """How many keys of personal values there are by the master key that opens them; erased ones by none."""
+        """How many keys of personal values there are, by the master key that opens them; erased: by none."""
         with Session(self.engine) as s:
             return dict(s.exec(select(KeyRow.master, func.count()).group_by(KeyRow.master)).all())
 
@@ -580,11 +580,11 @@ class Reader:
 
     def _stands_for(self, key: str) -> Shown:
         """What is shown of a marked field."""
-        seal = self.seal(key) if key else None
 
         def shown(field: schema.Field, data: Any) -> Any:
-            if field.mark == "secret" or seal is None:
+            if field.mark == "secret" or not key:
                 return data if self._secrets == "shown" else schema.HIDDEN
+            seal = self.seal(key)
             if seal.state == "erased":
                 return ERASED
             if self._personal == "hidden" or seal.state == "locked" or not is_ciphertext(data):

@@ -504,6 +504,10 @@ async def test_a_simulation_runs_on_with_the_key_and_without_it_nothing_does(tmp
         await asyncio.to_thread(fork, path, "a", 2, tmp_path / "no.db")
     found = await asyncio.to_thread(lambda: fork(path, "a", 2, tmp_path / "sim.db", WhatIf(), keys=KEYS))
     assert not found.differs, found.to_json()
+    says = Answers(lambda r: Proposal((r.payload.id, NAME, "other@" + MAIL, 50)))
+    other = WhatIf(agent=writing(post, says=says), receipts={})
+    told = await asyncio.to_thread(lambda: fork(path, "a", 2, tmp_path / "sim3.db", other, keys=KEYS))
+    assert told.differs
     nothing_readable(tmp_path / "sim.db")
     assert [str(p) for p in audit(tmp_path / "sim.db", keys=KEYS).problems] == []
     await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
