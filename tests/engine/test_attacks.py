@@ -228,6 +228,7 @@ UNCHECKED = {
     "provenet_meta": "facts of the database; a wrong schema or id is refused when it is opened",
     "provenet_net.deployed": "when a version came; which one is current is for who deploys to say",
     "provenet_case.owner": PROCESS,
+    "provenet_case.finished": SHOWN,
     "provenet_task.choices": SHOWN,
     "provenet_task.role": SHOWN,
     "provenet_task.opened": SHOWN,
