@@ -317,9 +317,8 @@ class LiveCase:
         self.next_token = token + 1
         self.ids.setdefault(place, []).append(token)
         self.arrived[token] = at
-        if text is None:
-            text_of = self.program.encoders[place] if self.seal is None else self.encoder_at(place)
-        book.put_token((self.no, token), place, value, text or text_of, at)
+        write = text or (self.program.encoders[place] if self.seal is None else self.encoder_at(place))
+        book.put_token((self.no, token), place, value, write, at)
         return token
 
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenet.engine import Decision, Reader, RealClock, Task, audit, faults
-from provenet.engine.errors import ErasureRefused, InputRefused, MigrationRefused, NoKeys, StoreCorrupt
+from provenet.engine.errors import (
+    ErasureRefused,
+    InputRefused,
+    MigrationRefused,
+    NoKeys,
+    SignalRefused,
+    StoreCorrupt,
+)
 from provenet.engine.exports import check_export
 from provenet.engine.faults import FaultInjected
 from provenet.engine.fork import WhatIf, fork
@@ -733,3 +742,80 @@ async def test_a_snapshot_of_a_case_whose_data_are_erased_still_follows(tmp_path
         db.execute("UPDATE provenet_token SET arrived = arrived + 1")
     db.close()
     assert not audit(path).clean
+
+
+# any order of what may come, with crashes
+
+
+def changing() -> Agent:
+    """A person whose data change, are tested, computed with, split and joined."""
+    net = NetBuilder("changes")
+    here, grown, done = net.entry("inbox", Applicant), net.place("grown", Known), net.final("done", Applicant)
+    with_age = lambda p: make(Applicant, id=p.id, name=p.name, age=p.age + 1)  # noqa: E731
+    with_name = lambda p, w: make(Applicant, id=p.id, name=w.said, age=p.age)  # noqa: E731
+    net.event("older", event="older", takes={"p": here}, puts={here: with_age})
+    net.event("named", event="named", takes={"p": here}, brings={"w": Word}, puts={here: with_name})
+    net.event(
+        "grown",
+        event="grown",
+        takes={"p": here},
+        when=lambda p: (p.age >= 48) & (p.name.length() > 3),
+        puts={here: "p", grown: lambda p: make(Known, id=p.id, name=p.name)},
+    )
+    same = lambda p, k: p.name == k.name  # noqa: E731
+    net.event("same", event="same", takes={"p": here, "k": grown}, when=same, puts={here: "p"})
+    net.event("end", event="end", takes={"p": here}, resets=[grown], puts={done: "p"})
+    net.timer("late", after=timedelta(days=1), takes={"p": here}, resets=[grown], puts={done: "p"})
+    net.require("DATA-2")
+    return Agent.of(net)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["older", "named", "grown", "same", "crash", "restart"]),
+        st.sampled_from([NAME, MAIL, "Al", WORD]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(steps, st.integers(0, 5))
+@settings(max_examples=25, deadline=None)
+def test_any_history_replays_with_the_key_and_is_followed_without(
+    steps: list[tuple[str, str]], every: int
+) -> None:
+    agent = changing()
+
+    async def go(path: Path) -> None:
+        engine = opened(agent, path, keys=KEYS, snapshot_every=every)
+        await engine.__aenter__()
+        deployed(engine, agent)
+        await engine.start_case("changes", inputs=applicant(), case_id="a", subject="s")
+        for what, word in [*steps, ("end", "")]:
+            if what in {"crash", "restart"}:
+                await (engine.crash() if what == "crash" else engine.close())
+                engine = opened(agent, path, keys=KEYS, snapshot_every=every)
+                await engine.__aenter__()
+                continue
+            try:
+                await engine.signal("a", what, {"said": word} if what == "named" else None)
+            except SignalRefused:
+                continue
+        await engine.close()
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.db"
+        asyncio.run(go(path))
+        nothing_readable(path)
+        found = audit(path, keys=KEYS)
+        assert ([str(p) for p in found.problems], found.followed) == ([], 0)
+        locked = audit(path)
+        assert [str(p) for p in locked.problems] == []
+        ask(path, {"do": "erase", "subject": "s", "who": "dana", "reason": ""})
+        gone = audit(path)
+        assert ([str(p) for p in gone.problems], gone.followed) == ([], locked.followed)
+        with closing(sqlite3.connect(path)) as db, db:
+            change = "replace(data, '\"took\":[', '\"took\":[9')"
+            db.execute(f"UPDATE provenet_event SET data = {change} WHERE kind = 'fire'")  # noqa: S608
+        assert not audit(path).clean
