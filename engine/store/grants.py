@@ -16,7 +16,7 @@ Kind: TypeAlias = Literal["engine", "read", "post"]
 """What a role is for: running cases; ``top``, the read side and the audit; leaving requests."""
 
 _REQUEST = "provenet_request"
-_APPENDED = {"provenet_access", "provenet_spent"}
+_APPENDED = {"provenet_access", "provenet_archive", "provenet_spent"}
 """Tables in which nobody, an engine neither, changes or removes a row."""
 
 
