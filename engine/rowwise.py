@@ -11,9 +11,6 @@ from provenet.nets.net import Perform
 
 Rows: TypeAlias = Callable[..., list[tuple[Any, ...]]]
 
-LATE = 60_000_000
-"""Microseconds that may lie between what ended a case and its row."""
-
 _STOPS = {"park", "kill", "fail"}
 
 

@@ -273,11 +273,7 @@ def changed(file: Path, table: str, column: str) -> bool:
         for at, was in rows:
             with suppress(sqlite3.IntegrityError):
                 other = (
-                    was + (120_000_000 if column == "finished" else 1)
-                    if isinstance(was, int)
-                    else b"x" * 32
-                    if isinstance(was, bytes)
-                    else f"{was}x"
+                    was + 1 if isinstance(was, int) else b"x" * 32 if isinstance(was, bytes) else f"{was}x"
                 )
                 db.execute(f'UPDATE {table} SET "{column}" = ? WHERE {key} = ?', (other, at))
                 db.commit()
