@@ -604,6 +604,7 @@ def test_mistakes_in_a_file_of_rules(tmp_path: Path, text: str, where: str, said
 
 
 async def test_rules_of_a_strange_kind_are_refused(tmp_path: Path) -> None:
+    strange: Any
     for strange in (5, {"roles": {}}, b"x"):
         with pytest.raises(EngineError, match="access= takes no"):
             async with opened(waiting(), access=strange):
