@@ -170,13 +170,8 @@ def right(choice: Choice, arrived: int, said: Said, who: str, at: int) -> str | 
     """
     if own_right(choice, arrived, who, at):
         return ""
-    name, _, role = who.rpartition("@")
-    for d in said.holding():
-        other, _, needed = d.to.rpartition("@")
-        same = (person(d.to), needed if other else "") == (person(who), role if name else "")
-        if same and own_right(choice, arrived, d.by, at):
-            return d.by
-    return None
+    # To the letter: that two names may be one person's is no reason to give one the other's right.
+    return next((d.by for d in said.holding() if d.to == who and own_right(choice, arrived, d.by, at)), None)
 
 
 def own_right(choice: Choice, arrived: int, who: str, at: int) -> bool:
