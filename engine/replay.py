@@ -75,8 +75,8 @@ class CaseAudit(Replay):
         row: The case's own row.
 
     Attributes:
-        since: Number of the first entry that is looked at: a later one than 1 where the log was trimmed, or the
-            audit is a fast one.
+        since: Number of the first entry that is looked at: a later one than 1 where the log was trimmed, or
+            the audit is a fast one.
     """
 
     def __init__(self, auditor: Auditor, row: tuple[Any, ...]) -> None:
