@@ -38,7 +38,7 @@ class InForce:
 
     def __init__(self, versions: Versions) -> None:
         self._versions = versions
-        self._known: dict[tuple[str, str, str, bool], Verifier | None] = {}
+        self._known: dict[tuple[str, str, str, int], Verifier | None] = {}
 
     def differs(self, program: Program, step: Step) -> bool:
         """Whether the policy in force has something to say about an effect that the case's own has not."""
@@ -71,7 +71,8 @@ class InForce:
         latest = self._versions.latest(program.net.name)
         if not latest or (latest == program.hash and not held):
             return None
-        at = (latest, program.hash, step.name, latest in self._versions.programs)
+        # Another agent of the same net may have come to hand, with another function.
+        at = (latest, program.hash, step.name, id(self._versions.programs.get(latest)))
         if at not in self._known:
             self._known[at] = self._find(program, step, latest)
         return self._known[at]
