@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,7 +20,6 @@ from provenet.engine import Engine, Reader, audit, faults
 from provenet.engine.adapters.protocol import Work
 from provenet.engine.adapters.stepper import Stepper
 from provenet.engine.adapters.sweep import QUIET
-from provenet.engine.clock import RealClock
 from provenet.engine.errors import DecisionRefused, EngineError
 from provenet.engine.marking_map import MarkingMap
 from provenet.engine.migrate_all import migrate_database
@@ -41,7 +40,7 @@ from tests.engine.orders import Order, dice, orders
 from tests.engine.test_crash import reference
 from tests.engine.test_migrate import renewal
 from tests.support.ledger import Ledger
-from tests.support.temporal import TemporalServer, binary
+from tests.support.temporal import TemporalServer
 from tests.support.temporal import temporal as temporal_server
 
 pytestmark = pytest.mark.postgres
@@ -665,57 +664,6 @@ async def test_a_lost_wake_is_found_in_the_store(postgres: str, clock: Shifted, 
                 break
         await sweep.look()
         assert deaf.woken == ["o-1"]
-
-
-async def test_a_ninety_day_case_on_temporals_own_time(postgres: str, tmp_path: Path) -> None:
-    """Temporal's test server skips time; what the engine takes for the time is what the server says it is."""
-    program = binary("temporal-test-server")
-    from temporalio import activity
-    from temporalio.testing import WorkflowEnvironment
-
-    class ServerTime(RealClock):
-        last = RealClock().now()
-
-        def now(self) -> datetime:
-            if activity.in_activity():
-                ServerTime.last = max(ServerTime.last, activity.info().started_time)
-            return ServerTime.last
-
-    def make(net: NetBuilder) -> None:
-        start = net.entry("start", Item)
-        review, sent, last = net.place("review", Item), net.place("sent", Item), net.place("last", Item)
-        no, done = net.final("no", Item), net.final("done", Item)
-        net.timer("window opens", takes={"s": start}, after=timedelta(days=30), puts={review: "s"})
-        net.add(Human("offer", takes=review, approve=sent, deny=no, who="pricing", within=timedelta(days=7)))
-        net.timer("reminder", takes={"s": sent}, after=timedelta(days=30), puts={last: "s"})
-        net.add(Human("close", takes=last, approve=done, deny=no, who="pricing", within=timedelta(days=30)))
-
-    agent, begun = built(make), time.monotonic()
-    environment = await WorkflowEnvironment.start_time_skipping(test_server_existing_path=program)
-    async with environment:
-        target = environment.client.service_client.config.target_host
-        async with fleets.temporal(postgres, [agent], ServerTime(), target) as workers:  # type: ignore[arg-type]
-            await workers.start("small", [(c, {"start": Item(id=c, n=1)}) for c in ("kept", "lost")])
-            await workers.until(lambda counts: counts == {"waiting": 2})
-            first = await environment.get_current_time()
-            for days, case in ((31, "kept"), (31, "lost")):
-                if case == "kept":
-                    await environment.sleep(timedelta(days=days))
-                task = await opened_task(workers, case)
-                await workers.tell(decision(case, task, "approve"))
-            await environment.sleep(timedelta(days=32))
-            await workers.tell(decision("kept", await opened_task(workers, "kept"), "approve"))
-            await environment.sleep(timedelta(days=30))
-            await workers.until(lambda counts: counts == {"done": 2})
-            assert await environment.get_current_time() - first > timedelta(days=90)
-            found = {case.id: case for case in workers.read.cases()}
-    assert {c: found[c].outcome_place for c in found} == {"kept": "done", "lost": "no"}
-    finished = found["lost"].finished
-    assert finished is not None
-    lasted = finished - found["lost"].created
-    assert timedelta(days=89.9) < lasted < timedelta(days=94), lasted
-    assert time.monotonic() - begun < 60
-    assert audit(postgres).clean
 
 
 async def opened_task(workers: Fleet, case: str) -> str:
