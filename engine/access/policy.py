@@ -117,7 +117,7 @@ class Key:
 
     @classmethod
     def public(cls, id: str, pem: str | bytes, *, roles: Iterable[str] | None = None) -> Key:  # noqa: A002
-        """An Ed25519 public key, as PEM text (RFC 8410) or as its 32 bytes in base64."""
+        """An Ed25519 public key, as PEM text (RFC 8410), or in base64 what PEM holds, or its 32 bytes."""
         data = pem.encode() if isinstance(pem, str) else pem
         found = None if roles is None else frozenset(roles)
         return cls(id=id, algorithm="EdDSA", material=_pem(data.strip(), f"key {id!r}"), roles=found)
@@ -267,6 +267,12 @@ def public_key(pem: bytes, where: str) -> Any:
     return found
 
 
+_HEAD = bytes.fromhex("302a300506032b6570032100")
+"""What comes before an Ed25519 key in its DER form (RFC 8410)."""
+
+_URL = bytes.maketrans(b"-_", b"+/")
+
+
 def _pem(data: bytes, where: str) -> bytes:
     """A public key as PEM."""
     if data.startswith(b"-----"):
@@ -276,8 +282,9 @@ def _pem(data: bytes, where: str) -> bytes:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        raw = base64.b64decode(data, altchars=b"-_", validate=True)
-        found = Ed25519PublicKey.from_public_bytes(raw)
+        raw = base64.b64decode(data.translate(_URL), validate=True)
+        # The 32 bytes themselves are the end of what PEM has between its lines.
+        found = Ed25519PublicKey.from_public_bytes(raw.removeprefix(_HEAD))
     except (ValueError, binascii.Error):
         raise RulesRefused(
             "this is no Ed25519 public key", where=where, hint="`provenet token keygen` prints what goes here"

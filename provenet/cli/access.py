@@ -133,7 +133,7 @@ def keygen_command(
     text = "".join(public.decode().splitlines()[1:-1])
     out.line(f"{file}: the private key. It belongs where tokens are signed, and nowhere else.", "dim")
     out.line("the access file:", "dim")
-    out.line(f'[keys."{file.stem}"]\npublic = """\n{public.decode().strip()}"""')
+    out.line(f'[keys."{file.stem}"]\npublic = "{text}"')
     out.data({"file": str(file), "kid": file.stem, "public": text})
 
 

@@ -614,6 +614,22 @@ async def test_rules_of_a_strange_kind_are_refused(tmp_path: Path) -> None:
             pass
 
 
+def test_a_public_key_is_written_in_several_ways() -> None:
+    text = "".join(PUBLIC.decode().splitlines()[1:-1])
+    raw = base64.b64decode(text)[-32:]
+    for said in (
+        PUBLIC,
+        PUBLIC.decode(),
+        text,
+        base64.b64encode(raw),
+        base64.urlsafe_b64encode(raw).decode(),
+    ):
+        assert Key.public("ops", said).material.strip() == PUBLIC.strip()
+    for odd in ("", "x", text[:-4], base64.b64encode(raw[:-1]), base64.b64encode(raw + b"x")):
+        with pytest.raises(EngineError, match="no Ed25519 public key"):
+            Key.public("ops", odd)
+
+
 def test_a_private_key_is_not_taken_for_a_public_one() -> None:
     with pytest.raises(EngineError, match="private key"):
         Key.public("a", PRIVATE)
