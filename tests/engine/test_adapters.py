@@ -152,9 +152,11 @@ async def test_cases_move_to_another_version_while_workers_run(
 ) -> None:
     old, new = renewal(), renewal(days=14)
     versions = content_hash(old.net), content_hash(new.net)
-    async with fleet([new, old]) as workers:  # the later one starts cases
+    async with fleet([old, new]) as workers:
         await workers.start("renewal", [(f"c{n}", {"in": Item(id="x", n=n)}) for n in (10, 11, 12)])
         await workers.until(lambda counts: counts == {"waiting": 3})
+        async with Engine.open(postgres, clock=clock, takes="asked") as engine:
+            deployed(engine, new)
         found = await asyncio.to_thread(migrate_database, postgres, versions, MarkingMap(), [old, new])
         assert (found.moving, found.staying) == (3, 0), found.to_json()
         clock.jump(timedelta(days=8))  # the old version's timer would have rung
