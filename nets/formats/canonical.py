@@ -23,7 +23,7 @@ from typing import Any
 
 from provenet.nets.check import check_net
 from provenet.nets.errors import ExprError, FormatError, NetError, TypeMismatch, did_you_mean
-from provenet.nets.expr.ast import Const, Expr, children, with_children
+from provenet.nets.expr.ast import Const, Expr, OneOf, children, with_children
 from provenet.nets.expr.parse import parse
 from provenet.nets.expr.show import show
 from provenet.nets.formats.json_text import canonical_text, parse_json, pretty_text
@@ -530,7 +530,10 @@ def _constants(expr: Expr) -> list[Const]:
 def _with_constants(expr: Expr, numbers: Any, new: Mapping[int, Const]) -> Expr:
     if isinstance(expr, Const):
         return new.get(next(numbers), expr)
-    return with_children(expr, tuple(_with_constants(part, numbers, new) for part in children(expr)))
+    parts = tuple(_with_constants(part, numbers, new) for part in children(expr))
+    if isinstance(expr, OneOf):
+        return OneOf(parts[0], tuple(p for p in parts[1:] if isinstance(p, Const)))
+    return with_children(expr, parts)
 
 
 __all__ = [
