@@ -22,6 +22,9 @@ from provenet.engine.personal import DATA_KEY, PAYLOAD, Seal
 from provenet.engine.store.database import Location, located, open_to_post
 from provenet.engine.store.store import Store
 
+KNOWN = 4_096
+"""Subjects whose keys are kept at hand."""
+
 PRUNED = "pruned:"
 """What subjects begin with that are a pruned case, whose log was exported."""
 
@@ -76,16 +79,16 @@ class Vault:
         Raises:
             NoKeys: No master key at hand opens it.
         """
-        if key not in self._seals:
-            rows = self._store.rows(f"{FIND} WHERE id = ?", (key,))
-            if not rows or rows[0][2] is None:
-                raise NoKeys(
-                    f"data key {key} was erased, or there is none",
-                    where=f"case {case!r}" if case else "",
-                    hint="the case has not ended, if there is one: `provenet audit` says what is wrong",
-                )
-            self._seals[key] = self._opened(rows[0], f"case {case!r}" if case else "")
-        return self._seals[key]
+        if key in self._seals:
+            return self._seals[key]
+        rows = self._store.rows(f"{FIND} WHERE id = ?", (key,))
+        if not rows or rows[0][2] is None:
+            raise NoKeys(
+                f"data key {key} was erased, or there is none",
+                where=f"case {case!r}" if case else "",
+                hint="the case has not ended, if there is one: `provenet audit` says what is wrong",
+            )
+        return self._opened(rows[0], f"case {case!r}" if case else "")
 
     def if_open(self, case: str, key: str) -> Seal | None:
         """The open seal of a case; ``None`` where no master key at hand opens it."""
@@ -118,6 +121,9 @@ class Vault:
         if self._store.database.shared == "yes":
             return self._shared(subject, now)
         if subject not in self._active:
+            if len(self._active) >= KNOWN:
+                self._store.flush()  # what is not written yet could not be found again
+                self._active.clear()
             rows = self._store.rows(f"{FIND} WHERE {_OF_SUBJECT}", (subject,))
             found = self._opened(rows[0], f"subject {subject!r}") if rows else self._made(subject, now)
             self._active[subject] = found
@@ -134,7 +140,7 @@ class Vault:
 
         Args:
             no: The case's number.
-            text: The payload; of a case whose key is gone nothing is kept.
+            text: The payload; where the case's key does not open, nothing is kept of it.
         """
         rows = self._store.rows(
             "SELECT c.data_key, k.master, k.wrapped FROM provenet_case c"
@@ -144,11 +150,12 @@ class Vault:
         key, master, wrapped = rows[0] if rows else ("", "", None)
         if not key:
             return text
-        if key not in self._seals:
-            if wrapped is None:
-                return None
-            self._seals[key] = self._opened((key, master, wrapped), f"case number {no}")
-        return self._seals[key].write(text, PAYLOAD)
+        if wrapped is None or self.given is None:
+            return None
+        try:
+            return Seal(key, self.given.unwrap(key, master, wrapped)).write(text, PAYLOAD)
+        except NoKeys:
+            return None
 
     def erase(self, *, case: str = "", subject: str = "", who: str, reason: str, now: int) -> Erasure:
         """Throw a key away, with an entry in the log of each case that it was for; for the next commit.
@@ -240,6 +247,8 @@ class Vault:
         if not rows:
             raise NoKeys("it is being erased right now", where=f"subject {subject!r}", hint="start it again")
         if rows[0][0] not in self._seals:
+            if len(self._seals) >= KNOWN:
+                self._seals.clear()
             self._seals[rows[0][0]] = self._opened(rows[0], f"subject {subject!r}")
         return self._seals[rows[0][0]]
 

@@ -46,6 +46,8 @@ from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Proposal, Request
 from provenet.sdb.human import Human
 from provenet.sdb.policy import Policy, PolicyRule
+from tests.engine import fleets
+from tests.engine.chaos import Shifted
 from tests.engine.kit import Answers, deployed, opened
 
 NAME, MAIL, WORD = "Jane Q. Ultramarine", "jane@ultramarine.example", "CONFIDENTIAL-remark"
@@ -819,3 +821,55 @@ def test_any_history_replays_with_the_key_and_is_followed_without(
             change = "replace(data, '\"took\":[', '\"took\":[9')"
             db.execute(f"UPDATE provenet_event SET data = {change} WHERE kind = 'fire'")
         assert not audit(path).clean
+
+
+@pytest.mark.postgres
+async def test_a_process_starts_nothing_under_a_key_that_another_one_erased(postgres: str) -> None:
+    agent = writing(post)
+    async with opened(agent, postgres, keys=KEYS) as one, opened(agent, postgres, keys=KEYS) as two:
+        deployed(one, agent)
+        await two.attend()
+        for case, engine in (("a", one), ("b", two)):
+            await engine.start_case("writes", inputs=applicant(case), case_id=case, subject="s")
+            await engine.run_until_idle(until=engine.clock.now())
+            await engine.signal(case, "answered", {"said": WORD})
+        assert one.read.data_keys() == {KEYS.current: 1}
+        assert (await one.erase(subject="s", who="dana", reason="")).cases == ("a", "b")
+        await two.start_case("writes", inputs=applicant("c"), case_id="c", subject="s")
+        await two.run_until_idle(until=two.clock.now())
+        with pytest.raises(ErasureRefused, match="have not ended: 'c'"):
+            await one.erase(subject="s", who="dana", reason="")
+        await two.signal("c", "answered", {"said": WORD})
+    shown = Reader(postgres, personal="shown", keys=KEYS)
+    assert [shown.case(c).case.outcome["said"] for c in "abc"] == ["[erased]", "[erased]", WORD]
+    nothing_readable(postgres)
+    assert [str(p) for p in audit(postgres, keys=KEYS).problems] == []
+
+
+@pytest.mark.postgres
+# DBOS may have taken a workflow from its queue when it is told to end: it says so as Python does.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine 'execute_dequeued_workflow:RuntimeWarning")
+async def test_what_wakes_cases_knows_their_ids_only(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dbos", reason="the extra provenet[dbos] is not installed")
+    monkeypatch.setenv("PROVENET_KEYS", KEYS.to_text())
+    agent = writing(post)
+    async with fleets.dbos(postgres, [agent], Shifted(tmp_path / "clock")) as workers:
+        await workers.start("writes", [("a", applicant())])
+        await workers.until(lambda counts: counts == {"waiting": 1})
+        event = {"do": "signal", "case": "a", "event": "answered", "payload": {"said": WORD}, "key": "k"}
+        await workers.tell(event)
+        await workers.until(lambda counts: counts == {"done": 1})
+    nothing_readable(postgres)
+    with reading_engine(located(postgres)).connect() as c:
+        tables = c.execute(
+            sa.text("SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^pg_|^info'")
+        )
+        names = [f'"{schema}"."{table}"' for schema, table in tables]
+        assert any("workflow" in name for name in names)
+        held = repr([[tuple(r) for r in c.execute(sa.text(f"SELECT * FROM {name}"))] for name in names])
+    for said in (NAME, MAIL, WORD):
+        assert said not in held
+    assert [str(p) for p in audit(postgres, keys=KEYS).problems] == []
