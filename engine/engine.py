@@ -41,12 +41,13 @@ from provenet.engine.errors import (
 from provenet.engine.faults import FaultInjected, fault_point
 from provenet.engine.holding import Holding, Takes
 from provenet.engine.in_force import InForce
-from provenet.engine.inbox import Inbox, Published, Taken
+from provenet.engine.inbox import Inbox, Taken
 from provenet.engine.keys import Keys
 from provenet.engine.outside import Outside
 from provenet.engine.people import Ruling, open_task
 from provenet.engine.personal import Seal
 from provenet.engine.pruning import IN_FLIGHT, Schedule
+from provenet.engine.publishing import Published, Publishing
 from provenet.engine.requests import Requests
 from provenet.engine.retention import Pruned, Retention
 from provenet.engine.runner import Runner
@@ -152,6 +153,7 @@ class Engine:
         self._versions: Versions
         self._outside: Outside
         self._inbox: Inbox
+        self._publishing: Publishing
         self._requests: Requests
         self._holding: Holding
         self._gate: Gate
@@ -599,13 +601,13 @@ class Engine:
         self._holding.check()
         try:
             passed = self._gate.clear(token)
-            return self._inbox.publish(event, payload, about, key, at, to=to, token=passed)
+            return self._publishing.publish(event, payload, about, key, at, to=to, token=passed)
         finally:
             await self._store.durable()
 
     def missed(self) -> list[str]:
         """Cases with events that were published for them while they were being started: they need a look."""
-        return self._inbox.missed()
+        return self._publishing.missed()
 
     async def kill(
         self,
@@ -921,7 +923,10 @@ class Engine:
             watch=self._watch,
             vault=self._vault,
         )
-        self._inbox = Inbox(self._store, self._runner, self._holding, self._versions, self._vault)
+        self._inbox = Inbox(self._store, self._runner, self._holding, self._vault)
+        self._publishing = Publishing(
+            self._store, self._runner, self._holding, self._versions, self._vault, inbox=self._inbox
+        )
         self._holding.resume_clock()
         if self._watch is not None:
             self._watch.say(Opened(self._store.uid, self._runner.now()))
@@ -955,7 +960,7 @@ class Engine:
             await self._holding.obey_others()
             self._versions.load()
             self._holding.adopt(self._versions.programs, SHARE)
-            self._inbox.catch_up()
+            self._publishing.catch_up()
         await self._requests.answer_new()
         await self._schedule.look()
 
