@@ -228,9 +228,7 @@ class Program:
         if isinstance(said, Reject):
             return said
         if said is False:
-            return Reject(
-                rule=handler, expected="a proposal that the verifier accepts", got="a refusal"
-            )
+            return Reject(rule=handler, expected="a proposal that the verifier accepts", got="a refusal")
         return Reject(
             rule="verifier",
             expected="True, False, None or a Reject",
