@@ -50,7 +50,7 @@ class Veil:
     def showing(self, shown: Shown | None) -> Veil:
         """The same with something else in the place of a marked field; ``None`` to hide nothing."""
         made = copy(self)
-        made._shown = shown
+        made._shown = shown  # noqa: SLF001  a veil of its own, just made
         return made
 
     def token(self, place: str | None, data: Any) -> Any:
