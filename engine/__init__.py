@@ -5,10 +5,11 @@ from provenet.engine.clock import Clock, RealClock, VirtualClock
 from provenet.engine.engine import Engine, Progress
 from provenet.engine.keys import Keys
 from provenet.engine.people import Ruling
+from provenet.engine.reader import Reader
 from provenet.engine.retention import Retention
 from provenet.engine.store.joining import transaction
 from provenet.engine.throttle import Throttle
-from provenet.engine.views import CaseDetail, CaseView, LogLine, Reader, TaskView
+from provenet.engine.views import CaseDetail, CaseView, LogLine, TaskView
 from provenet.engine.workers import Decision, People, Task
 
 __all__ = [

@@ -26,11 +26,11 @@ from provenet.engine.errors import NoKeys
 from provenet.engine.keys import Keys
 from provenet.engine.personal import Seal
 from provenet.engine.program import Program
+from provenet.engine.reader import Reader
 from provenet.engine.replay import CaseAudit
 from provenet.engine.rowwise import row_problems
 from provenet.engine.store.database import Rows, snapshot
 from provenet.engine.vault import seals
-from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, loads
 from provenet.sdb.handlers import Agent

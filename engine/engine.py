@@ -44,6 +44,7 @@ from provenet.engine.outside import Outside
 from provenet.engine.personal import Seal
 from provenet.engine.pruning import IN_FLIGHT, Schedule
 from provenet.engine.publishing import Publishing
+from provenet.engine.reader import Reader
 from provenet.engine.requests import Requests
 from provenet.engine.retention import Retention
 from provenet.engine.runner import Runner
@@ -54,7 +55,6 @@ from provenet.engine.throttle import Throttle, Throttles
 from provenet.engine.vault import Vault
 from provenet.engine.verbs import Verbs
 from provenet.engine.versions import Versions
-from provenet.engine.views import Reader
 from provenet.engine.watching.events import Deployed, Opened, Stopped
 from provenet.engine.watching.watch import Observer, Watch
 from provenet.engine.workers import People, Workers

@@ -20,7 +20,7 @@ from provenet.engine.case import GENESIS, chain
 from provenet.engine.codec import plain
 from provenet.engine.errors import ExportRefused
 from provenet.engine.history import Entry, Replay
-from provenet.engine.views import Reader
+from provenet.engine.reader import Reader
 from provenet.nets.errors import ProvenetError
 
 FORMAT = "provenet log 1"

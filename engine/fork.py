@@ -36,6 +36,7 @@ from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed, tas
 from provenet.engine.keys import HINT, Keys
 from provenet.engine.people import APPROVE, said_of
 from provenet.engine.program import Program
+from provenet.engine.reader import Reader, no_entry
 from provenet.engine.simulation import MARK, Recording, Said, recorded_agent, recording_of
 from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.database import Rows, located, ready, snapshot
@@ -50,7 +51,7 @@ from provenet.engine.store.tables import (
     TaskRow,
     table_of,
 )
-from provenet.engine.views import LogLine, Reader, no_entry
+from provenet.engine.views import LogLine
 from provenet.engine.workers import Decision, Task
 from provenet.nets.errors import TypeMismatch, did_you_mean
 from provenet.nets.formats.canonical import content_hash

@@ -28,11 +28,11 @@ from provenet.engine.moving import Fitting, Look, Scout
 from provenet.engine.personal import Seal
 from provenet.engine.program import Program
 from provenet.engine.reaching import Evidence
+from provenet.engine.reader import Reader
 from provenet.engine.recovery import load_cases
 from provenet.engine.requests import post
 from provenet.engine.store.database import Location, Rows, snapshot
 from provenet.engine.vault import seals
-from provenet.engine.views import Reader
 from provenet.nets.formats.canonical import content_hash
 from provenet.sdb.handlers import Agent
 

@@ -15,10 +15,10 @@ from provenet.engine.access.chain import MARK
 from provenet.engine.clock import to_micros
 from provenet.engine.errors import ExportRefused, RetentionRefused, StoreError, StoreLocked
 from provenet.engine.pruner import Pruner, due
+from provenet.engine.reader import Reader
 from provenet.engine.retention import Pruned, Retention
 from provenet.engine.store.database import located, ready, snapshot
 from provenet.engine.store.store import Store
-from provenet.engine.views import Reader
 
 if TYPE_CHECKING:
     from provenet.engine.access.gate import Rules

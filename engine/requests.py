@@ -36,10 +36,10 @@ from provenet.engine.errors import (
 )
 from provenet.engine.keys import Keys
 from provenet.engine.personal import Seal, locked
+from provenet.engine.reader import Reader
 from provenet.engine.retention import Retention
 from provenet.engine.store.database import Posting, attended, located, open_to_post, ready
 from provenet.engine.store.store import Store
-from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Ask, Judge, Net, Perform
@@ -236,8 +236,8 @@ class Requests:
 
 
 _TEXTS = {
-    "about_hash", "case", "choice", "covered", "do", "effect", "event", "failed", "key", "reason", "scope", "target",
-    "at", "task", "to", "who",
+    "about_hash", "at", "case", "choice", "covered", "do", "effect", "event", "failed", "key", "reason",
+    "scope", "target", "task", "to", "who",
 }  # fmt: skip
 _DEEPEST = 64
 

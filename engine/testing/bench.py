@@ -20,12 +20,13 @@ from provenet.engine.clock import VirtualClock
 from provenet.engine.engine import Engine
 from provenet.engine.errors import CaseClosed, DecisionRefused, DuplicateSignal
 from provenet.engine.keys import Keys
+from provenet.engine.reader import Reader
 from provenet.engine.testing.case import CaseView
 from provenet.engine.testing.failures import BenchError, NotAsExpected
 from provenet.engine.testing.scripts import EffectScript, PersonScript, ProposerScript, Script, tester
 from provenet.engine.testing.stories import standing, story
 from provenet.engine.testing.targets import Target, target, tasks_of
-from provenet.engine.views import CaseDetail, Reader, TaskView
+from provenet.engine.views import CaseDetail, TaskView
 from provenet.engine.workers import Decision, Task
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import did_you_mean

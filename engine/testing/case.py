@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn, Protocol
 
+from provenet.engine.reader import Reader
 from provenet.engine.testing.failures import BenchError, NotAsExpected
 from provenet.engine.testing.histories import History
 from provenet.engine.testing.scripts import Call, EffectScript
 from provenet.engine.testing.stories import standing, story
 from provenet.engine.testing.targets import tasks_of
-from provenet.engine.views import CaseDetail, Reader, TaskView
+from provenet.engine.views import CaseDetail, TaskView
 from provenet.nets.errors import did_you_mean
 from provenet.nets.models import from_value
 from provenet.nets.net import Net, Perform

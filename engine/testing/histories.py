@@ -19,11 +19,11 @@ from provenet.engine.clock import from_micros
 from provenet.engine.history import Again, NotReplayed
 from provenet.engine.personal import Seal, locked
 from provenet.engine.program import Program
+from provenet.engine.reader import Reader
 from provenet.engine.replay import CaseAudit
 from provenet.engine.store.tables import CaseRow, EventRow
 from provenet.engine.testing.failures import BenchError, NotAsExpected
 from provenet.engine.testing.stories import since
-from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.net import After, Choice, Explain, Net

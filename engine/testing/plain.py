@@ -13,11 +13,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from provenet.engine.engine import Engine
+from provenet.engine.reader import Reader
 from provenet.engine.testing.bench import START, AsyncBench, AsyncCase
 from provenet.engine.testing.case import CaseView
 from provenet.engine.testing.failures import BenchError, NotAsExpected
 from provenet.engine.testing.scripts import EffectScript, PersonScript, ProposerScript
-from provenet.engine.views import CaseDetail, Reader
+from provenet.engine.views import CaseDetail
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import ProvenetError
 from provenet.sdb.handlers import Agent

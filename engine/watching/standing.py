@@ -16,6 +16,7 @@ from sqlmodel import Session, col, func, select
 
 from provenet.engine.clock import from_micros, to_micros
 from provenet.engine.errors import StoreCorrupt
+from provenet.engine.reader import Reader
 from provenet.engine.store.database import translated
 from provenet.engine.store.tables import (
     CaseRow,
@@ -27,7 +28,6 @@ from provenet.engine.store.tables import (
     TimerRow,
     WorkerRow,
 )
-from provenet.engine.views import Reader
 
 _SECOND = 1_000_000
 _WINDOW = 10 * _SECOND

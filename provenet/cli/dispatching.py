@@ -13,7 +13,7 @@ from provenet.engine import Engine
 from provenet.engine import Progress as Stand
 from provenet.engine.adapters.protocol import Adapter
 from provenet.engine.adapters.stepper import Stepper
-from provenet.engine.views import Reader
+from provenet.engine.reader import Reader
 from provenet.engine.watching import Observer
 
 Ready: TypeAlias = Callable[[Stepper, Adapter], object]

@@ -81,7 +81,7 @@ def _net(out: Out, target: str, output: Path | None, *, skeleton: bool) -> None:
 
 
 def _cases(out: Out, database: str, output: Path | None, case: str | None) -> None:
-    from provenet.engine.views import Reader
+    from provenet.engine.reader import Reader
 
     lines = Reader(database).export(case)
     if output is None:

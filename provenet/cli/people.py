@@ -117,7 +117,7 @@ def delegate_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Let somebody else decide an open task in your place."""
-    from provenet.engine.views import Reader
+    from provenet.engine.reader import Reader
 
     if (to is None) != back:
         raise Unusable("to whom?", hint="give --to NAME@ROLE, or --back to take it back")
@@ -267,7 +267,7 @@ def _decide(
     agent: str | None,
     by: tuple[str, str],
 ) -> None:
-    from provenet.engine.views import Reader
+    from provenet.engine.reader import Reader
 
     _somebody(who, by[0])
     found = _task_of(Reader(database).case(case).tasks, case, task)

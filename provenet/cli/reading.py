@@ -234,7 +234,7 @@ def _audit_files(out: Out, files: Sequence[Path], database: str | None) -> NoRet
 
 def reader_of(database: str, *, personal: bool = False) -> Reader:
     """The read side of a database; ``personal`` to show personal data, with the master keys at hand."""
-    from provenet.engine.views import Reader
+    from provenet.engine.reader import Reader
 
     return Reader(database, personal="shown" if personal else "hidden")
 

@@ -210,8 +210,8 @@ def _read(loaded: Loaded, path: Path, id_column: str | None, *, skip_broken: boo
 
 def _needs_report(loaded: Loaded, database: str, clock: str) -> bool:
     """Whether a net has to be proved before it runs here; refuses another clock than the database has."""
+    from provenet.engine.reader import Reader
     from provenet.engine.store.database import located, ready
-    from provenet.engine.views import Reader
     from provenet.nets.formats.canonical import content_hash
 
     where = located(database)

@@ -16,9 +16,9 @@ from provenet.cli.printing import explain, visible
 from provenet.cli.watching import Watching, observing_as, observing_workers
 from provenet.engine import Engine, Progress, RealClock, VirtualClock
 from provenet.engine.access.gate import Rules
+from provenet.engine.reader import Reader
 from provenet.engine.store.database import located
 from provenet.engine.supervisor import Heart, Supervisor
-from provenet.engine.views import Reader
 from provenet.engine.watching import Observer
 from provenet.nets.errors import ProvenetError
 

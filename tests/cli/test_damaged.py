@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from provenet.engine.reader import Reader
 from provenet.engine.store.tables import TABLES
-from provenet.engine.views import Reader
 from provenet.nets.errors import ProvenetError
 from tests.cli.conftest import Cli
 
