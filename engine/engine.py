@@ -488,7 +488,7 @@ class Engine(Verbs):
         recording = recording_of(self._store.rows("SELECT name, value FROM provenet_meta"))
         if recording is None:
             self._versions = Versions(self._store)
-            self._runner.in_force = InForce(self._versions)
+            self._runner.waits.in_force = InForce(self._versions)
         else:
             # In a simulation no agent reaches the outside, whoever gave it.
             self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
@@ -542,7 +542,7 @@ class Engine(Verbs):
         await self._schedule.look()
 
     def _next_due(self, clock: VirtualClock) -> datetime | None:
-        mine, sleeper = self._runner.next_due(), clock.next_due()
+        mine, sleeper = self._runner.waits.next_due(), clock.next_due()
         due = [d for d in (None if mine is None else from_micros(mine), sleeper) if d is not None]
         return min(due, default=None)
 
@@ -555,13 +555,13 @@ class Engine(Verbs):
         runner, steady = self._runner, Steady()
         while True:
             runner.alarm.clear()
-            runner.clock_was_set(steady.moved(runner.now()))
+            runner.waits.clock_was_set(steady.moved(runner.now()))
             try:
                 runner.fire_due()
             except BaseException as error:  # noqa: BLE001  the engine must not go on without its timers
                 runner.jobs.fail(error)
                 return
-            due = runner.next_due()
+            due = runner.waits.next_due()
             wait = LONGEST if due is None else min(LONGEST, max(0.0, (due - runner.now()) / 1e6))
             try:
                 async with asyncio.timeout(wait):

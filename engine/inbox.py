@@ -208,7 +208,7 @@ class Inbox:
             raise DuplicateSignal(f"event {sent.event!r} with key {sent.key!r} is kept already", where=where)
         kept = Kept(number, clean(sent.event), sent.key, text, until)
         live.kept.append(kept)
-        self._runner.await_kept(live, kept)
+        self._runner.waits.await_kept(live, kept)
 
     # the table
 

@@ -181,7 +181,7 @@ class Outside:
             found = case.program.effect(step)
             binding = case.binding_for(step, token)
             if found.idempotent == "no" and tries and receipt is None and binding is not None:
-                lost[found.name] = self._runner.job_of(case, step, token, binding)
+                lost[found.name] = self._runner.waits.job_of(case, step, token, binding)
                 lost[found.name].tries = tries
         if effect not in lost:
             raise NotSettled(

@@ -1,11 +1,9 @@
 """What makes cases move: immediate firings, timers, tasks, and work outside any transaction.
 
 Every change of a case takes the same way. A firing changes the marking; all immediate firings that it
-enables follow in the same commit
-(net order, oldest token first); what the new tokens wait for is set up (timers, tasks, work); the case's row
-is saved; and only when
-the commit is durable does the work start. Proposals and effects run as asyncio tasks, limited in number,
-outside any transaction.
+enables follow in the same commit (net order, oldest token first); what the new tokens wait for is set up
+(``provenet.engine.waiting``); the case's row is saved; and only when the commit is durable does the work
+start. Proposals and effects run as asyncio tasks, limited in number, outside any transaction.
 """
 
 from __future__ import annotations
@@ -13,33 +11,33 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from provenet.engine import early
-from provenet.engine.case import LIVE, Fired, LiveCase, OpenTask, brought, note
+from provenet.engine.case import LIVE, Fired, LiveCase, brought, note
 from provenet.engine.clock import Clock, VirtualClock, to_micros
-from provenet.engine.codec import clean, plain, text_hash
-from provenet.engine.early import Kept
+from provenet.engine.codec import clean, plain
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
 from provenet.engine.handover import Records, failing, key_of, reject_of, request_of
 from provenet.engine.hiding import hidden, hidden_reject
-from provenet.engine.in_force import InForce, contract_of, not_called
+from provenet.engine.in_force import contract_of, not_called
 from provenet.engine.jobs import Job, Jobs, Kind, Work
 from provenet.engine.program import Step
 from provenet.engine.snapshots import EVERY, first_due, take
 from provenet.engine.store.store import Store
+from provenet.engine.waiting import Waiting
 from provenet.engine.watching.events import CaseTurned, Rung, Signalled
 from provenet.engine.watching.events import Fired as HasFired
 from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import Breach, ExprError, FiringError
 from provenet.nets.marking import is_final
 from provenet.nets.models import to_value
-from provenet.nets.net import Choice, Explain, Judge, Perform, Role
-from provenet.nets.schema import Value, microseconds
+from provenet.nets.net import Explain, Judge, Perform, Role
+from provenet.nets.schema import Value
 from provenet.sdb.reject import REJECT, Reject
 from provenet.sdb.saga import KILL_SIGNAL
 
@@ -77,12 +75,10 @@ class Runner:
         self.firings = 0
         self.statuses: Counter[str] = Counter()
         self._prompt = not isinstance(clock, VirtualClock)
-        self._due: list[tuple[int, int, int, int, Job | None]] = []
         self.alarm = asyncio.Event()
         self.jobs = Jobs(store, clock, limits, work, on_crash=self.alarm.set)
+        self.waits = Waiting(store, self.records, self.jobs, self.numbers, self.now, self.alarm)
         self._judged: dict[tuple[str, Value, Value], Reject | None] = {}
-        self._fate = "withdrawn"
-        self.in_force: InForce | None = None
         self._now_at: datetime | None = None
         self._now = 0
 
@@ -114,24 +110,18 @@ class Runner:
         if self.cases.pop(case.id, None) is not None:
             self.statuses[case.status] -= 1
             del self.numbers[case.no]
-        if len(self._due) > 1_000 + 4 * len(self.cases):
-            # Its timers left their entries here, some of them for months.
-            self._due = [entry for entry in self._due if self._awaited(entry)]
-            heapq.heapify(self._due)
+        self.waits.tidy()
 
     def rearm(self, case: LiveCase, expected: int) -> None:
         """Set a case in motion again, after a restart or after it was parked."""
-        for (index, token), due in case.timers.items():
-            heapq.heappush(self._due, (due, case.no, token, index, None))
+        self.waits.expect(case)
         case.tasks.clear()
         self.settle(case, expected, [], all_places=True)
-        for kept in case.kept:
-            self.await_kept(case, kept)
         self.alarm.set()
 
     def still(self, case: LiveCase) -> None:
         """Take down all that was set up for a case: timers, tasks, work that has not begun."""
-        self._let_go(case, [*case.arrived])
+        self.waits.let_go(case, [*case.arrived])
         case.said = {}
 
     def fire(
@@ -194,14 +184,14 @@ class Runner:
                     case, f"it fired {CHAIN_LIMIT} transitions in a row without coming to rest", step.name
                 )
                 break
-        self._let_go(case, [t for f in fired for t in f.gone])
+        self.waits.let_go(case, [t for f in fired for t in f.gone])
         if case.status in LIVE:
             if case.program.may_be_final(case.marking) and is_final(program.net, case.marking):
                 self._finish(case)
             else:
                 new = list(case.ids) if all_places else [p for f in fired for _, p in f.put]
                 try:
-                    self._arm(case, dict.fromkeys(new))
+                    self.waits.arm(case, dict.fromkeys(new))
                 except ExprError as error:
                     # A deadline beyond the calendar, say: nothing sensible can be set up for it.
                     self._park(case, str(error), "")
@@ -212,16 +202,10 @@ class Runner:
         case.save(self.store, expected)
         self._save_soon()
 
-    def await_kept(self, case: LiveCase, kept: Kept) -> None:
-        """See to it that a kept event is let go of when it has waited long enough."""
-        if kept.until is not None:
-            heapq.heappush(self._due, (kept.until, case.no, 0, 0, None))
-            self.alarm.set()
-
     def wake_kept(self, case: LiveCase) -> None:
         """Take what a case keeps, where something waits for it."""
         for kept in case.kept:
-            self.await_kept(case, kept)
+            self.waits.await_kept(case, kept)
         if case.status in LIVE:
             self.settle(case, case.seq, [])
 
@@ -256,12 +240,6 @@ class Runner:
 
     # due times
 
-    def next_due(self) -> int | None:
-        """When the next timer or retry is due."""
-        while self._due and not self._awaited(self._due[0]):
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
-
     def fire_due_of(self, case: LiveCase) -> None:
         """Fire every timer of one case that is due, in the order of due time and token."""
         if case.kept:
@@ -276,9 +254,8 @@ class Runner:
     def fire_due(self) -> None:
         """Fire every timer that is due, in the order of due time, case and token."""
         now = self.now()
-        while self._due and self._due[0][0] <= now:
+        for due, no, token, index, job in self.waits.take_due(now):
             self.store.flush_if_large()
-            due, no, token, index, job = heapq.heappop(self._due)
             if job is not None:
                 if job.state == "retrying":
                     self.jobs.enqueue_all([job])
@@ -293,24 +270,14 @@ class Runner:
             fault_point("timer-due")
             self._ring(case, case.program.steps[index], token)
 
-    def _awaited(self, entry: tuple[int, int, int, int, Job | None]) -> bool:
-        """Whether anything happens when an entry is due: what was taken down leaves its entry behind."""
-        due, no, token, index, job = entry
-        if job is not None:
-            return job.state == "retrying"
-        case = self.numbers.get(no)
-        if case is not None and not token:
-            return any(kept.until == due for kept in case.kept)
-        return case is not None and case.status in LIVE and case.timers.get((index, token)) == due
-
     def _ring(self, case: LiveCase, step: Step, token: int) -> None:
         binding = case.binding_for(step, token)
         if binding is None:
             # Something besides the token is missing: the timer is set again as soon as the transition is
             # enabled.
-            self._drop_timer(case, step.index, token)
+            self.waits.drop_timer(case, step.index, token)
             return
-        self._fate = "expired"
+        self.waits.fate = "expired"
         due = case.timers[step.index, token]
         try:
             self.fire(case, step, binding, token=token)
@@ -319,7 +286,7 @@ class Runner:
         except (FiringError, ExprError) as error:
             self.park(case, str(error), step.name)
         finally:
-            self._fate = "withdrawn"
+            self.waits.fate = "withdrawn"
 
     # work
 
@@ -330,17 +297,8 @@ class Runner:
 
     def retry(self, job: Job, after: timedelta) -> None:
         """Run a job again later; meanwhile it holds no place in the queue."""
-        self.jobs.become(job, "retrying")
-        job.due = self.now() + microseconds(after)
-        heapq.heappush(self._due, (job.due, job.case.no, job.token, -1 - job.step.index, job))
-        self.alarm.set()
+        self.waits.retry(job, after)
         self._save_soon()
-
-    def clock_was_set(self, by: int) -> None:
-        """The clock jumped: pauses between tries are spans of time, and do not become longer or shorter."""
-        if by:
-            self._due = [(d if j is None else d + by, n, t, i, j) for d, n, t, i, j in self._due]
-            heapq.heapify(self._due)
 
     # inside
 
@@ -440,7 +398,9 @@ class Runner:
         effect = case.program.effect(step)
         anchor = binding[step.anchor_var] if step.anchor_var is not None else ()
         token = case.ids[step.anchor][case.marking[step.anchor].index(anchor)]
-        refused = None if self.in_force is None else self.in_force.refusal(case.program, step, binding)
+        refused = (
+            None if self.waits.in_force is None else self.waits.in_force.refusal(case.program, step, binding)
+        )
         if refused is not None:
             why, by = refused
             failure = case.program.on_failure.get(step.name)
@@ -468,159 +428,6 @@ class Runner:
                 ) from error
             return failure, failing(case, failure, token, reject_of(error, effect.name)), token, ""
         return step, {**binding, **brought(step, value)}, None, ""
-
-    def _arm(self, case: LiveCase, places: Iterable[str]) -> None:
-        """Set up timers, tasks and work for the tokens of some places."""
-        program = case.program
-        places = [place for place in places if place in program.waits]
-        if not places:
-            return
-        timed = {index for place in places for index in program.timed.get(place, ())}
-        for index in sorted(timed):
-            self._arm_timer(case, program.steps[index])
-        jobs: list[Job] = []
-        asked: dict[str, None] = {}
-        try:
-            for place in places:
-                for step in program.starts.get(place, ()):
-                    for token in case.ids.get(place, ()):
-                        if (step.index, token) not in case.jobs:
-                            jobs += self._arm_work(case, step, token)
-                asked.update(dict.fromkeys(program.decided.get(place, ())))
-            for place in asked:
-                for token in tuple(case.ids.get(place, ())):
-                    jobs += self._arm_tasks(case, place, token)
-        finally:
-            # Also where a later one cannot be set up: these count as work until they are over.
-            if jobs:
-                self.store.when_durable(partial(self.jobs.enqueue_all, jobs))
-                self.jobs.check_quiet()
-
-    def _arm_timer(self, case: LiveCase, step: Step) -> None:
-        assert step.due is not None
-        for binding in case.program.rule.bindings(case.marking, step.name):
-            for value, token in zip(case.marking[step.anchor], tuple(case.ids[step.anchor]), strict=True):
-                if (step.index, token) in case.timers or (
-                    step.anchor_var is not None and value != binding[step.anchor_var]
-                ):
-                    continue
-                delay = step.due(binding)
-                due = (
-                    to_micros(delay)
-                    if isinstance(delay, datetime)
-                    else case.arrived[token] + microseconds(delay)
-                )
-                case.timers[step.index, token] = due
-                case.by_token.setdefault(token, []).append(step.index)
-                heapq.heappush(self._due, (due, case.no, token, step.index, None))
-                self.store.put(
-                    "provenet_timer", (case.no, token, step.name), (case.no, token, step.name, due)
-                )
-                self.alarm.set()
-
-    def _arm_work(self, case: LiveCase, step: Step, token: int) -> list[Job]:
-        binding = case.binding_for(step, token)
-        if binding is None:
-            return []
-        job = self.job_of(case, step, token, binding)
-        if job.kind == "perform":
-            known = case.receipts.pop((step.index, token), None)
-            if known is not None:
-                job.tries, job.receipt = known
-                job.called = "no" if job.key in case.uncalled else "maybe"
-            else:
-                job.called = "no"
-                self.records.effect(job, "intended", uncalled=self._held_back(job))
-        self.jobs.armed(job)
-        return [job]
-
-    def _held_back(self, job: Job) -> Literal["no", "yes"]:
-        """Whether the policy in force is to be asked of an effect, also after a restart: by who calls it."""
-        if self.in_force is None:
-            return "no"
-        if self.jobs.runs == "elsewhere":
-            return "yes" if contract_of(job.case.program, job.step) is not None else "no"
-        return "yes" if self.in_force.differs(job.case.program, job.step) else "no"
-
-    def job_of(self, case: LiveCase, step: Step, token: int, binding: Mapping[str, Value]) -> Job:
-        """The piece of work that a token stands for."""
-        kind: Kind = "perform" if isinstance(step.transition.trigger, Perform) else "ask"
-        return Job(kind, case, step, token, key_of(self.store, case, step, token), binding)
-
-    def _arm_tasks(self, case: LiveCase, place: str, token: int) -> list[Job]:
-        jobs: list[Job] = []
-        groups: dict[str, dict[str, Step]] = {}
-        for step in case.program.asks_people[place]:
-            assert isinstance(step.transition.trigger, Choice)
-            trigger = step.transition.trigger
-            known = case.tasks.get((trigger.task, token))
-            if known is not None and trigger.choice in known.steps:
-                continue
-            if case.binding_for(step, token) is None:
-                continue
-            if known is None:
-                groups.setdefault(trigger.task, {})[trigger.choice] = step
-            else:
-                known.steps[trigger.choice] = step
-                self.records.task(case, known, "open")
-        for task, steps in groups.items():
-            first = next(iter(steps.values()))
-            assert isinstance(first.transition.trigger, Choice)
-            about = self._about(case, first, token)
-            due = [case.timers[i, token] for i in case.by_token.get(token, ())]
-            opened = OpenTask(
-                task,
-                token,
-                steps,
-                first.transition.trigger.who,
-                about,
-                text_hash(about),
-                case.arrived[token],
-                min(due, default=None),
-            )
-            case.tasks[task, token] = opened
-            self.records.task(case, opened, "open")
-            if "person" in self.jobs.asked:
-                jobs.append(self._person(case, first, opened))
-        return jobs
-
-    def ask_person(self, case: LiveCase, step: Step, opened: OpenTask) -> None:
-        """Ask the scripted person again, once what it said is durable: the task takes another one."""
-        self.store.when_durable(partial(self.jobs.enqueue_all, [self._person(case, step, opened)]))
-
-    def _person(self, case: LiveCase, step: Step, opened: OpenTask) -> Job:
-        job = Job("person", case, step, opened.token, "", {}, opened=opened)
-        self.jobs.armed(job)
-        return job
-
-    def _about(self, case: LiveCase, step: Step, token: int) -> str:
-        if step.payload is None:
-            return case.encoder_at(step.anchor)(case.value(step.anchor, token))
-        return case.encoder(step.payload_type)(step.payload(case.binding_for(step, token) or {}))
-
-    def _let_go(self, case: LiveCase, tokens: Iterable[int]) -> None:
-        """Take down what was set up for tokens that are gone."""
-        if not (case.by_token or case.tasks or case.jobs):
-            return
-        gone = set(tokens)
-        for token in gone & case.by_token.keys():
-            for index in tuple(case.by_token[token]):
-                self._drop_timer(case, index, token)
-        if case.tasks:
-            for key in [k for k in case.tasks if k[1] in gone]:
-                self.records.task(case, case.tasks.pop(key), self._fate)
-        if case.jobs:
-            for at in [k for k in case.jobs if k[1] in gone]:
-                job = case.jobs.pop(at)
-                assert isinstance(job, Job)
-                self.jobs.drop(job)
-
-    def _drop_timer(self, case: LiveCase, index: int, token: int) -> None:
-        del case.timers[index, token]
-        case.by_token[token].remove(index)
-        if not case.by_token[token]:
-            del case.by_token[token]
-        self.store.drop("provenet_timer", (case.no, token, case.program.steps[index].name))
 
     def _rest(self, case: LiveCase) -> None:
         """The status of a case that came to rest."""
@@ -654,7 +461,7 @@ class Runner:
         if case.kept:
             early.unused(case, self.store, f"its case is {status}", partial(self._became, case))
         self.status(case, status)
-        self._let_go(case, [*case.arrived])
+        self.waits.let_go(case, [*case.arrived])
         self.cases.pop(case.id, None)
         self.numbers.pop(case.no, None)
 

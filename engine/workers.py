@@ -279,7 +279,7 @@ class Workers:
         effect = job.case.program.effect(job.step)
         if job.receipt is not None:
             return partial(self._performed, job, job.receipt)
-        in_force, held = self.runner.in_force, job.key in job.case.uncalled
+        in_force, held = self.runner.waits.in_force, job.key in job.case.uncalled
         if in_force is not None and job.called == "no":
             refused = in_force.refusal(job.case.program, job.step, job.binding, held=held)
             if refused is not None:
@@ -425,7 +425,7 @@ class Workers:
         except DecisionRefused:
             return  # the deadline passed meanwhile, or the script chose what it may not: the task stays
         if left:
-            self.runner.ask_person(job.case, job.step, opened)
+            self.runner.waits.ask_person(job.case, job.step, opened)
 
     # failures
 

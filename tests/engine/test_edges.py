@@ -272,8 +272,8 @@ async def test_a_finished_case_leaves_memory() -> None:
         assert not runner.cases
         assert not runner.numbers
         assert not any(runner.jobs._queues.values())
-        assert runner.next_due() is None
-        assert not runner._due
+        assert runner.waits.next_due() is None
+        assert not runner.waits._due
 
 
 async def test_a_text_of_half_characters_stops_nothing() -> None:
