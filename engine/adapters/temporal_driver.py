@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -130,7 +131,9 @@ class DriveCase:
         for work in standing.work:
             if work.key not in self._flights and not tired:
                 wait = standing.seconds_until(work.not_before) if work.not_before else 0.0
-                self._flights[work.key] = asyncio.create_task(self._fly(work, wait))
+                flight = asyncio.create_task(self._fly(work, wait))
+                self._flights[work.key] = flight
+                flight.add_done_callback(partial(self._ended, work.key))
 
     async def _look(self) -> None:
         try:
@@ -157,6 +160,12 @@ class DriveCase:
                 self._standings.append(standing)
             else:
                 self._woken = True
+
+    def _ended(self, key: str, flight: asyncio.Task[None]) -> None:
+        """One that was cancelled before it had begun could not say so itself."""
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+            self._woken = True
 
     async def _activity(self, name: str, args: list[object], limit: float = 0.0) -> Standing:
         found: Standing = await workflow.execute_activity(

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from provenet.engine import Reader, RealClock, audit
+from provenet.engine.adapters.protocol import Standing, Work
 from provenet.engine.errors import EngineError, NotAnswered
 from provenet.engine.requests import post
 from provenet.nets.build import NetBuilder
@@ -375,3 +376,20 @@ async def test_no_text_from_outside_stops_the_store(postgres: str, tmp_path: Pat
             await engine.kill("net", text, who=text, reason=text)
             assert engine.read.counts() == {"done": 1}
         assert audit(database).clean
+
+
+async def test_work_that_is_called_off_before_it_begins_may_begin_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = pytest.importorskip(
+        "provenet.engine.adapters.temporal_driver", reason="the extra provenet[temporal] is not installed"
+    )
+    monkeypatch.setattr(driver.workflow, "time", lambda: 0.0)
+    drive, work = driver.DriveCase(), Work("commit", 1, "key", 0)
+    drive._woken = False
+    # Two answers at once: it is wanted, and the case was parked meanwhile.
+    drive._plan(Standing("running", 9, 0, work=(work,)), False)
+    drive._plan(Standing("parked", 10, 0), False)
+    await asyncio.sleep(0.01)
+    assert drive._flights == {}
+    assert drive._woken
