@@ -302,6 +302,11 @@ def attended(where: Location) -> bool:
     return where.kind == "server" and bool(_postgres(where).attended(where))
 
 
+def guarding(where: Location) -> bool:
+    """Whether processes there know who may do what, and judge tokens that others bring."""
+    return where.kind == "server" and bool(_postgres(where).guarding(where))
+
+
 def _postgres(where: Location) -> Any:
     """PostgreSQL's module, whose driver is an extra."""
     try:

@@ -300,6 +300,10 @@ _GONE = f"SELECT no FROM provenet_worker WHERE ended = 0 AND no NOT IN ({_ALIVE}
 
 _ATTENDED = f"SELECT 1 FROM provenet_worker WHERE ended = 0 AND attends = 1 AND no IN ({_ALIVE}) LIMIT 1"  # noqa: S608
 
+_GUARDS = f"""
+SELECT 1 FROM provenet_worker w JOIN provenet_meta m ON m.name = 'seal:' || w.no
+WHERE w.ended = 0 AND w.no IN ({_ALIVE}) LIMIT 1"""  # noqa: S608
+
 _CLAIM = """
 UPDATE provenet_case SET owner = ? WHERE no IN (
   SELECT no FROM provenet_case
@@ -346,6 +350,12 @@ def attended(where: Location) -> bool:
     """Whether a process that is alive carries out requests about cases that nobody holds."""
     with posting(where) as session:
         return bool(session.rows(_ATTENDED, (LOCKS,)))
+
+
+def guarding(where: Location) -> bool:
+    """Whether a process that is alive knows who may do what, and takes tokens that are sealed for it."""
+    with posting(where) as session:
+        return bool(session.rows(_GUARDS, (LOCKS,)))
 
 
 class _Session:

@@ -1117,6 +1117,26 @@ def test_there_is_no_other_kind_of_role() -> None:
 
 
 @pytest.mark.postgres
+async def test_a_token_is_enough_where_engines_that_run_know_the_rules(postgres: str) -> None:
+    access, mine = rules(RealClock().now), partial(token, now=RealClock().now())
+    async with opened(waiting(), postgres, clock=RealClock(), access=access) as engine:
+        await begun_now(engine, ["c", "d"])
+        look = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
+        pricing, operator = mine(engine, "pricing"), mine(engine, "operator")
+        answer = await in_thread(lambda: ask(postgres, look | {"token": pricing}))
+        assert "dana@pricing" in answer["done"]
+        stop = {"do": "kill", "scope": "all", "target": ""}
+        with pytest.raises(EngineError, match="may 'kill:all'"):
+            await in_thread(lambda: ask(postgres, stop | {"token": pricing}))
+        await in_thread(lambda: ask(postgres, stop | {"token": operator}))
+        with pytest.raises(AccessRefused, match="without the rules"):
+            await in_thread(lambda: ask(postgres, stop))
+    with pytest.raises(AccessRefused, match="without the rules"):
+        await in_thread(lambda: ask(postgres, stop | {"token": operator}))
+    assert audit(postgres).clean
+
+
+@pytest.mark.postgres
 async def test_turns_are_held_to_it_as_well(postgres: str) -> None:
     """Temporal and DBOS wake cases; who may do what does not depend on who wakes them."""
     access, mine = rules(RealClock().now), partial(token, now=RealClock().now())
