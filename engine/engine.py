@@ -28,7 +28,6 @@ from provenet.engine.case import LIVE
 from provenet.engine.clock import (
     Clock,
     RealClock,
-    Steady,
     VirtualClock,
     cancel_and_wait,
     from_micros,
@@ -213,6 +212,11 @@ class Engine(Verbs):
         self._runner.jobs.fail(FaultInjected("crash"))
         await self.close()
 
+    @property
+    def retention(self) -> Retention | None:
+        """How long what is kept, as the engine was opened."""
+        return self._retention
+
     def hold_work(self, held: Callable[[], bool]) -> None:
         """Let no work outside begin, and no time pass, while ``held()`` is true. For tests.
 
@@ -295,7 +299,8 @@ class Engine(Verbs):
         """
         if self._gate.is_guarded:
             asked = {"do": "start", "net": net, "case": case_id, "inputs": inputs, "tenant": tenant}
-            await self._gate.admit(asked | ({"keys": keys} if keys else {}), token, "", net=net)
+            asked |= ({"keys": keys} if keys else {}) | ({"subject": subject} if subject else {})
+            await self._gate.admit(asked, token, "", net=net)
         case_id = case_id or uuid.uuid4().hex[:12]
         made = self._holding.start(net, inputs or {}, case_id, tenant, subject, keys or {})
         await self._store.durable()
@@ -552,10 +557,10 @@ class Engine(Verbs):
 
     async def _tick(self) -> None:
         """On the real clock: fire timers when they are due."""
-        runner, steady = self._runner, Steady()
+        runner = self._runner
         while True:
             runner.alarm.clear()
-            runner.waits.clock_was_set(steady.moved(runner.now()))
+            runner.waits.notice_clock()
             try:
                 runner.fire_due()
             except BaseException as error:  # noqa: BLE001  the engine must not go on without its timers

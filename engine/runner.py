@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from provenet.engine import early
 from provenet.engine.case import LIVE, Fired, LiveCase, brought, note
-from provenet.engine.clock import Clock, VirtualClock, to_micros
+from provenet.engine.clock import Clock, Steady, VirtualClock, to_micros
 from provenet.engine.codec import clean, plain
 from provenet.engine.errors import EngineError
 from provenet.engine.faults import fault_point
@@ -77,7 +77,8 @@ class Runner:
         self._prompt = not isinstance(clock, VirtualClock)
         self.alarm = asyncio.Event()
         self.jobs = Jobs(store, clock, limits, work, on_crash=self.alarm.set)
-        self.waits = Waiting(store, self.records, self.jobs, self.numbers, self.now, self.alarm)
+        steady = Steady() if self._prompt else None
+        self.waits = Waiting(store, self.records, self.jobs, self.numbers, self.now, self.alarm, steady)
         self._judged: dict[tuple[str, Value, Value], Reject | None] = {}
         self._now_at: datetime | None = None
         self._now = 0
@@ -110,7 +111,6 @@ class Runner:
         if self.cases.pop(case.id, None) is not None:
             self.statuses[case.status] -= 1
             del self.numbers[case.no]
-        self.waits.tidy()
 
     def rearm(self, case: LiveCase, expected: int) -> None:
         """Set a case in motion again, after a restart or after it was parked."""
@@ -204,8 +204,7 @@ class Runner:
 
     def wake_kept(self, case: LiveCase) -> None:
         """Take what a case keeps, where something waits for it."""
-        for kept in case.kept:
-            self.waits.await_kept(case, kept)
+        self.waits.expect_kept(case)
         if case.status in LIVE:
             self.settle(case, case.seq, [])
 

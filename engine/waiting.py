@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 from provenet.engine.case import LIVE, LiveCase, OpenTask
-from provenet.engine.clock import to_micros
+from provenet.engine.clock import Steady, to_micros
 from provenet.engine.codec import text_hash
 from provenet.engine.early import Kept
 from provenet.engine.handover import Records, key_of
@@ -32,6 +32,10 @@ With token 0 it is the end of what the case keeps of early events.
 """
 
 
+_ROOM = 1_000
+"""Entries of the heap that are too few to look through for those that mean nothing any more."""
+
+
 class Waiting:
     """What the tokens of one engine's cases wait for.
 
@@ -42,6 +46,7 @@ class Waiting:
         numbers: The cases in memory.
         now: The time in microseconds.
         alarm: Set when something is due that was not before.
+        steady: Tells when the clock was set; nothing where the clock is virtual.
 
     Attributes:
         fate: What becomes of a task whose token goes.
@@ -56,10 +61,12 @@ class Waiting:
         numbers: Mapping[int, LiveCase],
         now: Callable[[], int],
         alarm: asyncio.Event,
+        steady: Steady | None,
     ) -> None:
         self._store, self._records, self._numbers, self._now = store, records, numbers, now
-        self._alarm, self.jobs = alarm, jobs
+        self._alarm, self.jobs, self._steady = alarm, jobs, steady
         self._due: list[Due] = []
+        self._room = _ROOM
         self.fate: Literal["withdrawn", "expired"] = "withdrawn"
         self.in_force: InForce | None = None
 
@@ -106,7 +113,7 @@ class Waiting:
                 )
                 case.timers[step.index, token] = due
                 case.by_token.setdefault(token, []).append(step.index)
-                heapq.heappush(self._due, (due, case.no, token, step.index, None))
+                self._push((due, case.no, token, step.index, None))
                 self._store.put(
                     "provenet_timer", (case.no, token, step.name), (case.no, token, step.name, due)
                 )
@@ -222,7 +229,11 @@ class Waiting:
     def expect(self, case: LiveCase) -> None:
         """What a case that was taken up waits for is due here from now on."""
         for (index, token), due in case.timers.items():
-            heapq.heappush(self._due, (due, case.no, token, index, None))
+            self._push((due, case.no, token, index, None))
+        self.expect_kept(case)
+
+    def expect_kept(self, case: LiveCase) -> None:
+        """The same of the events that it keeps."""
         for kept in case.kept:
             self.await_kept(case, kept)
 
@@ -230,12 +241,6 @@ class Waiting:
         """What is due, in the order of due time, case and token; what was taken down may be among it."""
         while self._due and self._due[0][0] <= now:
             yield heapq.heappop(self._due)
-
-    def tidy(self) -> None:
-        """Forget the entries that cases left when they went, some of them for months to come."""
-        if len(self._due) > 1_000 + 4 * len(self._numbers):
-            self._due = [entry for entry in self._due if self.awaits(entry)]
-            heapq.heapify(self._due)
 
     def next_due(self) -> int | None:
         """When the next timer or retry is due."""
@@ -256,18 +261,28 @@ class Waiting:
     def await_kept(self, case: LiveCase, kept: Kept) -> None:
         """See to it that a kept event is let go of when it has waited long enough."""
         if kept.until is not None:
-            heapq.heappush(self._due, (kept.until, case.no, 0, 0, None))
+            self._push((kept.until, case.no, 0, 0, None))
             self._alarm.set()
 
     def retry(self, job: Job, after: timedelta) -> None:
         """Run a job again later; meanwhile it holds no place in the queue."""
         self.jobs.become(job, "retrying")
+        self.notice_clock()  # or a jump that nobody has seen yet would be added to this pause
         job.due = self._now() + microseconds(after)
-        heapq.heappush(self._due, (job.due, job.case.no, job.token, -1 - job.step.index, job))
+        self._push((job.due, job.case.no, job.token, -1 - job.step.index, job))
         self._alarm.set()
 
-    def clock_was_set(self, by: int) -> None:
-        """The clock jumped: pauses between tries are spans of time, and do not become longer or shorter."""
+    def notice_clock(self) -> None:
+        """See whether the clock was set: pauses between tries stay as long as they were."""
+        by = 0 if self._steady is None else self._steady.moved(self._now())
         if by:
             self._due = [(d if j is None else d + by, n, t, i, j) for d, n, t, i, j in self._due]
             heapq.heapify(self._due)
+
+    def _push(self, entry: Due) -> None:
+        """Add an entry; where most may be of what is taken down, some of it due in months, forget those."""
+        heapq.heappush(self._due, entry)
+        if len(self._due) > self._room:
+            self._due = [e for e in self._due if e is entry or self.awaits(e)]
+            heapq.heapify(self._due)
+            self._room = _ROOM + 2 * len(self._due)

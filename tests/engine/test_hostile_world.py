@@ -275,12 +275,15 @@ def test_calls_that_hang_use_up_no_worker_and_hold_up_no_end() -> None:
     "clock set by weeks",
     "second tries come when they should; deadlines go by the wall clock",
 )
-async def test_a_clock_that_is_set_delays_no_second_try(tmp_path: Path, days: int) -> None:
+@pytest.mark.parametrize("when", ["while it is tried", "between two tries"])
+async def test_a_clock_that_is_set_delays_no_second_try(tmp_path: Path, days: int, when: str) -> None:
     clock, tried = Shifted(tmp_path / "clock"), asyncio.Event()
 
     async def run(request: Request) -> None:
         if not tried.is_set():
             tried.set()
+            if when == "while it is tried":
+                clock.jump(timedelta(days=days))
             raise ConnectionError("not now")
 
     agent = performing(Effect("e", run, payload=Item))
@@ -288,7 +291,8 @@ async def test_a_clock_that_is_set_delays_no_second_try(tmp_path: Path, days: in
         deployed(engine, agent)
         await engine.start_case("small", inputs={"start": Item(id="a", n=1)}, case_id="c")
         await tried.wait()
-        clock.jump(timedelta(days=days))
+        if when == "between two tries":
+            clock.jump(timedelta(days=days))
         async with asyncio.timeout(10):
             await engine.run_until_idle()
         assert engine.read.counts() == {"done": 1}
