@@ -185,7 +185,7 @@ class Access:
 
     @classmethod
     def read(cls, path: str | Path) -> Access:
-        """Read it from a TOML or JSON file; see ``docs/engine.md``.
+        """Read it from a TOML or JSON file; see ``docs/engine/security.md``.
 
         Raises:
             RulesRefused: The file says something else.

@@ -1,4 +1,4 @@
-"""The table of attacks in docs/engine.md: `python -m tests.docs.attacks` writes it from tests' markers."""
+"""The table of attacks in docs/engine/security.md: `python -m tests.docs.attacks` writes it from tests' markers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.docs.pages import ROOT
 
-PAGE = ROOT / "docs" / "engine.md"
+PAGE = ROOT / "docs" / "engine" / "security.md"
 BEGIN, END = "<!-- attacks: begin -->\n", "<!-- attacks: end -->\n"
 
 
@@ -52,7 +52,7 @@ def table() -> str:
     lines = ["| what somebody tries | what becomes of it | test |", "|---|---|---|"]
     for attack in attacks():
         file, _, test = attack.test.partition("::")
-        lines.append(f"| {attack.name} | {attack.outcome} | [{test}](../{file}) |")
+        lines.append(f"| {attack.name} | {attack.outcome} | [{test}](../../{file}) |")
     return "\n".join(line.replace("<", "&lt;") for line in lines) + "\n"
 
 

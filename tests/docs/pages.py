@@ -13,6 +13,8 @@ A page is run from top to bottom in an empty folder. Its ``python`` blocks share
     <!-- test: run witness -->       ... texts and numbers in braces are the solver's choice
     <!-- test: show -->              the block is shown only
 
+``<!-- test: follows=../engine.md -->`` below a page's title has the blocks of that page run first.
+
 ``...`` stands for anything; times, content hashes and the breaks of lines in tables are not compared. When
 the output of a command has changed for the better, ``python -m tests.docs.pages`` writes the new one into the
 pages, wherever a block shows it without ``...``.
@@ -93,6 +95,14 @@ def blocks(page: Path) -> Iterator[Block]:
             at += 1
         elif lines[at - 1].strip():
             marks = ()
+
+
+def story(page: Path) -> Iterator[Block]:
+    """The blocks of a page, after those of the page that it follows."""
+    text = page.read_text(encoding="utf-8")
+    for before in re.findall(r"^<!-- test: follows=(\S+) -->$", text, re.MULTILINE):
+        yield from story((page.parent / before).resolve())
+    yield from blocks(page)
 
 
 class Runner:
@@ -264,14 +274,15 @@ def refresh(page: Path) -> int:
         runner = Runner(Path(name), differing="note")
         with contextlib.chdir(name):
             sys.path.insert(0, name)
-            for block in blocks(page):
+            for block in story(page):
                 runner.run(block)
             sys.path.remove(name)
     lines = page.read_text(encoding="utf-8").splitlines(keepends=True)
-    for block, text in reversed(runner.changes):
+    changes = [(block, text) for block, text in runner.changes if block.page == page]
+    for block, text in reversed(changes):
         lines[block.line - 1 : block.line - 1 + len(block.text.splitlines())] = [text]
     page.write_text("".join(lines), encoding="utf-8")
-    return len(runner.changes)
+    return len(changes)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.docs.pages import ROOT, Block, Runner, blocks, commands, same, words
+from tests.docs.pages import ROOT, Block, Runner, blocks, commands, same, story, words
 
 PAGES = sorted(
     p
@@ -37,7 +37,7 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     before = dict(sys.modules)
     runner = Runner(tmp_path)
     try:
-        for block in blocks(page):
+        for block in story(page):
             runner.run(block)
     finally:
         for name in set(sys.modules) - set(before):
