@@ -186,7 +186,7 @@ def take_along(case: LiveCase, now: int, store: Store) -> bool:
     waiting = (
         "SELECT id, event, key, payload, until FROM provenet_inbox"  # noqa: S608  only marks are put in
         f" WHERE case_no = 0 AND status = 'buffered' AND about IN ({marks})"
-        " AND (until IS NULL OR until > ?) ORDER BY id"
+        " AND (until IS NULL OR until > ?) ORDER BY +id"  # not by the way of all that was ever published
     )
     parameters = [*texts, now]
     if not store.rows(waiting, parameters):
@@ -212,7 +212,7 @@ def take_along(case: LiveCase, now: int, store: Store) -> bool:
 def key_taken(store: Store, no: int, key: str) -> bool:
     """Whether a case has an event of that key, taken or kept."""
     found = f"SELECT 1 FROM provenet_inbox WHERE case_no = ? AND key = ? AND status IN {OPEN}"  # noqa: S608
-    return bool(store.rows(found, (no, key)))
+    return bool(store.rows(f"{found} AND case_no <> 0", (no, key)))  # as the index has it
 
 
 _TAKEN = """

@@ -160,6 +160,7 @@ class Holding:
             self._store.put("provenet_about", (case.no, about), (case.no, about))
         early.take_along(case, now, self._store)
         self._runner.settle(case, 0, [], all_places=True)
+        self._runner.waits.expect_kept(case)
         return case_id
 
     def adopt(self, programs: Mapping[str, Program], most: int = ALL) -> int:
@@ -188,6 +189,8 @@ class Holding:
                 early.take_along(case, self._runner.now(), self._store)
             if case.status in LIVE:
                 self._runner.rearm(case, case.seq)
+            else:
+                self._runner.waits.expect_kept(case)
             self._store.flush_if_large()
 
     def lift(self, case: str) -> int:

@@ -164,7 +164,7 @@ class Inbox:
             )
         ((newest,),) = self._store.rows(
             "SELECT MAX(event_at) FROM provenet_inbox"
-            " WHERE case_no = ? AND event = ? AND status = 'accepted'",
+            " WHERE case_no = ? AND event = ? AND status = 'accepted' AND event_at IS NOT NULL",
             (live.no, clean(event)),
         )
         if newest is None or sent.at >= newest - microseconds(delivery.lateness):

@@ -325,7 +325,9 @@ class Tally:
 
 
 UNFINISHED = (
-    "SELECT id FROM provenet_case WHERE net = ? AND status IN ('running', 'waiting', 'parked') ORDER BY no"
+    # By status, since most cases of a net are over.
+    "SELECT id FROM provenet_case"
+    " WHERE net || '' = ? AND status IN ('running', 'waiting', 'parked') ORDER BY no"
 )
 
 

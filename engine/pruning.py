@@ -176,8 +176,11 @@ def clock_of(rows: Callable[..., list[tuple[Any, ...]]]) -> Callable[[], int]:
     return lambda: last
 
 
-LATEST = "SELECT MAX(at) FROM provenet_event UNION ALL SELECT MAX(at) FROM provenet_archive"
-"""When something last happened, by the database's clock."""
+LATEST = """
+SELECT at FROM (SELECT at FROM provenet_event ORDER BY id DESC LIMIT 1000) a
+UNION ALL SELECT at FROM (SELECT at FROM provenet_archive ORDER BY id DESC LIMIT 1) b"""
+"""When something last happened, by the database's clock: what was written last says so, however much there
+is. Of several processes each writes in its own order."""
 
 
 def _alone(source: str | Path, policy: Retention, seconds: float = 1.0) -> Pruned | None:

@@ -175,7 +175,8 @@ class Vault:
         lock = " FOR UPDATE" if shared else ""
         here = self._store.rows(f"SELECT 1 FROM provenet_key WHERE id = ? AND erased IS NULL{lock}", (key,))  # noqa: S608
         rows = self._store.rows(
-            "SELECT no, id, status, version, tokens, head FROM provenet_case WHERE data_key = ? ORDER BY no",
+            "SELECT no, id, status, version, tokens, head FROM provenet_case"
+            " WHERE data_key = ? AND data_key <> '' ORDER BY no",
             (key,),
         )
         alive = [row[1] for row in rows if row[2] in (*LIVE, "parked")]

@@ -204,7 +204,7 @@ class Postgres:
         """Let go of what processes that died held."""
         left: list[int] = []
         for (owner,) in [] if self._open else self.rows(_GONE, (LOCKS,)):
-            freed = self.rows("UPDATE provenet_case SET owner = 0 WHERE owner = ? RETURNING no", (owner,))
+            freed = self.rows(_LET_GO, (owner,))
             left += [no for (no,) in freed]
             self._forget_worker(owner)
         return left
@@ -226,7 +226,7 @@ class Postgres:
     def close(self) -> None:
         """Let go of the session, and with it of the process's lock; others take up its cases at once."""
         with suppress(psycopg.Error):
-            self.run("UPDATE provenet_case SET owner = 0 WHERE owner = ?", (self.worker,))
+            self.rows(_LET_GO, (self.worker,))
             self.run("UPDATE provenet_worker SET ended = 1 WHERE no = ?", (self.worker,))
         self.connection.close()
         self.sa.dispose()
@@ -303,6 +303,11 @@ _ATTENDED = f"SELECT 1 FROM provenet_worker WHERE ended = 0 AND attends = 1 AND 
 _GUARDS = f"""
 SELECT 1 FROM provenet_worker w JOIN provenet_meta m ON m.name = 'seal:' || w.no
 WHERE w.ended = 0 AND w.no IN ({_ALIVE}) LIMIT 1"""  # noqa: S608
+
+_LET_GO = """
+UPDATE provenet_case SET owner = 0
+WHERE owner = ? AND status IN ('running', 'waiting', 'parked') RETURNING no"""
+"""Only of cases that are not over: a process may have ended millions."""
 
 _CLAIM = """
 UPDATE provenet_case SET owner = ? WHERE no IN (

@@ -150,7 +150,7 @@ class Sqlite:
             no
             for (no,) in self.rows(
                 "SELECT no FROM provenet_case WHERE status IN ('running', 'waiting', 'parked')"  # noqa: S608
-                f" AND net IN ({marks}) ORDER BY no LIMIT ?",
+                f" AND +net IN ({marks}) ORDER BY no LIMIT ?",  # by status: most cases of a net are over
                 (*nets, most),
             )
         ]

@@ -231,8 +231,25 @@ class InboxRow(SQLModel, table=True):
             "case_no",
             "key",
             unique=True,
-            sqlite_where=text("status IN ('accepted', 'buffered') AND key IS NOT NULL"),
-            postgresql_where=text("status IN ('accepted', 'buffered') AND key IS NOT NULL"),
+            sqlite_where=text("case_no <> 0 AND status IN ('accepted', 'buffered') AND key IS NOT NULL"),
+            postgresql_where=text("case_no <> 0 AND status IN ('accepted', 'buffered') AND key IS NOT NULL"),
+        ),
+        Index(
+            "provenet_inbox_awaited",
+            "case_no",
+            "about",
+            "key",
+            unique=True,
+            sqlite_where=text("case_no = 0 AND status = 'buffered'"),
+            postgresql_where=text("case_no = 0 AND status = 'buffered'"),
+        ),
+        Index(
+            "provenet_inbox_newest",
+            "case_no",
+            "event",
+            "event_at",
+            sqlite_where=text("status = 'accepted' AND event_at IS NOT NULL"),
+            postgresql_where=text("status = 'accepted' AND event_at IS NOT NULL"),
         ),
         Index(
             "provenet_inbox_about",
@@ -243,6 +260,7 @@ class InboxRow(SQLModel, table=True):
         ),
         Index(
             "provenet_inbox_waiting",
+            "case_no",
             "event",
             sqlite_where=text("case_no = 0 AND status = 'buffered'"),
             postgresql_where=text("case_no = 0 AND status = 'buffered'"),
@@ -288,6 +306,7 @@ class ArchiveRow(SQLModel, table=True):
             sqlite_where=text("kind = 'pruned'"),
             postgresql_where=text("kind = 'pruned'"),
         ),
+        Index("provenet_archive_case", "case_no"),
     )
     id: int = Field(sa_type=LONG, primary_key=True, sa_column_kwargs={"autoincrement": False})
     kind: str
@@ -347,6 +366,14 @@ class KillRow(SQLModel, table=True):
     """A pull of the kill switch, for one case, one net or everything."""
 
     __tablename__ = "provenet_kill"
+    __table_args__ = (
+        Index(
+            "provenet_kill_on",
+            "scope",
+            sqlite_where=text("released IS NULL AND scope <> 'case'"),
+            postgresql_where=text("released IS NULL AND scope <> 'case'"),
+        ),
+    )
     id: int | None = Field(sa_type=LONG, default=None, primary_key=True)
     scope: str
     target: str

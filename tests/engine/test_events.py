@@ -536,6 +536,56 @@ async def test_what_was_published_too_early_goes_with_the_first_case_that_starts
     clean(path)
 
 
+async def test_a_key_tells_events_of_one_case_apart_before_it_starts_too(tmp_path: Path) -> None:
+    agent, path = shop(), tmp_path / "c.db"
+    async with opened(agent, path) as engine:
+        deployed(engine, agent)
+        for case in ("a", "b"):
+            told = await engine.publish("paid", {"cents": 6}, about={"order": f"order-{case}"}, key="1")
+            assert told.waits == "yes"
+            with pytest.raises(DuplicateSignal):
+                await engine.publish("paid", {"cents": 6}, about={"order": f"order-{case}"}, key="1")
+        for case in ("a", "b"):
+            await begun(engine, agent, case)
+            assert await engine.signal(case, "confirmed") == "accepted"
+            assert inbox(engine.read, case) == [("paid", "accepted"), ("confirmed", "accepted")]
+    clean(path)
+
+
+async def test_what_a_case_takes_along_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    agent, path = shop(), tmp_path / "c.db"
+    async with opened(agent, path) as engine:
+        deployed(engine, agent)
+        await engine.publish("paid", {"cents": 6}, about={"order": "order-c"}, key="1")
+        await begun(engine, agent)
+        await engine.run_until_idle()
+        assert inbox(engine.read, "c") == [("paid", "expired")]
+        assert engine.clock.now() == START + KEEP
+    clean(path)
+
+
+def test_what_was_published_long_ago_costs_nothing(tmp_path: Path) -> None:
+    """Of case 0 there is all that was ever published: nothing on the way of a case goes through that."""
+    asyncio.run(_empty(tmp_path / "c.db"))
+    with closing(sqlite3.connect(tmp_path / "c.db")) as db:
+
+        def index(query: str) -> str:
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
+            return next(p.split("INDEX ")[1].split(" ")[0] for p in plan if "provenet_inbox" in p)
+
+        waiting = "FROM provenet_inbox i WHERE i.case_no = 0 AND i.status = 'buffered'"
+        assert index(f"SELECT 1 {waiting} LIMIT 1") == "provenet_inbox_waiting"
+        assert index(f"SELECT id {waiting} AND about = 'a' ORDER BY +id") == "provenet_inbox_awaited"
+        newest = "status = 'accepted' AND event_at IS NOT NULL"
+        found = f"SELECT MAX(event_at) FROM provenet_inbox WHERE case_no = 1 AND event = 'e' AND {newest}"
+        assert index(found) == "provenet_inbox_newest"
+
+
+async def _empty(path: Path) -> None:
+    async with Engine.open(path):
+        pass
+
+
 async def test_what_waits_for_no_case_waits_no_longer_than_it_may(tmp_path: Path) -> None:
     path, agent = tmp_path / "c.db", shop()
     clock = VirtualClock(START)

@@ -106,6 +106,11 @@ def _archive() -> None:
         sqlite_where=once,
         postgresql_where=once,
     )
+    op.create_index("provenet_archive_case", "provenet_archive", ["case_no"])
+    killed = sa.text("released IS NULL AND scope <> 'case'")
+    op.create_index(
+        "provenet_kill_on", "provenet_kill", ["scope"], sqlite_where=killed, postgresql_where=killed
+    )
     op.drop_index("ix_provenet_case_status", "provenet_case")
     op.create_index("provenet_case_ended", "provenet_case", ["status", "finished"])
     op.create_index("provenet_proposal_case", "provenet_proposal", ["case_no"])
@@ -123,12 +128,19 @@ def _events() -> None:
     op.add_column("provenet_inbox", sa.Column("came", LONG, nullable=False, server_default="0"))
     op.add_column("provenet_inbox", sa.Column("about", sa.String(), nullable=True))
     op.drop_index("provenet_inbox_once", "provenet_inbox")
-    once = sa.text("status IN ('accepted', 'buffered') AND key IS NOT NULL")
+    once = sa.text("case_no <> 0 AND status IN ('accepted', 'buffered') AND key IS NOT NULL")
     waiting = sa.text("case_no = 0 AND status = 'buffered'")
     for name, columns, unique, where in (
         ("provenet_inbox_once", ["case_no", "key"], True, once),
         ("provenet_inbox_about", ["about", "key"], False, sa.text("about IS NOT NULL")),
-        ("provenet_inbox_waiting", ["event"], False, waiting),
+        ("provenet_inbox_waiting", ["case_no", "event"], False, waiting),
+        ("provenet_inbox_awaited", ["case_no", "about", "key"], True, waiting),
+        (
+            "provenet_inbox_newest",
+            ["case_no", "event", "event_at"],
+            False,
+            sa.text("status = 'accepted' AND event_at IS NOT NULL"),
+        ),
     ):
         op.create_index(
             name, "provenet_inbox", columns, unique=unique, sqlite_where=where, postgresql_where=where
