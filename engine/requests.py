@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from provenet.engine.access.gate import Rules
 from provenet.engine.access.sealing import Posted, sealed
 from provenet.engine.access.tokens import digest
 from provenet.engine.clock import EPOCH, VirtualClock, to_micros
-from provenet.engine.codec import plain
+from provenet.engine.codec import clean, plain
 from provenet.engine.covering import covered, uncovered
 from provenet.engine.covering import kept as what_stays
 from provenet.engine.errors import (
@@ -30,6 +30,7 @@ from provenet.engine.errors import (
     NotAnswered,
     NotDeployed,
     NotSettled,
+    RetentionRefused,
     StoreDenied,
     StoreError,
     StoreLocked,
@@ -38,7 +39,15 @@ from provenet.engine.keys import Keys
 from provenet.engine.personal import Seal, locked
 from provenet.engine.reader import Reader
 from provenet.engine.retention import Retention
-from provenet.engine.store.database import Posting, attended, guarding, located, open_to_post, ready
+from provenet.engine.store.database import (
+    LONGEST_REQUEST,
+    Posting,
+    attended,
+    guarding,
+    located,
+    open_to_post,
+    ready,
+)
 from provenet.engine.store.store import Store
 from provenet.nets.errors import ProvenetError
 from provenet.nets.formats.canonical import content_hash
@@ -137,13 +146,31 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
             whose = {name: command.get(name) or "" for name in ("case", "subject", "who", "reason")}
             return {"done": str(await engine.erase(**whose, token=token))}
         case {"do": "prune", "retention": policy}:
-            found = await engine.prune(Retention.of_json(policy), token=token)
+            retention = Retention.of_json(policy)
+            if isinstance(token, Posted):
+                retention = _exported_here(retention, engine.retention)
+            found = await engine.prune(retention, token=token)
             return {"done": f"pruned: {found.cases:,} cases", "pruned": found.to_json()}
         case {"do": "move", "case": _, "old": _, "new": _, "map": _, "cases": list()}:
             return await engine.move_found(command)
     raise EngineError(
         f"there is no request {command.get('do')!r}", hint="both sides must be the same Provenet release"
     )
+
+
+def _exported_here(asked: Retention, own: Retention | None) -> Retention:
+    """What a request may prune: who posts it never says where this process writes files.
+
+    Raises:
+        RetentionRefused: It names another folder than this process exports to by itself.
+    """
+    folder = None if own is None else own.export
+    if asked.export is not None and (folder is None or asked.export != folder.absolute()):
+        raise RetentionRefused(
+            "a request does not say where the engine that runs here writes files",
+            hint="open that engine with retention=Retention(export=...), or stop it and prune then",
+        )
+    return replace(asked, export=folder)
 
 
 _TAKEN = {"accepted": "has taken", "kept": "keeps, until something waits for it,"}
@@ -161,7 +188,7 @@ def leave(store: Store, command: dict[str, Any], keys: Keys | None = None) -> No
     posted = covered(store.database.rows, _without_token(store.database, command), keys)
     store.run(
         "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, ?, ?, 'new', 0)",
-        (to_micros(datetime.now(UTC)), command["case"], plain(posted)),
+        (to_micros(datetime.now(UTC)), command["case"], clean(plain(posted))),
     )
 
 
@@ -202,7 +229,7 @@ async def answer_to(
         answer = await do(command | {"token": Posted(sealed, about, number)})
     except ProvenetError as error:
         answer = {"error": error.message, "code": error.code, "where": error.where, "hint": error.hint}
-    return Answered(plain(answer), kept, case)
+    return Answered(clean(plain(answer)), clean(kept), case)
 
 
 def finish(store: Store, number: int, found: Answered) -> None:
@@ -242,6 +269,7 @@ _TEXTS = {
     "scope", "target", "task", "to", "who",
 }  # fmt: skip
 _DEEPEST = 64
+_LONGEST_TEXT = 10_000
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -257,14 +285,31 @@ def _read(text: str) -> dict[str, Any]:
     if not isinstance(command, dict) or not all(
         command.get(name) is None or isinstance(command[name], str) for name in _TEXTS
     ):
-        raise EngineError("this is no request", hint="both sides must be the same Provenet release")
+        raise EngineError(
+            f"this is no request, or one of more than {LONGEST_REQUEST:,} characters",
+            hint="both sides must be the same Provenet release",
+        )
+    for name in _TEXTS:
+        if len(command.get(name) or "") > _LONGEST_TEXT:
+            raise EngineError(f"the request's {name!r} has more than {_LONGEST_TEXT:,} characters")
     layer: list[Any] = [command]
     for _ in range(_DEEPEST):
         layer = [v for held in layer for v in (held.values() if isinstance(held, dict) else held)]
         layer = [v for v in layer if isinstance(v, dict | list)]
     if layer:
         raise EngineError("the request is nested too deeply", hint=f"it may be {_DEEPEST} levels deep")
+    command = _writable(command)
+    command |= {name: clean(command[name]) for name in _TEXTS if command.get(name) is not None}
     return command | {"token": None}
+
+
+def _writable(data: Any) -> Any:
+    """JSON data without half characters, which no database takes: its escapes let them in."""
+    if isinstance(data, str):
+        return data if data.isascii() else data.encode("utf-8", "replace").decode()
+    if isinstance(data, dict):
+        return {_writable(name): _writable(part) for name, part in data.items()}
+    return [_writable(part) for part in data] if isinstance(data, list) else data
 
 
 async def _alone(
@@ -394,7 +439,7 @@ def _left(database: Posting, command: dict[str, Any]) -> int:
         database.rows(
             "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, ?, ?, 'new', 0)"
             " RETURNING id",
-            (at, _case_of(command), plain(command)),
+            (at, clean(_case_of(command)), clean(plain(command))),
         )[0][0]
     )
 

@@ -11,11 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from provenet.engine.codec import clean
 from provenet.engine.errors import RetentionRefused
 from provenet.nets.errors import did_you_mean
+from provenet.nets.schema import shorten
 
 Ended: TypeAlias = Literal["done", "killed", "failed"]
 """The statuses of a case that is over."""
+
+
+_LONGEST = timedelta(days=365_250)
+_MOST = 10**15
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,14 @@ class Retention:
                 raise RetentionRefused(
                     f"{name!r} is kept for {span!r}, which is no span of time", hint="timedelta(days=90)"
                 )
-        if self.keep_entries is not None and self.keep_entries < 1:
+            if span is not None and span > _LONGEST:
+                raise RetentionRefused(
+                    f"{name!r} is kept for more than 1,000 years", hint="what is not named is kept for good"
+                )
+        many = self.keep_entries
+        if many is not None and (type(many) is not int or not 1 <= many <= _MOST):
             raise RetentionRefused(
-                f"{self.keep_entries} entries cannot be kept", hint="keep at least 1, or None for all"
+                f"{shorten(many)} entries cannot be kept", hint="keep at least 1, or None for all"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -78,13 +89,16 @@ class Retention:
         try:
             return cls(
                 {str(k): timedelta(seconds=v) for k, v in data["ended"].items()},
-                {str(k): None if v is None else timedelta(seconds=v) for k, v in data["places"].items()},
+                {
+                    clean(str(k)): None if v is None else timedelta(seconds=v)
+                    for k, v in data["places"].items()
+                },
                 data["keep_entries"],
                 "dropped" if data["outcomes"] == "dropped" else "kept",
                 None if data["export"] is None else Path(data["export"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise RetentionRefused(f"this is no retention: {type(error).__name__}: {error}") from None
+            raise RetentionRefused(f"this is no retention: {type(error).__name__}: {error!s:.80}") from None
 
 
 @dataclass(frozen=True, slots=True)

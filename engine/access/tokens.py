@@ -97,9 +97,13 @@ def issue(
 def digest(command: Mapping[str, Any]) -> str:
     """SHA-256 of a command's canonical text, in hexadecimal.
 
-    Who asks for it is what the token says, and so no part of it; what is empty is as good as left out.
+    Who asks for it is what the token says, and so no part of it; what is not said is as good as left out.
     """
-    said = {k: v for k, v in command.items() if k not in _ASIDE and v is not None and v != ""}
+    said = {
+        k: v
+        for k, v in command.items()
+        if k not in _ASIDE and v is not None and (v != "" or k not in _NOTHING)
+    }
     return hashlib.sha256(plain(_data(said)).encode("utf-8", "replace")).hexdigest()
 
 
@@ -194,6 +198,8 @@ def _late(access: Access, claims: Mapping[str, Any], now: datetime) -> timedelta
 
 
 _ASIDE = {"who", "token", "sealed"}
+_NOTHING = {"case", "reason", "subject", "target", "tenant"}
+"""Where an empty text says no more than none. An empty ``failed`` does: the effect failed."""
 
 
 def _data(value: Any) -> Any:

@@ -20,6 +20,7 @@ from provenet.engine.case import LiveCase
 from provenet.engine.jobs import Job
 from provenet.engine.requests import answer_to, carry_out, finish
 from provenet.engine.runner import Runner
+from provenet.engine.store.database import LONGEST_REQUEST
 from provenet.engine.store.store import Store
 from provenet.engine.workers import Workers
 
@@ -303,7 +304,9 @@ class Stepper:
         if not self._store.run(mine, (self._store.database.worker, number)):
             return None
         self._store.flush()
-        ((text,),) = self._store.rows("SELECT command FROM provenet_request WHERE id = ?", (number,))
+        whole = "SELECT CASE WHEN length(command) <= ? THEN command ELSE '' END"
+        whole += " FROM provenet_request WHERE id = ?"
+        ((text,),) = self._store.rows(whole, (LONGEST_REQUEST, number))
         found = await answer_to(self._done, number, text, self.engine.seal)
         finish(self._store, number, found)
         await self._store.durable()

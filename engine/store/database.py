@@ -6,12 +6,12 @@ Statements are written once, with ``?`` for each parameter, in the SQL that both
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
-from urllib.parse import urlsplit
 
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreVersion
 from provenet.engine.store.tables import SCHEMA_VERSION
@@ -23,6 +23,12 @@ Row: TypeAlias = tuple[Any, ...]
 Rows: TypeAlias = Callable[..., list[Row]]
 """Rows of a query: the statement, then its parameters."""
 
+
+LONGEST_REQUEST = 1_000_000
+"""Characters of a request that are read; a longer one is taken as an empty text."""
+
+REQUESTS_AT_ONCE = 200
+"""Requests that are taken at a time."""
 
 TAKEN = (
     "SELECT 1 FROM provenet_case WHERE id = ?"
@@ -80,12 +86,18 @@ class Location:
     url: str = ""
 
     def __str__(self) -> str:
-        """Its name for people: a URL without its password."""
+        """Its name for people: a URL without its password, wherever that stands in it."""
         if self.kind == "server":
-            parts = urlsplit(self.url)
-            password = f":{parts.password}@" if parts.password else None
-            return self.url.replace(password, ":***@", 1) if password else self.url
+            return _NAMED_SECRET.sub(r"\1***", _SECRET.sub(r"\1:***@", self.url))
         return str(self.path or ":memory:")
+
+
+ESCAPES = "postgresql://user:password@host/name; in a password %40 stands for @, %2F for / and %25 for %"
+
+_SECRET = re.compile(r"(?s)^([^:/]*://[^:/@]*):.*@")
+"""What comes before a password, and the password: up to the last @, since people forget to escape one."""
+
+_NAMED_SECRET = re.compile(r"(?i)([?&][a-z]*password=)[^&#]*")
 
 
 class Database(Protocol):
@@ -176,7 +188,7 @@ class Database(Protocol):
         ...
 
     def take_requests(self) -> list[tuple[int, str]]:
-        """Numbers and commands of requests that wait for this process; nobody else takes them."""
+        """Numbers and commands of some requests that wait for this process; nobody else takes them."""
         ...
 
     def translate(self, error: Exception) -> Exception:
@@ -202,7 +214,10 @@ def located(source: str | Path) -> Location:
         return Location("memory")
     scheme, found, _ = text.partition("://")
     if found and scheme in {"postgresql", "postgres", "postgresql+psycopg"}:
-        return Location("server", url="postgresql" + text[len(scheme) :])
+        where = Location("server", url="postgresql" + text[len(scheme) :])
+        if where.url.split("/")[2].count("@") > 1:
+            raise StoreError("the URL has more than one @", where=str(where), hint=ESCAPES)
+        return where
     if text.startswith("sqlite:///"):
         text = text.removeprefix("sqlite:///")
     elif found:

@@ -23,6 +23,9 @@ from sqlalchemy.pool import NullPool
 
 from provenet.engine.errors import EngineError, StoreCorrupt, StoreDenied, StoreError, StoreFull, StoreLocked
 from provenet.engine.store.database import (
+    ESCAPES,
+    LONGEST_REQUEST,
+    REQUESTS_AT_ONCE,
     Change,
     Location,
     Posting,
@@ -216,7 +219,8 @@ class Postgres:
 
     def take_requests(self) -> list[tuple[int, str]]:
         """Numbers and commands of requests that wait for this process."""
-        found = self.rows(_REQUESTS, (self.worker, self.worker))
+        given = (self.worker, self.worker, REQUESTS_AT_ONCE, LONGEST_REQUEST)
+        found = self.rows(_REQUESTS, given)
         return sorted((number, text) for number, text in found)
 
     def translate(self, error: Exception) -> Exception:
@@ -318,9 +322,12 @@ RETURNING no"""
 
 _REQUESTS = """
 UPDATE provenet_request SET status = 'taken', worker = ?
-WHERE status = 'new' AND (case_id = '' OR EXISTS (
-  SELECT 1 FROM provenet_case c WHERE c.id = provenet_request.case_id AND c.owner = ?))
-RETURNING id, command"""
+WHERE status = 'new' AND id IN (
+  SELECT r.id FROM provenet_request r
+  WHERE r.status = 'new' AND (r.case_id = '' OR EXISTS (
+    SELECT 1 FROM provenet_case c WHERE c.id = r.case_id AND c.owner = ?))
+  ORDER BY r.id LIMIT ?)
+RETURNING id, CASE WHEN length(command) <= ? THEN command ELSE '' END"""
 
 _HELD = """
 SELECT 1 FROM provenet_case WHERE status IN ('running', 'waiting', 'parked') AND owner = ? LIMIT 1"""
@@ -421,6 +428,13 @@ def translate(error: Exception, where: Location) -> StoreError:
             return StoreCorrupt(f"the database is damaged: {text}", where=place, hint="restore a copy")
         case pg.DivisionByZero():
             return changed_behind(where)
+        case psycopg.ProgrammingError() if inner.sqlstate is None and ("URI" in text or "percent" in text):
+            # What the driver says of it quotes parts of the password.
+            return StoreError(
+                "the URL cannot be read",
+                where=place,
+                hint=ESCAPES,
+            )
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return StoreError(
                 f"the server cannot be reached, or went away: {text}",

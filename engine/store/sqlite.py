@@ -15,6 +15,8 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
 from provenet.engine.store.database import (
+    LONGEST_REQUEST,
+    REQUESTS_AT_ONCE,
     TAKEN,
     Change,
     Location,
@@ -171,9 +173,7 @@ class Sqlite:
 
     def take_requests(self) -> list[tuple[int, str]]:
         """Numbers and commands of requests that wait."""
-        found = self.rows(
-            "UPDATE provenet_request SET status = 'taken' WHERE status = 'new' RETURNING id, command"
-        )
+        found = self.rows(_REQUESTS, (REQUESTS_AT_ONCE, LONGEST_REQUEST))
         return sorted((number, text) for number, text in found)
 
     def translate(self, error: Exception) -> Exception:
@@ -351,6 +351,11 @@ def _prepare(engine: sa.Engine, driver: sqlite3.Connection, where: Location) -> 
         raise
     return uid
 
+
+_REQUESTS = """
+UPDATE provenet_request SET status = 'taken' WHERE id IN (
+  SELECT id FROM provenet_request WHERE status = 'new' ORDER BY id LIMIT ?)
+RETURNING id, CASE WHEN length(command) <= ? THEN command ELSE '' END"""
 
 _WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE, sqlite3.SQLITE_DROP_TABLE}
 _NEVER = {

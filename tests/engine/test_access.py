@@ -34,6 +34,7 @@ from provenet.engine.errors import (
     KillSwitchOn,
     StoreDenied,
 )
+from provenet.engine.exports import check_export
 from provenet.engine.faults import FaultInjected, plan
 from provenet.engine.marking_map import MarkingMap
 from provenet.engine.requests import ask, post
@@ -715,6 +716,13 @@ async def _raw(path: Path, command: Any) -> str:
     raise AssertionError("no answer")
 
 
+RETENTION = Retention({"done": timedelta(0)}).to_json()
+
+
+def _written(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if not p.name.startswith("x.db")]
+
+
 @ATTACK("request of any shape", "refused: whoever may post a request cannot stop an engine with it")
 @pytest.mark.parametrize(
     "text",
@@ -731,6 +739,17 @@ async def _raw(path: Path, command: Any) -> str:
         '{"do": "kill", "scope": "everything", "target": ""}',
         '{"do": "decide", "case": {"a": 1}, "task": 5, "choice": null}',
         '{"do": "signal", "case": "c", "event": "paid", "payload": ' + "[" * 500 + "]" * 500 + "}",
+        r'{"do": "decide", "case": "c", "task": "\ud800", "choice": "\udfff", "who": "\udc00"}',
+        r'{"do": "resume", "case": "\ud800"}',
+        r'{"do": "\udcff"}',
+        r'{"do": "signal", "event": "paid", "payload": "\ud800", "about": {"\ud800": "\ud800"}}',
+        json.dumps({"do": "decide", "case": "c", "task": "x" * 20_000, "choice": "approve"}),
+        json.dumps({"do": "signal", "case": "c", "event": "paid", "payload": "x" * 1_000_000}),
+        json.dumps({"do": "prune", "retention": RETENTION | {"ended": {"done": 8e13}}}),
+        json.dumps({"do": "prune", "retention": RETENTION | {"keep_entries": 2**70}}),
+        json.dumps({"do": "prune", "retention": RETENTION | {"keep_entries": True}}),
+        json.dumps({"do": "prune", "retention": RETENTION | {"keep_entries": float("nan")}}),
+        json.dumps({"do": "prune", "retention": RETENTION | {"places": {"\ud800\0": -1}}}),
         "[" * 100_000,
     ],
 )
@@ -743,6 +762,39 @@ async def test_requests_of_any_shape(tmp_path: Path, text: str, guarded: bool) -
         assert engine.read.case("c").case.status == "waiting"
         await engine.run_until_idle(until=START)  # it lives
     assert audit(path).clean
+
+
+@ATTACK(
+    "a posted request that says where the engine writes files",
+    "refused: logs are exported to where the engine's own process says",
+)
+@pytest.mark.parametrize("guarded", [True, False])
+async def test_a_request_does_not_say_where_files_go(tmp_path: Path, guarded: bool) -> None:
+    path, there, mine = tmp_path / "x.db", tmp_path / "there", tmp_path / "mine"
+    own = Retention(export=mine)
+    access = rules(roles=ROLES | {"keeper": Role(may=frozenset({"kill", "prune"}))}) if guarded else None
+    async with opened(waiting(), path, access=access, retention=own) as engine:
+        await begun(engine)
+        by = token(engine, "keeper")
+        await engine.kill("case", "c", token=by)
+
+        async def asked(export: Path | None) -> dict[str, Any]:
+            wanted = Retention({"killed": timedelta(0)}, export=export)
+            command = {"do": "prune", "retention": wanted.to_json(), "token": by}
+            return await in_thread(lambda: post(path, command))
+
+        for elsewhere in (there, mine / "deeper", path):
+            with pytest.raises(EngineError, match="does not say where") as refused:
+                await asked(elsewhere)
+            assert refused.value.code == "EN470"
+        assert not _written(tmp_path)
+        # What the process exports by itself is exported whoever asks, and whether they ask for it or not.
+        found = (await asked(None))["pruned"]
+        assert (found["cases"], found["exported"]) == (1, 2), found
+        assert (await asked(mine))["pruned"]["cases"] == 0
+    assert not there.exists()
+    (log,) = mine.iterdir()
+    assert check_export(log, path).clean
 
 
 async def test_who_asks_alone_brings_the_rules(tmp_path: Path) -> None:
@@ -793,9 +845,23 @@ def test_the_digest_of_a_command_is_that_of_its_meaning() -> None:
     one = {"do": "decide", "case": "c", "note": None, "reason": "", "who": "dana", "token": "t"}
     assert digest(one) == digest({"case": "c", "do": "decide"})
     assert digest(one) != digest({"case": "d", "do": "decide"})
+    performed = {"do": "settle", "case": "c", "effect": "pay"}
+    assert digest(performed) != digest(performed | {"failed": ""})
+    assert digest(performed) != digest(performed | {"receipt": ""})
     assert digest({"do": "start", "inputs": {"start": Item(id="a", n=1)}}) == digest(
         {"do": "start", "inputs": {"start": {"id": "a", "n": 1}}}
     )
+
+
+async def test_a_signed_start_is_for_its_subject_too() -> None:
+    async with opened(waiting(), access=rules()) as engine:
+        deployed(engine, waiting())
+        inputs = {"start": Item(id="a", n=1)}
+        command = {"do": "start", "net": "small", "case": "c", "inputs": inputs, "tenant": ""}
+        signed = token(engine, "shop", command=command)
+        with pytest.raises(AccessRefused, match="another command"):
+            await engine.start_case("small", inputs=inputs, case_id="c", subject="eve", token=signed)
+        await engine.start_case("small", inputs=inputs, case_id="c", token=signed)
 
 
 # the log of it

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from provenet.engine import Reader, audit
 from provenet.engine.codec import decoder, encoder, quote
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreVersion
+from provenet.engine.store.database import located, open_to_post
 from provenet.nets.errors import ProvenetError
 from provenet.nets.schema import StrType, to_json
 from tests.engine.kit import deployed, opened
@@ -206,3 +207,34 @@ async def test_exports_are_json_lines(database: Path) -> None:
     assert [line["case"]["id"] for line in lines] == ["c"]
     assert lines[0]["marking"] == {"start": [{"id": "a", "n": 1}]}
     assert lines[0]["log"][0]["kind"] == "start"
+
+
+@pytest.mark.attack("password in the URL of a database", "shown as ***, also where it was not escaped")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:s3cret@h/db",
+        "postgresql://u:s3cret/x@h/db",
+        "postgresql://u:s3cret?#x@h/db",
+        "postgresql://u:s3cret@[::1/db",
+        "postgresql://u:s3cret%zz@h/db",
+        "postgresql://h/db?user=u&password=s3cret&sslpassword=s3cret#s",
+        "postgres://:s3cret@h/db",
+    ],
+)
+def test_no_message_shows_the_password(url: str) -> None:
+    where = located(url)
+    assert "s3cret" not in str(where)
+    assert "***" in str(where)
+    pytest.importorskip("psycopg")
+    if "//u" in url:
+        with pytest.raises(StoreError) as refused, open_to_post(where):
+            pass
+        assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:x@s3cret@h/db", "mysql://u:s3cret@h/db"])
+def test_nor_does_that_of_a_url_that_is_refused(url: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        located(url)
+    assert "s3cret" not in str(refused.value)
