@@ -149,6 +149,8 @@ class Holding:
         key = "" if case.seal is None else case.seal.key
         row = (case.no, case_id, program.hash, "running", 0, 1, case.head, now, *[None] * 4, 0, owner, tenant)
         if self._store.add_case((*row, key)) == "exists":
+            if case.seal is not None and not subject:
+                self._vault.unused(case.seal)
             raise _taken(case_id)
         if case.seal is not None:
             self._vault.keep(case.seal)
@@ -260,7 +262,7 @@ class Holding:
             self._ask_for(case, no)
         live = self._runner.cases.get(case)
         if live is None or live.status != "parked":
-            raise CaseClosed(f"case {case!r} is not parked", hint="only a parked case can be resumed")
+            raise CaseClosed(f"case {case!r} is not parked", hint=f"see `provenet case {case}`")
         return live
 
     async def go_on(self, case: LiveCase) -> None:

@@ -22,7 +22,7 @@ SIZE = 64
 VARIABLE, FILE_VARIABLE = "PROVENET_KEYS", "PROVENET_KEYS_FILE"
 """Where an operator may put them: the keys themselves, or the name of a file that has them."""
 
-HINT = f"`provenet keys new FILE` makes one; name it with --keys, {FILE_VARIABLE} or Engine.open(keys=...)"
+HINT = f"`provenet keys new FILE` makes one; name it in {FILE_VARIABLE}, or with Engine.open(keys=...)"
 
 
 class Keys:

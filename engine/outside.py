@@ -19,6 +19,7 @@ from provenet.engine.people import (
     approve,
     brings,
     delegate,
+    fallback_from,
     missing,
     refused,
     right,
@@ -81,10 +82,13 @@ class Outside:
         heard = case.said.get((task.task, task.token), NOTHING)
         instead = right(trigger, task.opened, heard, who, now)
         if instead is None:
+            hint = f"decide as NAME@{trigger.who or 'ROLE'}"
+            if trigger.fallback and now < (later := fallback_from(trigger, task.opened)):
+                hint += f"; {trigger.fallback} may from {from_micros(later).isoformat()}"
             raise DecisionRefused(
                 f"{who or 'nobody'!r} may not decide this: it takes the role {trigger.who!r}",
                 where=where,
-                hint=f"decide as NAME@{trigger.who or 'ROLE'}",
+                hint=hint,
             )
         if task.deadline is not None and now >= task.deadline:
             raise DecisionRefused(

@@ -342,6 +342,8 @@ async def _alone(
         if command["do"] == "kill":
             answer["done"] = "the kill switch is on"  # who it reaches is known to those who run cases
         return answer | {"note": "the processes that run on this database see it within a second"}
+    if answer.get("published", {}).get("asked"):
+        return answer  # an engine runs them, and takes it at once
     return answer | {"note": "no engine runs this case now: what follows happens as soon as one does"}
 
 

@@ -184,7 +184,9 @@ def entry_in_words(net: Net | None, kind: str, transition: str, data: dict[str, 
     if kind == "park":
         return "", f"parked: {data['reason']}"
     if kind in {"kill", "fail"}:
-        return "", f"{'killed' if kind == 'kill' else 'failed'}: {data.get('reason', '')}"
+        done, why = "killed" if kind == "kill" else "failed", data.get("reason", "")
+        who = f" by {data['who']}" if data.get("who") else ""
+        return "", f"{done}{who}" + (f": {why}" if why not in {"", done} else "")
     if kind == "resume":
         return "", "resumed"
     if kind == "erase":

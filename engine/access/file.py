@@ -112,4 +112,5 @@ def _span(data: object, where: str) -> timedelta:
 
 
 def _odd(where: str, expected: str) -> RulesRefused:
-    return RulesRefused(f"expected {expected}", where=where, hint="docs/engine/security.md shows an access file")
+    hint = "docs/engine/security.md shows an access file"
+    return RulesRefused(f"expected {expected}", where=where, hint=hint)

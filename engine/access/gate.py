@@ -214,7 +214,7 @@ class Gate:
         if self._access is None:
             raise AccessRefused(
                 "the database is guarded, and this engine was opened without the rules",
-                hint="open it with access=..., or --access FILE",
+                hint="open it with access=..., or --access FILE; or bring a token, where an engine knows them",
             )
         return self._access
 
@@ -295,7 +295,8 @@ def _target(command: Mapping[str, Any]) -> str:
     """What a command is about, in words."""
     if "scope" in command:
         return kill_target(str(command["scope"]), str(command.get("target", "")))
-    about = next((command[k] for k in ("task", "event", "effect", "net", "new") if command.get(k)), "")
+    named = ("task", "event", "effect", "net", "new", "subject")
+    about = next((command[k] for k in named if command.get(k)), "")
     case = command.get("case") or ""
     return f"{case} {about}".strip()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,8 @@ def export_command(
         Path | None, typer.Option("--output", "-o", help="net.json, net.pnml, or cases.jsonl.")
     ] = None,
     database: Annotated[
-        str | None, typer.Option("--db", help="Export the cases of this database instead.")
+        str | None,
+        typer.Option("--db", help="Export its cases instead; PROVENET_DB where no TARGET is given."),
     ] = None,
     case: Annotated[str | None, typer.Option("--case", help="Only this case.")] = None,
     skeleton: Annotated[
@@ -44,7 +46,9 @@ def export_command(
     A net becomes JSON or PNML, the cases of a database JSON lines.
     """
     out = Out(as_json=as_json)
-    if (target is None) == (database is None):
+    if target is None and database is None:
+        database = os.environ.get("PROVENET_DB") or None
+    if (target is None) == (database is None) or (target is not None and case is not None):
         raise Unusable(
             "give either a TARGET or --db FILE",
             hint="provenet export TARGET -o net.json, or provenet export --db renewals.db -o cases.jsonl",

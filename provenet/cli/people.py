@@ -347,7 +347,8 @@ def _time(text: str) -> str:
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        raise Unusable(f"{text!r} is no time", where="--at", hint="such as 2026-01-31T12:00:00+00:00")
+        hint = "such as 2026-01-31T12:00:00+00:00, or with Z: the zone is part of it"
+        raise Unusable(f"{text!r} is no time", where="--at", hint=hint)
     return found.isoformat()
 
 

@@ -204,7 +204,7 @@ def show_audit(out: Out, found: Any) -> None:
     gone = f", {found.archived:,} archived" if found.archived else ""
     out.line(
         f"audit {said}: {counted(found.cases, 'case')}{rest}{gone}, {found.events:,} log entries replayed, "
-        f"{found.effects:,} effects, {counted(found.nets, 'net version')}, in {found.seconds:.1f} s",
+        f"{counted(found.effects, 'effect')}, {counted(found.nets, 'net version')}, in {found.seconds:.1f} s",
         "bold green" if found.clean else "bold red",
     )
     if found.followed:
@@ -290,7 +290,7 @@ def _stands(detail: CaseDetail) -> str:
     open_tasks = [t for t in detail.tasks if t.status == "open"]
     if view.status in {"done", "killed"} and view.outcome_place:
         return f"{view.status}: {_ended(view)}"
-    if view.reason:
+    if view.reason and view.reason != view.status:
         return f"{view.status}: {view.reason}"
     if open_tasks:
         return f"waiting for a person: {_task_line(open_tasks[0])}"

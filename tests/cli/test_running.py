@@ -126,6 +126,16 @@ def test_killing_the_net_stops_new_cases_until_it_is_released(cli: Cli, ran: Pat
     assert "publish emil 5" in ledger(ran)
 
 
+def test_what_is_exported_is_a_net_or_cases(cli: Cli, ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVENET_DB", "x.db")
+    assert [json.loads(line)["case"]["id"] for line in cli("export", "--case", "bert").out.splitlines()] == [
+        "bert"
+    ]
+    assert cli("export", "offers.py", "-o", "net.json").code == 0
+    assert cli("export", "offers.py", "--db", "x.db").code == 2
+    assert cli("export", "offers.py", "--case", "bert").code == 2
+
+
 def test_deploy_refuses_what_is_not_proved_and_says_which_and_why(cli: Cli, folder: Path) -> None:
     said = cli("deploy", "offers.py:loose", "--db", "x.db", "--json")
     assert said.code == 1

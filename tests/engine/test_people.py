@@ -22,6 +22,7 @@ from provenet.engine.marking_map import MarkingMap
 from provenet.engine.people import Approval, Delegation, Said, person
 from provenet.engine.requests import ask
 from provenet.engine.testing import AsyncBench
+from provenet.engine.views import entry_in_words
 from provenet.nets.build import NetBuilder
 from provenet.nets.net import Choice
 from provenet.sdb.handlers import Agent
@@ -313,8 +314,9 @@ async def test_a_fallback_decides_as_well_after_a_while_and_the_deadline_stays()
         (task,) = engine.read.tasks(role="on_call")
         assert (task.fallback, task.fallback_from) == ("on_call", START + 2 * DAY)
         assert engine.read.tasks(role="legal") == []
-        with pytest.raises(DecisionRefused, match="role 'pricing'"):
+        with pytest.raises(DecisionRefused, match="role 'pricing'") as early:
             await engine.approve("c", "look", "dana@on_call")
+        assert f"on_call may from {(START + 2 * DAY).isoformat()}" in (early.value.hint or "")
         await engine.run_until_idle(until=START + 2 * DAY)
         await engine.approve("c", "look", "dana@on_call")
         with pytest.raises(DecisionRefused, match="already"):
@@ -324,6 +326,12 @@ async def test_a_fallback_decides_as_well_after_a_while_and_the_deadline_stays()
         await engine.approve("c", "look", "erin@pricing")
         assert engine.read.case("c").case.outcome_place == "yes"
         assert audit(engine.read.engine).clean
+
+
+def test_a_stop_says_by_whom_and_why() -> None:
+    assert entry_in_words(None, "kill", "", {"reason": "killed", "who": ""})[1] == "killed"
+    assert entry_in_words(None, "kill", "", {"reason": "killed", "who": "boss"})[1] == "killed by boss"
+    assert entry_in_words(None, "kill", "", {"reason": "drill", "who": "boss"})[1] == "killed by boss: drill"
 
 
 # what is durable: restarts, parking, snapshots, forks, other processes
