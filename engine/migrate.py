@@ -351,7 +351,8 @@ def both(
         for asked, what in zip(versions, ("the old version", "the new version"), strict=True)
     )
     if old == new:
-        raise MigrationRefused("the old version and the new one are the same", where=old[:12])
+        hint = "`provenet deploy TARGET` first: a net's name stands for its latest version that is deployed"
+        raise MigrationRefused("the old version and the new one are the same", where=old[:12], hint=hint)
     for found in (old, new):
         if found not in programs:
             raise NotDeployed(f"the agent of net {found[:12]} was not given", hint="open the engine with it")
