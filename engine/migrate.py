@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ from provenet.verify.verdict import Report
 Counts: TypeAlias = tuple[tuple[str, int], ...]
 
 NO_EVIDENCE = "none"
+
+SHORTLY, ALL_THAT = 3.0, 8.0
+"""Seconds for a question about what can be reached, and for all of a request, while other cases wait."""
 
 ELSEWHERE = "another process runs it: stop that one, or use `provenet migrate`, which asks it"
 
@@ -171,8 +175,10 @@ async def move_found(
 ) -> dict[str, Any]:
     """Move cases that this process runs, as another one has found that they may go.
 
-    A case that has moved on since it was looked at stays, to be looked at again. Where the new version's
-    agent is not at hand, the case is let go of, and whoever has that agent takes it up.
+    Their word is not taken for it: whoever may post requests could say anything. Each case is looked at here
+    as it was there, within some seconds. One that has moved on since stays, to be looked at again; so does
+    what there was no time for. Where the new version's agent is not at hand, a case is let go of, and
+    whoever has that agent takes it up.
 
     Args:
         store: Their database.
@@ -192,20 +198,30 @@ async def move_found(
         raise NotDeployed(f"the agent of net {old[:12]} is not at hand", hint="open the engine with it")
     heir = programs.get(new)
     fitting = Fitting(store, programs[old], heir or _without_agent(store, new), MarkingMap.of(command["map"]))
+    ((text,),) = store.rows("SELECT report FROM provenet_net WHERE hash = ?", (new,)) or [("",)]
+    report = report_of(text, fitting.new.net)
+
+    def net_of(found: str) -> Net | None:
+        rows = store.rows("SELECT content FROM provenet_net WHERE hash = ?", (found,))
+        return loads(rows[0][0]) if rows else None
+
+    scout = Scout(fitting, report, net_of, "assumed", seconds=SHORTLY)
     mover = Mover(store, runner, fitting, then="here" if heir is not None else "elsewhere")
     moved: list[str] = []
     stays: dict[str, str] = {}
+    until = time.monotonic() + ALL_THAT
     for name, seq, head, evidence in _looked_at(command["cases"]):
         if runner.jobs.runs == "elsewhere" and name != command["case"]:
             continue  # it is in the hands of another turn
+        if time.monotonic() > until:
+            break
         case = runner.cases.get(name)
         if case is None or (case.program.hash, case.seq, case.head.hex()) != (old, seq, head):
             continue
-        found = fitting.fit(case)
-        if found.why:
+        found = scout.again(case, evidence)
+        if found.evidence == NO_EVIDENCE:
             stays[name] = found.why
             continue
-        found.evidence = evidence
         mover.move(case, found)
         moved.append(name)
         await asyncio.sleep(0)

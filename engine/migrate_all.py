@@ -2,8 +2,8 @@
 
 Cases that nobody runs are moved here and now. Those of other processes are looked at from outside, in one
 moment of the database, which takes as long as it takes; who runs them is then asked to move those that may
-go, a few at a time, and does so where they stand as they were looked at. One that has moved on is looked at
-again.
+go, a few at a time, and does so where they stand as they were looked at, and looks for itself. One that has
+moved on is looked at again.
 """
 
 from __future__ import annotations

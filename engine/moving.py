@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from provenet.engine.case import LIVE, LiveCase
 from provenet.engine.codec import text_hash
 from provenet.engine.early import unused
+from provenet.engine.hiding import hidden
 from provenet.engine.history import ENTRIES, Entry
 from provenet.engine.jobs import Job
 from provenet.engine.marking_map import BoundMap, MarkingMap, Moved, Unmapped, apply, moved
@@ -85,7 +86,7 @@ class Fitting:
         try:
             found.to = to = moved(case, self.bound, self.new)
         except Unmapped as error:
-            found.why = error.message
+            found.why = hidden(case, error.message)
             return found
         found.why = self._refused(case, found, to)
         return found
@@ -164,26 +165,28 @@ class Scout:
         nets: Net versions by hash.
         accept: The least evidence that will do.
     """
+        seconds: For each question about what can be reached.
 
-    def __init__(self, fitting: Fitting, report: Report, nets: Nets, accept: Evidence) -> None:
+    def __init__(
+        self, fitting: Fitting, report: Report, nets: Nets, accept: Evidence, *, seconds: float = 10.0
+    ) -> None:
         self.fitting, self._nets = fitting, nets
-        self._reach = Reach(fitting.new.net, report)
+        self._reach = Reach(fitting.new.net, report, seconds=seconds)
         self._accepted = EVIDENCE[: EVIDENCE.index(accept) + 1]
 
     def look(self, case: LiveCase) -> Look:
         """Whether a case may go, and where."""
-        fitting = self.fitting
-        found = fitting.fit(case)
+        found = self.fitting.fit(case)
         if found.why or found.to is None:
             return found
         to = found.to
-        why = retraced(fitting.log(case), fitting.bound, fitting.new, to.marking, self._nets, case.seal)
+        why = self._retraced(case, to)
         kind: Standing = "history"
         if why:
             reach = self._reach.reached(to.marking)
             reached: dict[str, Standing] = {"state": "state", "unknown": "assumed"}
             kind = reached.get(reach.kind, "none")
-            why = "; ".join(x for x in (f"its history is none of the new net ({why})", reach.why) if x)
+            why = "; ".join(x for x in (why, reach.why) if x)
         if kind not in self._accepted:
             found.why = why
             if kind != "none":
@@ -196,6 +199,25 @@ class Scout:
         found.evidence, found.why = kind, why
         return found
 
+
+    def again(self, case: LiveCase, said: Evidence) -> Look:
+        """Whether a case may go as somebody else has found, whose word counts for nothing.
+
+        Args:
+            case: The case.
+            said: The evidence that they say there is: less than that will not do.
+        """
+        found = self.look(case)
+        if found.evidence != "none" and EVIDENCE.index(found.evidence) > EVIDENCE.index(said):
+            found.evidence = "none"
+            found.why += f"; it was said to be {said}"
+        return found
+
+    def _retraced(self, case: LiveCase, to: Moved) -> str:
+        """Why its history is no run of the new net to where it would go."""
+        fitting = self.fitting
+        why = retraced(fitting.log(case), fitting.bound, fitting.new, to.marking, self._nets, case.seal)
+        return f"its history is none of the new net ({hidden(case, why)})" if why else ""
 
 class Mover:
     """Moves cases of one process.

@@ -231,6 +231,7 @@ class Reach:
         self._sound = any(v.property == "STATE-1" and v.status is Status.PROVED for v in report.verdicts)
         self._ctx = Context(net, deadline=time.monotonic() + seconds)
         self._by_counts: dict[frozenset[tuple[str, int]], list[int]] | None = None
+        self._unexplored = ""
         self._found: dict[Marking, Found] = {}
         self._ends: dict[Any, str] = {}
 
@@ -242,9 +243,12 @@ class Reach:
 
     def _search(self, target: Marking) -> Found:
         self._ctx.deadline = time.monotonic() + self._seconds
-        graph = self._ctx.graph()
-        if not graph.complete:
-            return Found("unknown", f"not everything that can be reached was explored: {graph.reason}")
+        if not self._unexplored:
+            graph = self._ctx.graph()
+            if not graph.complete:
+                self._unexplored = f"not everything that can be reached was explored: {graph.reason}"
+        if self._unexplored:
+            return Found("unknown", self._unexplored)
         if not any(_agrees(graph, s, target) for s in self._same_counts(graph, target)):
             return Found("none", "no run of the new net reaches this marking")
 

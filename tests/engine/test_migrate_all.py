@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections import Counter
 from contextlib import AsyncExitStack, closing
@@ -131,6 +132,45 @@ async def test_a_request_that_is_none_brings_nobody_down(database: Path, wrong: 
             await asyncio.to_thread(post, database, command)
         assert await asyncio.to_thread(post, database, {"do": "kill", "scope": "case", "target": "c10"})
     assert versions(database) == {BEFORE: 1}
+
+
+@pytest.mark.attack(
+    "a posted move whose evidence is a lie",
+    "refused: who runs the case fires its history again, and asks the state graph of the new version",
+)
+@pytest.mark.parametrize("said", ["history", "state", "assumed"])
+@pytest.mark.parametrize("new", ["at hand", "elsewhere"])
+async def test_the_evidence_of_a_posted_move_is_looked_at_again(database: Path, said: str, new: str) -> None:
+    from provenet.engine.requests import post
+
+    async with opened([OLD, NEW] if new == "at hand" else OLD, database) as engine:
+        await begun(engine, 10, 25)
+        told = {
+            case: (case, seq, head.hex(), said)
+            for case, seq, head in engine._store.rows("SELECT id, version, head FROM provenet_case")
+        }
+
+        async def move(case: str, plan: dict[str, Any]) -> dict[str, Any]:
+            command = {"do": "move", "case": case, "old": BEFORE, "new": AFTER, "map": plan}
+            return await asyncio.to_thread(post, database, command | {"cases": [told[case]]})
+
+        lies: list[tuple[str, Any]] = [
+            ("c10", {"add": {"waiting": [{"id": "x", "n": 1}]}}),
+            ("c10", {"places": {"waiting": None}}),
+        ]
+        if said != "assumed":
+            # The graph knows too little of them to say no: who assumes that they may be is let to.
+            lies += [("c25", {}), ("c10", {"places": {"waiting": "review"}})]
+        for case, plan in lies:
+            answer = await move(case, plan)
+            assert answer["moved"] == [], plan
+            assert "history is none of the new net" in answer["stays"][case], answer
+        assert versions(database) == {BEFORE: 2}
+        assert (await move("c10", {}))["moved"] == ["c10"]
+    with closing(sqlite3.connect(database)) as db:
+        ((data,),) = db.execute("SELECT data FROM provenet_event WHERE kind = 'migrate'")
+    assert json.loads(data)["reached"] == "history"  # what it is, whatever was said
+    clean(database)
 
 
 async def test_who_does_not_answer_is_asked_once(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
