@@ -51,7 +51,7 @@ class Retention:
             if status not in known:
                 raise RetentionRefused(
                     f"no case ends as {status!r}",
-                    hint=f"{did_you_mean(status, known)}; final places have a rule of their own: places=, --place",
+                    hint=f"{did_you_mean(status, known)}; final places have their own rule: places=, --place",
                 )
         spans = {**self.ended, **self.places}
         for name, span in spans.items():

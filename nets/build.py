@@ -278,6 +278,11 @@ class NetBuilder:
         where = _where(name)
         taken = tuple(Take(place, var, weight) for place, var, weight in self._arcs(takes))
         read = tuple(Read(place, var, weight) for place, var, weight in self._arcs(reads))
+        if brings is not None and not isinstance(brings, Mapping):
+            self.mistake(
+                "PN114", where, "brings= is no mapping of names to types", 'such as brings={"note": Note}'
+            )
+            brings = None
         fresh = tuple(Fresh(var, schema_of(of)) for var, of in (brings or {}).items())
         bound = self._scope((*taken, *read))
         scope = bound | {f.var: f.type for f in fresh}

@@ -214,7 +214,7 @@ class Gate:
         if self._access is None:
             raise AccessRefused(
                 "the database is guarded, and this engine was opened without the rules",
-                hint="open it with access=..., or --access FILE; or bring a token, where an engine knows them",
+                hint="open it with access=..., or --access FILE; or bring a token where one knows them",
             )
         return self._access
 

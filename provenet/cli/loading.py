@@ -277,7 +277,7 @@ def _is_ours(name: str) -> bool:
         _OURS,
         *(
             Path(p)
-            for m in ("nets", "sdb")
+            for m in ("nets", "sdb", "verify", "engine", "visualize")
             for p in getattr(sys.modules.get(f"provenet.{m}"), "__path__", ())
         ),
     ]

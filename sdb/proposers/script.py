@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from provenet.nets import schema
-from provenet.nets.errors import FormatError, TypeMismatch
+from provenet.nets.errors import FormatError, ProvenetError, TypeMismatch
 from provenet.sdb.handlers import Proposal, ProposalFault, Proposer, Request
 from provenet.sdb.proposers.answers import off_schema, read_value
 from provenet.sdb.proposers.faults import exception_text, fault
@@ -30,7 +30,16 @@ def scripted(answers: Sequence[Answer] | Mapping[ScriptKey, Answer | list[Answer
         answers: In a sequence, every case takes the answers from the first on, in the order of its calls; a
             repeated call (the same ``request.key``) gets the same answer again. In a mapping, an answer is
             found by ``request.key``, by ``(case, attempt)``, or by case, where a list is taken in order.
+
+    Raises:
+        ProvenetError: It is neither.
     """
+    if isinstance(answers, str) or not isinstance(answers, Iterable):
+        raise ProvenetError(
+            f"scripted() got a {type(answers).__name__}",
+            hint="give it a list of answers, or a mapping from cases to them; function(...) asks a function",
+            code="SD314",
+        )
     return ScriptedProposer(dict(answers) if isinstance(answers, Mapping) else list(answers))
 
 

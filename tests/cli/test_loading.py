@@ -111,6 +111,31 @@ def test_a_net_with_mistakes_is_told_all_of_them(cli: Cli, folder: Path) -> None
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("net.require(never(effect='pay', of=Pay, where=lambda p: p.cents > 3))", "there are: payload"),
+        ("net.event('e', event='e', takes={'p': a}, brings=Pay, puts={a: 'p'})", 'brings={"note": Note}'),
+        ("scripted(lambda request: None)", "function(...) asks a function"),
+        ("scripted('paid')", "give it a list of answers"),
+    ],
+)
+def test_what_newcomers_write_is_named_with_its_line_and_a_way_out(
+    cli: Cli, folder: Path, line: str, said: str
+) -> None:
+    broken(
+        folder,
+        "from provenet import NetBuilder, Token, never, scripted\n"
+        "class Pay(Token):\n    cents: int\n"
+        "net = NetBuilder('n')\n"
+        "a = net.entry('a', Pay)\n" + line + "\n",
+    )
+    found = cli("verify", "broken.py")
+    assert found.code == 2
+    assert "broken.py:6" in found.err
+    assert said in found.err
+
+
 def test_what_the_users_file_prints_does_not_spoil_json(cli: Cli, folder: Path) -> None:
     broken(folder, "print('hello')\nfrom offers import agent\n")
     said = cli("verify", "broken.py", *QUICK, "--json")

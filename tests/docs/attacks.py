@@ -1,4 +1,4 @@
-"""The table of attacks in docs/engine/security.md: `python -m tests.docs.attacks` makes it of tests' markers."""
+"""The table of attacks in docs/engine/security.md: `python -m tests.docs.attacks` makes it of markers."""
 
 from __future__ import annotations
 
