@@ -278,7 +278,8 @@ class NetBuilder:
         where = _where(name)
         taken = tuple(Take(place, var, weight) for place, var, weight in self._arcs(takes))
         read = tuple(Read(place, var, weight) for place, var, weight in self._arcs(reads))
-        if brings is not None and not isinstance(brings, Mapping):
+        given: object = brings  # whatever the author passed
+        if given is not None and not isinstance(given, Mapping):
             self.mistake(
                 "PN114", where, "brings= is no mapping of names to types", 'such as brings={"note": Note}'
             )
