@@ -15,6 +15,7 @@ from provenet.engine.codec import text_hash
 from provenet.engine.early import unused
 from provenet.engine.hiding import hidden
 from provenet.engine.history import ENTRIES, Entry
+from provenet.engine.in_force import contract_of
 from provenet.engine.jobs import Job
 from provenet.engine.marking_map import BoundMap, MarkingMap, Moved, Unmapped, apply, moved
 from provenet.engine.program import Program, Step
@@ -164,8 +165,8 @@ class Scout:
         report: What was proved of the new version.
         nets: Net versions by hash.
         accept: The least evidence that will do.
-    """
         seconds: For each question about what can be reached.
+    """
 
     def __init__(
         self, fitting: Fitting, report: Report, nets: Nets, accept: Evidence, *, seconds: float = 10.0
@@ -199,7 +200,6 @@ class Scout:
         found.evidence, found.why = kind, why
         return found
 
-
     def again(self, case: LiveCase, said: Evidence) -> Look:
         """Whether a case may go as somebody else has found, whose word counts for nothing.
 
@@ -218,6 +218,7 @@ class Scout:
         fitting = self.fitting
         why = retraced(fitting.log(case), fitting.bound, fitting.new, to.marking, self._nets, case.seal)
         return f"its history is none of the new net ({hidden(case, why)})" if why else ""
+
 
 class Mover:
     """Moves cases of one process.
@@ -249,6 +250,13 @@ class Mover:
         assert found.to is not None
         store, no, at, expected = self._store, case.no, self._runner.now(), case.seq
         store.flush()
+        # Nobody has called these yet: the policy in force is asked there as it would have been here.
+        case.uncalled |= {
+            job.key
+            for job in case.jobs.values()
+            if isinstance(job, Job) and job.kind == "perform" and job.called == "no"
+            if contract_of(self._old, job.step) is not None
+        }
         self._runner.still(case)
         data = found.to.data(self._old.hash, self._new.hash, self._plan, found.evidence)
         kept = self._kept_answers(case)
@@ -262,7 +270,11 @@ class Mover:
         for token, place, value, text in found.to.added:
             store.put_token((no, token), place, value, text, at)
         for effect, step in found.effects:
-            store.run("UPDATE provenet_effect SET transition = ? WHERE key = ?", (step.name, effect.key))
+            uncalled = int(effect.key in case.uncalled)
+            store.run(
+                "UPDATE provenet_effect SET transition = ?, uncalled = ? WHERE key = ?",
+                (step.name, uncalled, effect.key),
+            )
         for token, transition in self._dropped_answers(case, kept):
             store.run(
                 "UPDATE provenet_proposal SET state = 'late'"

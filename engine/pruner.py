@@ -29,6 +29,9 @@ MOST_CASES = 64
 MOST_ENTRIES = 5_000
 """What a batch may drop: firings wait for it as they wait for any commit."""
 
+MOST_LOOKS = 500
+"""Logs that a batch looks at, whether there is anything to drop or not."""
+
 _SLACK = 3_600_000_000
 """Microseconds, an hour."""
 
@@ -123,6 +126,11 @@ class Pruner:
         # Whether there is more shows when there is nothing.
         return replace(done, more="yes" if done.entries else "no")
 
+    @property
+    def looking(self) -> bool:
+        """Whether there are logs that it has not come to: where a batch drops nothing, the next one may."""
+        return bool(self._long)
+
     # which
 
     def _due(self) -> list[_Case]:
@@ -151,9 +159,9 @@ class Pruner:
             rows = self._store.rows(f"{_LONG.format('no')} ORDER BY no", (*LIVE, "parked", keep))
             self._long = [no for (no,) in rows][::-1]
         found: list[tuple[_Case, int]] = []
-        entries = 0
-        while self._long and len(found) < MOST_CASES and entries < MOST_ENTRIES:
-            no = self._long[-1]
+        entries = looks = 0
+        while self._long and len(found) < MOST_CASES and entries < MOST_ENTRIES and looks < MOST_LOOKS:
+            no, looks = self._long[-1], looks + 1
             rows = self._store.rows(f"{_CASE} WHERE no = ?", (no,))
             case = _Case(*rows[0]) if rows else None
             if case is None or case.status not in (*LIVE, "parked"):

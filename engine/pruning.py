@@ -70,7 +70,8 @@ class Schedule:
             # What cannot be exported stays; cases run on.
             _log.warning("nothing is pruned: %s", error)
             found = Pruned()
-        self._next = time.monotonic() + (0.0 if found.more == "yes" else PAUSE)
+        goes_on = found.more == "yes" or self._pruner.looking
+        self._next = time.monotonic() + (0.0 if goes_on else PAUSE)
 
     async def run(self, policy: Retention | None, seconds: float) -> Pruned:
         """Drop what may go now; what is not done after so many seconds is left for another time."""
@@ -80,7 +81,7 @@ class Schedule:
                 "this engine has no retention", hint="say what may go: Retention(ended={...})"
             )
         done, until = Pruned(more="yes"), time.monotonic() + seconds
-        while done.more == "yes" and time.monotonic() < until:
+        while pruner.looking if done.more == "no" else time.monotonic() < until:
             found = await self._batch(pruner)
             done += found
             if found.more == "yes" and not found.entries:
@@ -191,7 +192,7 @@ def _alone(source: str | Path, policy: Retention, seconds: float = 1.0) -> Prune
         done, until = Pruned(more="yes"), time.monotonic() + seconds
         ended_for = IN_FLIGHT if store.database.shared == "yes" else timedelta(0)
         pruner = Pruner(store, policy, clock_of(store.rows), ended_for=ended_for)
-        while done.more == "yes" and time.monotonic() < until:
+        while pruner.looking if done.more == "no" else time.monotonic() < until:
             found = pruner.batch()
             done += found
             store.flush()

@@ -129,6 +129,10 @@ class Vault:
             self._active[subject] = found
         return self._active[subject]
 
+    def unused(self, seal: Seal) -> None:
+        """Forget the key of a case about nobody in particular, which could not start."""
+        self._new.pop(seal.key, None)
+
     def keep(self, seal: Seal) -> None:
         """Write a new key, in the commit of the case that it was made for."""
         row = self._new.pop(seal.key, None)
@@ -238,6 +242,7 @@ class Vault:
         if not rows:
             made = self._made(subject, now)
             row = self._new.pop(made.key)
+            self._store.flush()  # the other session must not wait for this one, which waits for it
             with open_to_post(self._store.location) as other:
                 names, marks = ", ".join(_COLUMNS), ", ".join("?" * len(_COLUMNS))
                 other.run(

@@ -276,6 +276,23 @@ async def test_a_finished_case_leaves_memory() -> None:
         assert not runner.waits._due
 
 
+async def test_deadlines_that_were_taken_down_leave_memory_long_before_they_are_due() -> None:
+    def make(net: NetBuilder) -> None:
+        start, done = net.entry("start", Item), net.final("done", Item)
+        net.event("go", event="go", takes={"i": start}, puts={done: "i"})
+        net.timer("late", after=timedelta(days=90), takes={"i": start}, puts={done: "i"})
+
+    agent = built(make)
+    async with opened(agent) as engine:
+        deployed(engine, agent)
+        await engine.start_cases("small", many(1))  # its deadline comes first, and it waits
+        for n in range(3_000):
+            await engine.start_case("small", inputs={"start": Item(id="x", n=n)}, case_id=f"other-{n}")
+            await engine.signal(f"other-{n}", "go")
+        assert len(engine._runner.waits._due) < 1_100
+        assert engine._runner.waits.next_due() is not None
+
+
 async def test_a_text_of_half_characters_stops_nothing() -> None:
     broken = "caf\udce9"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -463,3 +464,33 @@ async def test_a_case_that_was_held_back_and_moved_is_asked_by_its_new_version(t
         assert engine.read.case("c35").case.status == "parked"
         assert not shelf.written
         assert audit(engine.read.engine).clean
+
+
+async def test_a_case_that_moves_while_its_effect_waits_for_its_turn_is_asked_by_its_new_version(
+    tmp_path: Path,
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Shelf):
+        async def put(self, request: Request) -> None:
+            if request.payload.n == 10:
+                begun.set()
+                await go.wait()
+            await super().put(request)
+
+    shelf = Slow()
+    old, strict = publishing(shelf, 40), publishing(shelf, 30)
+    async with opened([old, strict], tmp_path / "x.db", effects=1) as engine:
+        await waiting(engine, old, 10, 20, 35)
+        for case in ("c10", "c35", "c20"):
+            await engine.approve(case, "look", "dana@pricing")
+        await begun.wait()
+        deployed(engine, strict)
+        first, second = (n["hash"] for n in engine.read.nets())
+        moved = await engine.migrate(first, second, MarkingMap.of({}), accept="assumed", cases=["c20", "c35"])
+        assert moved.moving == 2, moved.groups
+        go.set()
+        await engine.run_until_idle()
+        assert [n for _, n in shelf.written] == [10, 20]
+        assert places(engine.read) == {"c10": "out", "c20": "out", "c35": "failed"}
+    assert audit(tmp_path / "x.db").clean

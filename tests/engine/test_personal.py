@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from provenet.engine import Decision, Reader, RealClock, Task, audit, faults
 from provenet.engine.errors import (
+    CaseExists,
     ErasureRefused,
     InputRefused,
     MigrationRefused,
@@ -844,6 +845,36 @@ async def test_a_process_starts_nothing_under_a_key_that_another_one_erased(post
     assert [shown.case(c).case.outcome["said"] for c in "abc"] == ["[erased]", "[erased]", WORD]
     nothing_readable(postgres)
     assert [str(p) for p in audit(postgres, keys=KEYS).problems] == []
+
+
+@pytest.mark.postgres
+async def test_a_subject_comes_again_while_it_is_being_erased(postgres: str) -> None:
+    agent = writing(post)
+    async with opened(agent, postgres, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant("a"), case_id="a", subject="s")
+        await engine.run_until_idle(until=engine.clock.now())
+        await engine.signal("a", "answered", {"said": WORD})
+        async with asyncio.timeout(20):
+            erased, _ = await asyncio.gather(
+                engine.erase(subject="s", who="dana", reason=""),
+                engine.start_case("writes", inputs=applicant("b"), case_id="b", subject="s"),
+            )
+        assert erased.cases == ("a",)
+        assert engine.read.data_keys() == {KEYS.current: 1, "": 1}
+    assert [str(p) for p in audit(postgres, keys=KEYS).problems] == []
+
+
+async def test_a_case_that_cannot_start_leaves_no_key_behind() -> None:
+    agent = writing(post)
+    async with opened(agent, keys=KEYS) as engine:
+        deployed(engine, agent)
+        await engine.start_case("writes", inputs=applicant("a"), case_id="a")
+        for _ in range(3):
+            with pytest.raises(CaseExists):
+                await engine.start_case("writes", inputs=applicant("a"), case_id="a")
+        assert not engine._vault._new
+        assert sum(engine.read.data_keys().values()) == 1
 
 
 @pytest.mark.postgres

@@ -284,6 +284,38 @@ def test_an_engine_trims_by_itself(agent: Agent, tmp_path: Path) -> None:
     clean(database)
 
 
+def test_long_logs_are_looked_at_a_few_at_a_time(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many are longer than they need be, and have no snapshot that they could begin with."""
+    database, keep = tmp_path / "a.db", Retention(keep_entries=20)
+    asyncio.run(live(agent, database, 15, 5, snapshot_every=64))
+    asyncio.run(live(agent, database, 50, 6, snapshot_every=8))
+    monkeypatch.setattr("provenet.engine.pruner.MOST_LOOKS", 2)
+    store = Store(database)
+    asked: list[str] = []
+    rows, pruner = store.rows, Pruner(store, keep, lambda: 10**18)
+
+    def counted(statement: str, parameters: Any = ()) -> Any:
+        asked.append(statement)
+        return rows(statement, parameters)
+
+    monkeypatch.setattr(store, "rows", counted)
+    most = 0
+    while True:
+        asked.clear()
+        found = pruner.batch()
+        store.flush()
+        most = max(most, sum("MAX(seq)" in s for s in asked))
+        if found.more == "no" and not pruner.looking:
+            break
+    store.close()
+    assert most <= 8
+    assert prune(database, keep).entries == 0
+    assert all(Reader(database).log(f"c{i}")[0].kind == "snapshot" for i in range(6))
+    clean(database)
+
+
 def test_a_trimmed_case_forks_and_moves_by_state_alone(agent: Agent, tmp_path: Path) -> None:
     from provenet.engine.marking_map import MarkingMap
 
