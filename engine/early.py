@@ -15,7 +15,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from provenet.engine.clock import from_micros
-from provenet.engine.codec import plain
+from provenet.engine.codec import clean, plain
 from provenet.engine.store.store import Store
 from provenet.nets.errors import ExprError, FiringError, TypeMismatch
 from provenet.nets.schema import Value
@@ -32,6 +32,9 @@ KEPT = "SELECT case_no, id, event, key, payload, until FROM provenet_inbox WHERE
 
 MOST_KEYS = 4
 """Keys of one case: it is found under every set of them."""
+
+MOST_WAITING = 10_000
+"""Events of a name that wait for cases which have not started; and rows that are left of such as waited."""
 
 Told = Callable[[str, str], object]
 """Told of an event and what became of it."""
@@ -62,7 +65,7 @@ class Kept:
 
 def ways(
     case: LiveCase, event: str, value: Callable[[Step], Value]
-) -> Iterator[tuple[Step, dict[str, Value] | TypeMismatch]]:
+) -> Iterator[tuple[Step, dict[str, Value] | TypeMismatch | ExprError]]:
     """The ways in which a case may take an event now, in the net's order.
 
     Args:
@@ -71,7 +74,8 @@ def ways(
         value: Its payload as a transition wants it.
 
     Yields:
-        A transition with values of all its variables, or with why the payload does not fit it.
+        A transition with values of all its variables, or with why there are none: the payload does not fit
+        it, or its guard has no value.
     """
     for step in case.program.signals.get(event, ()):
         try:
@@ -79,7 +83,15 @@ def ways(
         except TypeMismatch as error:
             yield step, error
             continue
-        for binding in case.program.rule.bindings(case.marking, step.name):
+        bindings = case.program.rule.bindings(case.marking, step.name)
+        while True:
+            try:
+                binding = next(bindings, None)
+            except ExprError as error:
+                yield step, error
+                break
+            if binding is None:
+                break
             yield step, {**binding, **brings}
 
 
@@ -99,7 +111,7 @@ def take_first(
             continue
         data = None if kept.text is None else json.loads(kept.text)
         for step, binding in ways(case, kept.event, lambda step, data=data: _read(case, step, data)):  # type: ignore[misc]
-            if isinstance(binding, TypeMismatch):
+            if not isinstance(binding, dict):
                 continue
             try:
                 fired = fire(step, binding, kept.key)
@@ -115,7 +127,7 @@ def takeable(case: LiveCase, event: str, text: str | None) -> bool:
     """Whether something would take a kept event now; nothing is changed."""
     data = None if text is None else json.loads(text)
     for step, binding in ways(case, event, lambda step: _read(case, step, data)):
-        if isinstance(binding, TypeMismatch):
+        if not isinstance(binding, dict):
             continue
         try:
             case.program.rule.fire(case.marking, step.name, binding)
@@ -170,6 +182,40 @@ def known_by(keys: Mapping[str, str]) -> list[str]:
 def about_text(keys: Mapping[str, str]) -> str:
     """Keys as one text."""
     return plain(dict(keys))
+
+
+def room(store: Store, event: str, now: int) -> int:
+    """How many more events of a name may wait for cases that have not started.
+
+    Those whose time is over are let go of before. Of what nobody took, the newest are kept for people to see.
+    """
+    store.run(
+        "UPDATE provenet_inbox SET status = 'expired', reason = 'no case started in time'"
+        " WHERE case_no = 0 AND status = 'buffered' AND until <= ?",
+        (now,),
+    )
+    past = "case_no = 0 AND status IN ('expired', 'duplicate')"
+    store.run(
+        f"DELETE FROM provenet_inbox WHERE {past} AND id <="  # noqa: S608
+        f" (SELECT id FROM provenet_inbox WHERE {past} ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        (MOST_WAITING,),
+    )
+    ((waiting,),) = store.rows(
+        "SELECT COUNT(*) FROM (SELECT 1 AS one FROM provenet_inbox"
+        " WHERE case_no = 0 AND status = 'buffered' AND event = ? LIMIT ?) AS waiting",
+        (clean(event), MOST_WAITING),
+    )
+    return MOST_WAITING - int(waiting)
+
+
+def forget_published(store: Store, no: int) -> None:
+    """Let go of what was published for a case that is about to be pruned, and for no other one."""
+    store.run(
+        "DELETE FROM provenet_inbox WHERE case_no = 0 AND status <> 'buffered' AND about IN"
+        " (SELECT a.about FROM provenet_about a WHERE a.case_no = ? AND NOT EXISTS"
+        " (SELECT 1 FROM provenet_about b WHERE b.about = a.about AND b.case_no <> a.case_no))",
+        (no,),
+    )
 
 
 def any_waiting(store: Store) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, get_args
 from provenet.engine import exports
 from provenet.engine.archive import Archived, Kind, add
 from provenet.engine.case import LIVE
+from provenet.engine.early import forget_published
 from provenet.engine.history import ENTRIES
 from provenet.engine.retention import Ended, Pruned, Retention
 from provenet.engine.snapshots import SNAPSHOT
@@ -220,6 +221,7 @@ class Pruner:
         if not run(same, (case.no, case.version)):
             return Pruned()
         let_go(self._store, case.no, case.id, exported="no" if self._policy.export is None else "yes")
+        forget_published(self._store, case.no)
         for table in _OF_CASES:
             run(f"DELETE FROM {table} WHERE case_no = ?", (case.no,))  # noqa: S608  names of our own tables
         run("DELETE FROM provenet_case WHERE no = ?", (case.no,))

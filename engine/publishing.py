@@ -252,11 +252,12 @@ class Publishing:
         step, value = fitting(programs, sent, where)
         text = encoder(step.fresh[0][1])(value) if step.fresh else None
         said_of = [p.deliveries[sent.event] for p in programs]
-        self._store.run(
-            "UPDATE provenet_inbox SET status = 'expired', reason = 'no case started in time'"
-            " WHERE case_no = 0 AND status = 'buffered' AND until <= ?",
-            (now,),
-        )
+        if early.room(self._store, sent.event, now) < 1:
+            raise SignalRefused(
+                f"event {sent.event!r} is refused: {early.MOST_WAITING:,} of them wait for cases already",
+                where=where,
+                hint="start their cases, or let the net keep it for a shorter time: keep_for=...",
+            )
         ((held,),) = self._store.rows(
             "SELECT COUNT(*) FROM provenet_inbox WHERE case_no = 0 AND status = 'buffered' AND about = ?",
             (about,),

@@ -244,6 +244,13 @@ class InboxRow(SQLModel, table=True):
             postgresql_where=text("case_no = 0 AND status = 'buffered'"),
         ),
         Index(
+            "provenet_inbox_past",
+            "case_no",
+            "id",
+            sqlite_where=text("case_no = 0 AND status IN ('expired', 'duplicate')"),
+            postgresql_where=text("case_no = 0 AND status IN ('expired', 'duplicate')"),
+        ),
+        Index(
             "provenet_inbox_newest",
             "case_no",
             "event",

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenet.engine import Engine, Reader, VirtualClock, audit, faults
+from provenet.engine import Engine, Reader, Retention, VirtualClock, audit, early, faults
 from provenet.engine.errors import (
     CaseClosed,
     DuplicateSignal,
@@ -599,6 +599,66 @@ async def test_what_waits_for_no_case_waits_no_longer_than_it_may(tmp_path: Path
     with closing(sqlite3.connect(path)) as db:
         statuses = db.execute("SELECT status FROM provenet_inbox ORDER BY id").fetchall()
     assert statuses == [("expired",), ("buffered",)]
+    clean(path)
+
+
+@pytest.mark.attack(
+    "a flood of events for cases that never start", "refused once so many wait; what is left of them ages out"
+)
+@pytest.mark.parametrize("name", ["file", pytest.param("server", marks=pytest.mark.postgres)])
+async def test_a_flood_for_unknown_keys_is_bounded(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = request.getfixturevalue("postgres") if name == "server" else tmp_path / "c.db"
+    monkeypatch.setattr(early, "MOST_WAITING", 5)
+    clock = VirtualClock(START)
+    async with opened(shop(), path, clock=clock) as engine:
+        deployed(engine, shop())
+        store = engine._store
+
+        async def flood(first: int, event: str = "paid") -> int:
+            taken = 0
+            for i in range(first, first + 12):
+                brings = {"cents": 9} if event == "paid" else None
+                with suppress(SignalRefused):
+                    await engine.publish(event, brings, about={"order": f"{event}{i}"}, key=f"{i}")
+                    taken += 1
+            with pytest.raises(SignalRefused, match="5 of them wait for cases already"):
+                await engine.publish(event, brings, about={"order": "one more"})
+            return taken
+
+        assert await flood(0) == 5
+        assert await flood(0, "shipped") == 5  # another event has room of its own
+        for day in range(1, 5):
+            clock.jump(START + day * KEEP)
+            assert await flood(100 * day) == 5
+        assert dict(store.rows("SELECT status, COUNT(*) FROM provenet_inbox GROUP BY status")) == {
+            "buffered": 10,
+            "expired": 5,
+        }
+        newest = store.rows("SELECT about FROM provenet_inbox WHERE status = 'expired' ORDER BY id")
+        assert [about for (about,) in newest] == [f'{{"order":"paid{i}"}}' for i in range(300, 305)]
+    clean(path)
+
+
+async def test_what_was_published_goes_with_the_last_case_that_it_was_for(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    async with opened(shop("second"), path) as engine:
+        await begun(engine, shop("second"))
+        await engine.start_case("shop", inputs={"placed": Item(id="order-c", n=1)}, case_id="d")
+        order = {"order": "order-c"}
+        for event, brings in (("confirmed", None), ("paid", {"cents": 99})):
+            await engine.publish(event, brings, about=order, key=event)
+        await engine.signal("c", "shipped")
+        statement = "SELECT COUNT(*) FROM provenet_inbox WHERE case_no = 0"
+        gone = Retention({"done": timedelta(0)})
+        assert (await engine.prune(gone)).cases == 1
+        assert engine._store.rows(statement) == [(2,)]
+        with pytest.raises(DuplicateSignal):  # it is known as long as a case is there that it was for
+            await engine.publish("confirmed", about=order, key="confirmed")
+        await engine.signal("d", "shipped")
+        assert (await engine.prune(gone)).cases == 1
+        assert engine._store.rows(statement) == [(0,)]
     clean(path)
 
 

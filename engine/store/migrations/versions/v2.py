@@ -136,6 +136,12 @@ def _events() -> None:
         ("provenet_inbox_waiting", ["case_no", "event"], False, waiting),
         ("provenet_inbox_awaited", ["case_no", "about", "key"], True, waiting),
         (
+            "provenet_inbox_past",
+            ["case_no", "id"],
+            False,
+            sa.text("case_no = 0 AND status IN ('expired', 'duplicate')"),
+        ),
+        (
             "provenet_inbox_newest",
             ["case_no", "event", "event_at"],
             False,
