@@ -183,6 +183,9 @@ class Inbox:
             if isinstance(binding, TypeMismatch):
                 reason = f"its payload does not fit: {binding.message}"
                 continue
+            if isinstance(binding, ExprError):
+                reason = f"the net forbids it: {hidden(live, binding.message)}"
+                continue
             text = live.encoder(step.fresh[0][1])(binding[step.fresh[0][0]]) if step.fresh else None
             try:
                 self._runner.fire(live, step, binding, also=said(key=sent.key))

@@ -192,11 +192,11 @@ class Runner:
                 new = list(case.ids) if all_places else [p for f in fired for _, p in f.put]
                 try:
                     self.waits.arm(case, dict.fromkeys(new))
+                    self._rest(case)
                 except ExprError as error:
                     # A deadline beyond the calendar, say: nothing sensible can be set up for it.
                     self._park(case, str(error), "")
                 else:
-                    self._rest(case)
                     if case.seq >= case.snapshot_at and case.status in LIVE:
                         take(case, self.store, self.now(), self.snapshot_every)
         case.save(self.store, expected)
@@ -439,14 +439,22 @@ class Runner:
             self._over(case, "failed")
 
     def _hears(self, case: LiveCase) -> bool:
-        """Whether some event from outside would move the case; the kill switch does not count."""
-        rule = case.program.rule
-        return any(
-            rule.is_enabled(case.marking, step.name)
-            for event, steps in case.program.signals.items()
-            if event != KILL_SIGNAL
-            for step in steps
-        )
+        """Whether some event from outside would move the case; the kill switch does not count.
+
+        Raises:
+            ExprError: None would, and a guard has no value.
+        """
+        unclear: ExprError | None = None
+        for event, steps in case.program.signals.items():
+            for step in steps if event != KILL_SIGNAL else ():
+                try:
+                    if case.program.rule.is_enabled(case.marking, step.name):
+                        return True
+                except ExprError as error:
+                    unclear = error
+        if unclear is not None:
+            raise unclear
+        return False
 
     def _finish(self, case: LiveCase) -> None:
         here = {p for p in case.marking if p not in case.program.net.resting}

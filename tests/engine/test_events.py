@@ -236,6 +236,39 @@ async def test_a_parked_case_keeps_what_comes(tmp_path: Path) -> None:
     clean(tmp_path / "c.db")
 
 
+class Dated(Token):
+    at: datetime
+    gap: timedelta
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_guard_that_has_no_value_tears_nothing(tmp_path: Path, others: int) -> None:
+    def make(net: NetBuilder) -> None:
+        start, done, there = net.entry("start", Dated), net.final("done", Dated), net.place("there", Dated)
+        net.event("confirm", event="confirm", takes={"i": start}, puts={there: "i"})
+        far = {"takes": {"i": there}, "when": lambda i: i.at + i.gap * 1000 > i.at}
+        net.event("go", event="go", puts={done: "i"}, **far)
+        if others:
+            net.event("leave", event="leave", takes={"i": there}, puts={done: "i"})
+        net.delivery("go", early="keep")
+
+    agent, path = built(make), tmp_path / "c.db"
+    async with opened(agent, path) as engine:
+        deployed(engine, agent)
+        value = Dated(at=datetime(2999, 1, 1, tzinfo=START.tzinfo), gap=timedelta(days=30_000))
+        await engine.start_case("small", inputs={"start": value}, case_id="c")
+        assert await engine.signal("c", "go") == "kept"
+        assert await engine.signal("c", "confirm") == "accepted"
+        assert await engine.signal("c", "go") == "kept"
+        case = engine.read.case("c").case
+        assert case.status == ("waiting" if others else "parked")
+        assert others or "leaves the calendar" in (case.reason or "")
+        clean(engine.read.engine)
+    async with opened(agent, path) as engine:
+        await engine.kill("case", "c", who="", reason="")
+    clean(path)
+
+
 async def test_a_killed_case_uses_nothing_any_more(tmp_path: Path) -> None:
     agent = shop()
     async with opened(agent, tmp_path / "c.db") as engine:
@@ -827,6 +860,9 @@ def one_of_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("UPDATE provenet_inbox SET case_no = 77 WHERE key = 'q'", "rows of case number 77"),
         ("UPDATE provenet_inbox SET case_no = 0 WHERE key = 'q'", "an event of no case that is 'buffered'"),
     ],
+)
+@pytest.mark.attack(
+    "tampered inbox", "found by the audit: each event taken made an entry, and none other did"
 )
 def test_the_audit_finds_what_was_changed(
     tmp_path: Path, one_of_each: Path, statement: str, said: str
