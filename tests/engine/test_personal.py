@@ -180,6 +180,9 @@ async def written(agent: Agent, database: str | Path, case: str = "a", **options
         await engine.run_until_idle(until=engine.clock.now())
 
 
+@pytest.mark.attack(
+    "personal data read off the database", "not there: ciphertext in every table, log and request"
+)
 async def test_nothing_stored_is_readable_and_handlers_see_it_all(database: str | Path) -> None:
     await written(writing(post), database)
     nothing_readable(database)
@@ -195,6 +198,10 @@ async def test_nothing_stored_is_readable_and_handlers_see_it_all(database: str 
     assert "$personal" not in hidden + shown
 
 
+@pytest.mark.attack(
+    "personal data read after they were erased",
+    "nobody can, with the master key neither; every hash chain holds",
+)
 async def test_after_erasure_the_chain_holds_and_nobody_reads_anything(database: str | Path) -> None:
     agent = writing(post)
     await written(agent, database)
@@ -318,6 +325,7 @@ async def test_a_master_key_is_changed_beside_a_running_engine(database: str | P
 
 
 @pytest.mark.parametrize("point", ["before-commit", "after-commit"])
+@pytest.mark.attack("a crash in the midst of an erasure", "all of it is done, or nothing: one transaction")
 async def test_a_crash_while_data_are_erased_leaves_all_of_it_or_nothing(tmp_path: Path, point: str) -> None:
     agent, path = writing(post), tmp_path / "x.db"
     await written(agent, path, "a-1", subject="s")
@@ -358,6 +366,9 @@ async def test_a_crash_while_data_are_erased_leaves_all_of_it_or_nothing(tmp_pat
         "DELETE FROM provenet_key",
     ],
 )
+@pytest.mark.attack(
+    "tampering with a case whose data are erased", "found by the audit, which needs no key for that"
+)
 async def test_what_is_changed_after_an_erasure_is_found(tmp_path: Path, change: str) -> None:
     agent, path = writing(post), tmp_path / "x.db"
     await written(agent, path)
@@ -377,6 +388,7 @@ async def test_what_is_changed_after_an_erasure_is_found(tmp_path: Path, change:
         "DELETE FROM provenet_key",
     ],
 )
+@pytest.mark.attack("data keys removed or exchanged; an erasure that no log speaks of", "found by the audit")
 async def test_a_key_that_goes_or_changes_is_found(tmp_path: Path, change: str) -> None:
     path = tmp_path / "x.db"
     await written(writing(post), path)
@@ -430,6 +442,7 @@ async def test_what_people_said_and_what_came_early_is_followed_too(tmp_path: Pa
     assert [str(p) for p in audit(path).problems] == []
 
 
+@pytest.mark.attack("changed ciphertext", "the case does not run: every ciphertext is authenticated")
 async def test_a_changed_ciphertext_stops_a_case_before_it_runs(tmp_path: Path) -> None:
     agent, path = writing(post), tmp_path / "x.db"
     async with opened(agent, path, keys=KEYS) as engine:
@@ -445,6 +458,9 @@ async def test_a_changed_ciphertext_stops_a_case_before_it_runs(tmp_path: Path) 
     assert not audit(path, keys=KEYS).clean
 
 
+@pytest.mark.attack(
+    "personal data in an exception's words", "*** in their place, in the store and for people"
+)
 async def test_words_about_a_case_quote_nothing_personal(tmp_path: Path) -> None:
     def fails(request: Request) -> Sent:
         raise RuntimeError(f"no such mailbox: {request.payload.mail}, {request.payload.name.upper()}")
@@ -492,6 +508,9 @@ async def test_a_scripted_person_sees_what_is_decided(tmp_path: Path) -> None:
     assert seen == [{"id": "a", "name": NAME, "age": 47}]
 
 
+@pytest.mark.attack(
+    "personal data read off a posted request", "encrypted on the way, and gone once it was carried out"
+)
 async def test_requests_to_a_running_engine_are_covered(database: str | Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("PROVENET_KEYS", KEYS.to_text())
     agent = writing(post)
@@ -587,6 +606,7 @@ wholes = st.builds(
 @given(
     wholes, st.binary(min_size=DATA_KEY, max_size=DATA_KEY), st.binary(min_size=DATA_KEY, max_size=DATA_KEY)
 )
+@pytest.mark.attack("ciphertext put under another key", "refused: it is bound to the key's name")
 def test_a_seal_writes_what_it_reads_and_others_do_not(whole: Whole, one: bytes, two: bytes) -> None:
     value = to_value(whole, WHOLE)
     seal = Seal("k", one)
@@ -604,6 +624,9 @@ def test_a_seal_writes_what_it_reads_and_others_do_not(whole: Whole, one: bytes,
         Seal("k2", one).decode(text, WHOLE)
 
 
+@pytest.mark.attack(
+    "a personal value guessed by its length or its hash", "lengths are filled up, hashes are keyed"
+)
 def test_lengths_and_hashes_tell_little() -> None:
     seal = Seal("k", bytes(range(DATA_KEY)))
     assert len({len(seal.write(f'"{"x" * n}"')) for n in range(30)}) == 1

@@ -655,6 +655,10 @@ def archived(ended: Path, agent: Agent, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
+@pytest.mark.attack(
+    "tampered archive, or a case removed without one",
+    "found by the audit: pruned cases leave a chain, and cases are counted",
+)
 def test_the_audit_names_what_was_tampered_with(archived: Path, tmp_path: Path, name: str) -> None:
     statements, expected = TAMPERINGS[name]
     database = Path(shutil.copy(archived, tmp_path / "t.db"))
@@ -684,6 +688,9 @@ def opened_store(database: Path) -> Iterator[Store]:
         store.close()
 
 
+@pytest.mark.attack(
+    "a trimmed log that begins with another snapshot", "found by the audit: the archive holds its hash"
+)
 def test_a_snapshot_that_was_rewritten_with_its_chain_is_caught(archived: Path, tmp_path: Path) -> None:
     """In the middle of a log, by the replay; at its beginning, by the archive."""
     for which, expected in (("MAX", "replays to something else"), ("MIN", "was trimmed to begin with")):
@@ -755,6 +762,7 @@ def spoil(line: int, old: str, new: str) -> Callable[[list[str]], list[str]]:
         (lambda lines: [lines[0]], "it has no entries"),
     ],
 )
+@pytest.mark.attack("tampered export of a log", "found by its hash chain, and by the archive")
 def test_a_file_that_was_changed_is_named(
     exported: tuple[Path, Path], change: Callable[[list[str]], list[str]], expected: str
 ) -> None:

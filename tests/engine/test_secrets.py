@@ -109,6 +109,7 @@ async def test_a_done_case(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize(("cents", "length"), [(500, 40), (50, 3)])
+@pytest.mark.attack("secrets drawn out by rejects", "*** in their place")
 async def test_a_refused_proposal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, cents: int, length: int
 ) -> None:
@@ -125,6 +126,9 @@ async def test_a_refused_proposal(
     assert all(NUMBER not in json.dumps(x) for x in stored if x["role"] == "reject")
 
 
+@pytest.mark.attack(
+    "secrets in an exception's words", "*** in their place, in logs, the store and for people"
+)
 async def test_a_handler_that_talks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def bank(request: Request) -> Receipt:
         raise RuntimeError(f"no such card: {request.payload.card} ({request.payload.note!r})")
