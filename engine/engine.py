@@ -458,6 +458,11 @@ class Engine(Verbs):
 
     # inside
 
+    def _is_alone_in_time(self) -> bool:
+        """Whether its clock stands still, and nobody else can be running cases beside it."""
+        beside = self._takes == "asked" and self._store.database.shared == "yes"
+        return isinstance(self.clock, VirtualClock) and not beside
+
     def _open(self) -> None:
         self._workers = Workers(
             self._store,
@@ -480,7 +485,7 @@ class Engine(Verbs):
             self._runner.now,
             self._runner.uncount,
             self._retention,
-            ended_for=timedelta(0) if isinstance(self.clock, VirtualClock) else IN_FLIGHT,
+            ended_for=timedelta(0) if self._is_alone_in_time() else IN_FLIGHT,
         )
         self._gate = Gate(self._store, self._runner.now, self._access)
         if self._gate.is_guarded and self._people is not None:

@@ -1184,7 +1184,8 @@ def test_there_is_no_other_kind_of_role() -> None:
 
 @pytest.mark.postgres
 async def test_a_token_is_enough_where_engines_that_run_know_the_rules(postgres: str) -> None:
-    access, mine = rules(RealClock().now), partial(token, now=RealClock().now())
+    roles = ROLES | {"archive": Role(may=frozenset({"prune"}))}
+    access, mine = rules(RealClock().now, roles=roles), partial(token, now=RealClock().now())
     async with opened(waiting(), postgres, clock=RealClock(), access=access) as engine:
         await begun_now(engine, ["c", "d"])
         look = {"do": "decide", "case": "c", "task": "look", "choice": "approve"}
@@ -1197,6 +1198,14 @@ async def test_a_token_is_enough_where_engines_that_run_know_the_rules(postgres:
         await in_thread(lambda: ask(postgres, stop | {"token": operator}))
         with pytest.raises(AccessRefused, match="without the rules"):
             await in_thread(lambda: ask(postgres, stop))
+        for _ in range(100):
+            if engine.read.counts() == {"killed": 2}:
+                break
+            await asyncio.sleep(0.02)
+        drop = {"do": "prune", "retention": Retention({"killed": timedelta(0)}).to_json()}
+        drop |= {"token": mine(engine, "archive")}
+        done = await in_thread(lambda: ask(postgres, drop, access=access))
+        assert done["pruned"]["cases"] == 0  # something of them may still be in flight
     with pytest.raises(AccessRefused, match="without the rules"):
         await in_thread(lambda: ask(postgres, stop | {"token": operator}))
     assert audit(postgres).clean
