@@ -98,6 +98,7 @@ class LiveCase:
         jobs: Work in flight, by transition and token.
         timers: When each timer is due, by transition and token; ``by_token`` says which a token has.
         tasks: Open tasks, by task and token.
+        asleep: Tasks that the store has as open and nobody can decide now, by task and token.
         receipts: Of effects that were begun before a restart: tries so far, and the receipt where it came.
         answers: Proposals that were paid for and not used yet.
         keys: Idempotency keys of effects that were begun under another name, by transition and token.
@@ -140,6 +141,7 @@ class LiveCase:
     saved: tuple[object, ...] | None = None
     uncalled: frozenset[str] = frozenset()
     said: dict[tuple[str, int], Said] = field(default_factory=dict)
+    asleep: frozenset[tuple[str, int]] = frozenset()
     seal: Seal | None = None
     snapshot_at: int = sys.maxsize
 

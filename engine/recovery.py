@@ -92,7 +92,7 @@ def _load(
     people = _grouped(
         store,
         "SELECT case_no, token, task, people FROM provenet_task"  # noqa: S608
-        f" WHERE people <> '' AND status = 'open' AND case_no {these}",
+        f" WHERE status = 'open' AND case_no {these}",
         numbers,
     )
     cases = store.rows(
@@ -137,7 +137,10 @@ def _load(
                 case.receipts[at], case.keys[at] = (tries, receipt), key
                 if uncalled:
                     case.uncalled |= {key}
+        case.asleep = frozenset((task, token) for token, task, _ in people.get(no, ()))
         for token, task, text in people.get(no, ()):
+            if not text:
+                continue
             try:
                 case.said[task, token] = Said.of(text)
             except (ValueError, KeyError, TypeError) as error:

@@ -115,12 +115,14 @@ class Runner:
     def rearm(self, case: LiveCase, expected: int) -> None:
         """Set a case in motion again, after a restart or after it was parked."""
         self.waits.expect(case)
+        case.asleep |= case.tasks.keys()
         case.tasks.clear()
         self.settle(case, expected, [], all_places=True)
         self.alarm.set()
 
     def still(self, case: LiveCase) -> None:
         """Take down all that was set up for a case: timers, tasks, work that has not begun."""
+        case.asleep = frozenset()  # the caller takes down what is not in memory
         self.waits.let_go(case, [*case.arrived])
         case.said = {}
 

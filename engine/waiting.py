@@ -36,6 +36,11 @@ _ROOM = 1_000
 """Entries of the heap that are too few to look through for those that mean nothing any more."""
 
 
+_WITHDRAWN = """
+UPDATE provenet_task SET status = ?, decided = ?
+WHERE case_no = ? AND token = ? AND task = ? AND status = 'open'"""
+
+
 class Waiting:
     """What the tokens of one engine's cases wait for.
 
@@ -180,6 +185,8 @@ class Waiting:
                 min(due, default=None),
             )
             case.tasks[task, token] = opened
+            if case.asleep:
+                case.asleep -= {(task, token)}
             self._records.task(case, opened, "open")
             if "person" in self.jobs.asked:
                 jobs.append(self._person(case, first, opened))
@@ -201,7 +208,7 @@ class Waiting:
 
     def let_go(self, case: LiveCase, tokens: Iterable[int]) -> None:
         """Take down what was set up for tokens that are gone."""
-        if not (case.by_token or case.tasks or case.jobs):
+        if not (case.by_token or case.tasks or case.jobs or case.asleep):
             return
         gone = set(tokens)
         for token in gone & case.by_token.keys():
@@ -210,6 +217,9 @@ class Waiting:
         if case.tasks:
             for key in [k for k in case.tasks if k[1] in gone]:
                 self._records.task(case, case.tasks.pop(key), self.fate)
+        for task, token in sorted(key for key in case.asleep if key[1] in gone):
+            case.asleep -= {(task, token)}
+            self._store.update(_WITHDRAWN, (self.fate, self._now(), case.no, token, task))
         if case.jobs:
             for at in [k for k in case.jobs if k[1] in gone]:
                 job = case.jobs.pop(at)

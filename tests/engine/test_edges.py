@@ -293,6 +293,36 @@ async def test_deadlines_that_were_taken_down_leave_memory_long_before_they_are_
         assert engine._runner.waits.next_due() is not None
 
 
+@pytest.mark.parametrize("parked", [False, True])
+async def test_a_task_that_nobody_could_decide_any_more_ends_with_its_token(
+    tmp_path: Path, parked: bool
+) -> None:
+    def make(net: NetBuilder) -> None:
+        start, done, aside = net.entry("start", Item), net.final("done", Item), net.place("aside", Item)
+        one, other = net.place("one", Item), net.place("other", Item)
+        net.rests(other, aside)
+        net.transition("split", takes={"i": start}, puts={one: "i", other: "i"})
+        both = {"takes": {"i": one, "j": other}, "puts": {done: "i"}}
+        net.transition("ok", trigger=Choice("look", "ok", "dana"), **both)
+        net.event("drop", event="drop", takes={"j": other}, puts={aside: "j"})
+        net.event("end", event="end", takes={"i": one}, puts={done: "i"})
+
+    agent, path = built(make), tmp_path / "x.db"
+    async with opened(agent, path) as engine:
+        deployed(engine, agent)
+        await engine.start_cases("small", many(1))
+        await engine.signal("c0", "drop")
+        if parked:
+            engine._runner.park(engine._runner.cases["c0"], "for a test")
+            await engine.resume("c0")
+        assert [t.task for t in engine.read.tasks()] == ["look"]
+    async with opened(agent, path) as engine:
+        await engine.signal("c0", "end")
+        assert engine.read.counts() == {"done": 1}
+        assert engine.read.tasks() == []
+    assert audit(path).clean
+
+
 async def test_a_text_of_half_characters_stops_nothing() -> None:
     broken = "caf\udce9"
 
