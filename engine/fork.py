@@ -31,6 +31,7 @@ from provenet.engine.errors import (
     InputRefused,
     NoKeys,
     NotSimulation,
+    StoreError,
 )
 from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed, tasks_in
 from provenet.engine.keys import HINT, Keys
@@ -40,6 +41,7 @@ from provenet.engine.reader import Reader, no_entry
 from provenet.engine.simulation import MARK, Recording, Said, recorded_agent, recording_of
 from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.database import Rows, located, ready, snapshot
+from provenet.engine.store.sqlite import made_like
 from provenet.engine.store.store import Store
 from provenet.engine.store.tables import (
     AboutRow,
@@ -165,6 +167,7 @@ async def _fork(
     _refuse_real(to)
     past.recording.given = dict(what_if.receipts)
     agent = what_if.agent or recorded_agent(program, past.recording)
+    _make(to, reader)
     _copy(past, to)
     clock = VirtualClock(from_micros(past.log[-1][3]))
     people = _people(past, what_if, clock)
@@ -460,6 +463,16 @@ def _refuse_real(to: str | Path) -> None:
                 where=str(where),
                 hint="name a database that does not exist yet, or one that an earlier fork made",
             )
+
+
+def _make(to: str | Path, reader: Reader) -> None:
+    """A new file for a simulation, which nobody may read who may not read what it copies."""
+    made, model = located(to), reader.location
+    if made.path is not None and model.path is not None and not made.path.exists():
+        try:
+            made_like(model.path, made.path)
+        except OSError as error:
+            raise StoreError(f"it cannot be made: {error.strerror}", where=str(made)) from None
 
 
 def _copy(past: _Past, to: str | Path) -> None:

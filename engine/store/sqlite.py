@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -221,6 +222,16 @@ def connect(path: Path | None, *, write: bool) -> sa.Engine:
         )
 
     return sa.create_engine("sqlite://", creator=create, poolclass=NullPool)
+
+
+def made_like(model: Path, path: Path) -> None:
+    """An empty file for a copy of another: who may not read the one may not read the other.
+
+    Raises:
+        OSError: It cannot be made, or is there.
+    """
+    mode = model.stat().st_mode & 0o777
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
 
 
 @contextmanager

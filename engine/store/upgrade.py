@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreLocked
 from provenet.engine.store.database import Location, located, schema_of, too_new, translated
 from provenet.engine.store.lock import ProcessLock
-from provenet.engine.store.sqlite import connect
+from provenet.engine.store.sqlite import connect, made_like
 from provenet.engine.store.tables import SCHEMA_VERSION
 
 
@@ -153,6 +153,7 @@ def _copied(path: Path, schema: int) -> Path:
     unfinished = wanted.with_name(wanted.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     try:
+        made_like(path, unfinished)
         # The copy holds what lies in the write-ahead log as well, which no copy of the file alone would.
         with closing(sqlite3.connect(path)) as old, closing(sqlite3.connect(unfinished)) as new:
             old.backup(new)

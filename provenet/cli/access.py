@@ -42,7 +42,10 @@ def token_of(given: str) -> str | None:
     """A token as it was given, or from its file."""
     if not given.startswith("@"):
         return given.strip() or None
-    return Path(given[1:]).read_text(encoding="utf-8").strip()
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise Unusable("this is no token: it is no text", where=given) from None
 
 
 def signed_by(given: str, command: dict[str, Any]) -> dict[str, Any]:

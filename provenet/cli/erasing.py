@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,10 +133,16 @@ def _keys(path: Path) -> Keys:
 
 def _write(path: Path, keys: Keys) -> None:
     """Write keys for their owner's eyes only, all of them or nothing."""
-    made = path.with_name(f".{path.name}.new")
+    made = ""
     try:
-        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+        # A name that nobody could have taken before, as with a link to where others read.
+        number, made = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(number, "w") as f:
             f.write("# Master keys of Provenet, one a line; the first is in use.\n" + keys.to_text())
-        made.replace(path)
+            f.flush()
+            os.fsync(number)
+        Path(made).replace(path)
     except OSError as error:
+        if made:
+            Path(made).unlink(missing_ok=True)
         raise Unusable(f"the file cannot be written: {error.strerror}", where=str(path)) from None

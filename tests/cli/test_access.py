@@ -139,6 +139,7 @@ def test_cases_are_pruned_and_erased_by_who_may(
         (("token", "issue", "dana", "--role", "x", "--key", "ops.pem", "--command", "{"), "no JSON"),
         (("token", "issue", "dana", "--role", "x", "--key", "ops.pem", "--command", "[]"), "an object"),
         (("approve", "bert", "--token", "@none"), "No such file"),
+        (("approve", "bert", "--token", "@x.db"), "it is no text"),
         (("approve", "bert", "--as", "a@pricing", "--access", "none.toml"), "cannot be read"),
         (("grants", "admin", "x"), "no kind of role"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import stat
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -116,3 +117,19 @@ def test_files_that_hold_no_keys_are_told(
     said = capsys.readouterr().err
     assert why in said
     assert "provenet keys new" in said
+
+
+@pytest.mark.attack(
+    "a link where a new master key would be written", "not followed: the key stays its owner's alone"
+)
+def test_a_new_key_is_for_its_owner_alone(tmp_path: Path) -> None:
+    file, others = tmp_path / "master.keys", tmp_path / "read by others"
+    others.write_text("")
+    for name in (".master.keys.new", "master.keys"):
+        (tmp_path / name).symlink_to(others)
+        assert main(["keys", "new", str(file)]) == (0 if name.startswith(".") else 1)
+        assert others.read_text() == ""
+        if file.exists() and not file.is_symlink():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            file.unlink()
+    assert len(list(tmp_path.iterdir())) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from provenet.engine import Engine, Reader, VirtualClock, audit
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreLocked, StoreVersion
+from provenet.engine.fork import fork
 from provenet.engine.store.database import located, reading_engine
 from provenet.engine.store.migrations import migrate
 from provenet.engine.store.sqlite import connect
@@ -91,6 +93,20 @@ def test_no_copy_is_written_over(first: Path) -> None:
     found = upgrade(first)
     assert found.copy == first.with_name("first.db.schema-1.2")
     assert taken.read_text() == "mine"
+
+
+@pytest.mark.attack(
+    "reading the copy of a database that one may not read", "a copy is as closed as its original"
+)
+def test_a_copy_is_no_more_open_than_the_database(first: Path) -> None:
+    first.chmod(0o600)
+    copy = upgrade(first).copy
+    assert copy is not None
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    other = first.with_name("what-if.db")
+    (case, *_) = Reader(first).cases()
+    fork(first, case.id, 1, other)
+    assert stat.S_IMODE(other.stat().st_mode) == 0o600
 
 
 def test_nothing_is_upgraded_under_a_running_engine(first: Path, tmp_path: Path) -> None:
