@@ -13,6 +13,7 @@ from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, pr
 
 if TYPE_CHECKING:
     from provenet.engine import CaseDetail, CaseView, LogLine, Reader, TaskView
+    from provenet.nets.net import Net
 
 Database = Annotated[
     str,
@@ -101,6 +102,8 @@ def case_command(
         out.line(f"  waits for a person: {_task_line(t)}")
     for transition, due in detail.timers:
         out.line(f"  timer: {transition} at {due:%Y-%m-%d %H:%M}", "dim")
+    if events := _events(reader.net(view.net_hash), detail):
+        out.line(f"  takes events: {', '.join(events)}", "dim")
     if view.status not in {"done", "killed"}:
         for place, tokens in detail.marking.items():
             for token in tokens:
@@ -112,7 +115,8 @@ def case_command(
             said = (
                 f"kept until {e['until'] or 'its case is over'}" if e["status"] == "buffered" else e["status"]
             )
-            out.line(f"  event {e['event']}: {said}, {e['reason']}", "yellow")
+            why = e["reason"].removeprefix(f"event {e['event']!r} is refused: ")
+            out.line(f"  event {e['event']}: {said}, {why}", "yellow")
     out.data(detail.to_json())
 
 
@@ -283,6 +287,22 @@ def _moment(out: Out, reader: Reader, case: str, at: int) -> None:
             shown = short_value(value) if value is not None else ""
             out.line(f"  token {number}: {place} {shown}".rstrip(), "dim")
     out.data(found.to_json())
+
+
+def _events(net: Net | None, detail: CaseDetail) -> list[str]:
+    """Events that some token of a case waits for; guards may still refuse them."""
+    from provenet.nets.net import Signal
+    from provenet.sdb.saga import KILL_SIGNAL
+
+    if net is None or detail.case.status not in {"running", "waiting"}:
+        return []
+    marked = {place for place, tokens in detail.marking.items() if tokens}
+    found = {
+        t.trigger.event
+        for t in net.transitions
+        if isinstance(t.trigger, Signal) and {a.place for a in (*t.takes, *t.reads)} <= marked
+    }
+    return sorted(found - {KILL_SIGNAL})
 
 
 def _stands(detail: CaseDetail) -> str:

@@ -55,6 +55,13 @@ def test_a_key_finds_its_cases_and_an_early_event_is_kept(cli: Cli, parcels: Pat
     assert cli("audit", "--db", "x.db").code == 0
 
 
+def test_a_case_says_which_events_it_takes_now(cli: Cli, parcels: Path) -> None:
+    assert "\n  takes events: sent\n" in cli("case", "c", "--db", "x.db").out
+    assert cli("signal", "c", "sent", "--db", "x.db").code == 0
+    assert cli("signal", "c", "sent", "--db", "x.db").code == 1
+    assert "\n  takes events: arrived\n" in cli("case", "c", "--db", "x.db").out
+
+
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [
