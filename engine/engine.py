@@ -333,7 +333,9 @@ class Engine(Verbs):
         Raises:
             EngineError: As for ``start_case``; the cases before the refused one are started.
         """
-        await self._gate.admit({"do": "start", "net": net, "tenant": tenant}, token, "", net=net)
+        # Never what a signed start of one case is for.
+        asked = {"do": "start", "net": net, "tenant": tenant, "subject": subject, "cases": "many"}
+        await self._gate.admit(asked, token, "", net=net)
         started = 0
         for case_id, inputs in cases:
             if existing == "skip" and self._holding.has(case_id):

@@ -136,7 +136,8 @@ class Stepper:
         Raises:
             EngineError: As for ``Engine.start_case``; the cases before the refused one are started.
         """
-        await self._admit({"do": "start", "net": net, "tenant": tenant}, token, "", net=net)
+        asked = {"do": "start", "net": net, "tenant": tenant, "cases": "many"}
+        await self._admit(asked, token, "", net=net)
         begun: list[str] = []
         try:
             for case, inputs in cases:

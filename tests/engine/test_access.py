@@ -861,6 +861,9 @@ async def test_a_signed_start_is_for_its_subject_too() -> None:
         signed = token(engine, "shop", command=command)
         with pytest.raises(AccessRefused, match="another command"):
             await engine.start_case("small", inputs=inputs, case_id="c", subject="eve", token=signed)
+        bare = token(engine, "shop", command={"do": "start", "net": "small"})
+        with pytest.raises(AccessRefused, match="another command"):
+            await engine.start_cases("small", [("d", inputs)], token=bare)
         await engine.start_case("small", inputs=inputs, case_id="c", token=signed)
 
 
