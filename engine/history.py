@@ -252,10 +252,15 @@ class Replay:
         for token, place, value, text in found.added:
             book.put_token((case.no, token), place, value, text, at)
         old = case.program.hash
-        self.void |= case.said
-        case.said = {}
+        self._void()
         apply(case, found, new, at)
         case.log(book, "migrate", "", at, found.data(old, new.hash, plan, said["reached"]))
+
+    def _void(self) -> None:
+        """Another version's people have said nothing; of what was decided before, they have."""
+        case = self.case
+        self.void |= {at: said for at, said in case.said.items() if at[1] in case.arrived}
+        case.said = {at: said for at, said in case.said.items() if at[1] not in case.arrived}
 
     def _heard(self, kind: str, transition: str, said: dict[str, Any], at: int) -> str:
         """Count what a person said; why it cannot have been said."""
@@ -267,8 +272,7 @@ class Replay:
             return ""
 
     def _moved_as_said(self, said: dict[str, Any], at: int, data: str) -> None:
-        self.void |= self.case.said
-        self.case.said = {}
+        self._void()
         follow_move(self.case, self.book, said, self.program(said["to"]), (at, data))
 
     def _seal(self, said: dict[str, Any]) -> Seal | None:

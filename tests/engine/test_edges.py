@@ -302,7 +302,7 @@ async def test_a_task_that_nobody_could_decide_any_more_ends_with_its_token(
         one, other = net.place("one", Item), net.place("other", Item)
         net.rests(other, aside)
         net.transition("split", takes={"i": start}, puts={one: "i", other: "i"})
-        both = {"takes": {"i": one, "j": other}, "puts": {done: "i"}}
+        both: dict[str, Any] = {"takes": {"i": one, "j": other}, "puts": {done: "i"}}
         net.transition("ok", trigger=Choice("look", "ok", "dana"), **both)
         net.event("drop", event="drop", takes={"j": other}, puts={aside: "j"})
         net.event("end", event="end", takes={"i": one}, puts={done: "i"})

@@ -246,7 +246,7 @@ async def test_a_guard_that_has_no_value_tears_nothing(tmp_path: Path, others: i
     def make(net: NetBuilder) -> None:
         start, done, there = net.entry("start", Dated), net.final("done", Dated), net.place("there", Dated)
         net.event("confirm", event="confirm", takes={"i": start}, puts={there: "i"})
-        far = {"takes": {"i": there}, "when": lambda i: i.at + i.gap * 1000 > i.at}
+        far: dict[str, Any] = {"takes": {"i": there}, "when": lambda i: i.at + i.gap * 1000 > i.at}
         net.event("go", event="go", puts={done: "i"}, **far)
         if others:
             net.event("leave", event="leave", takes={"i": there}, puts={done: "i"})
@@ -604,7 +604,7 @@ def test_what_was_published_long_ago_costs_nothing(tmp_path: Path) -> None:
 
         def index(query: str) -> str:
             plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
-            return next(p.split("INDEX ")[1].split(" ")[0] for p in plan if "provenet_inbox" in p)
+            return str(next(p.split("INDEX ")[1].split(" ")[0] for p in plan if "provenet_inbox" in p))
 
         waiting = "FROM provenet_inbox i WHERE i.case_no = 0 AND i.status = 'buffered'"
         assert index(f"SELECT 1 {waiting} LIMIT 1") == "provenet_inbox_waiting"

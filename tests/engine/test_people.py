@@ -384,6 +384,30 @@ async def test_who_approved_on_one_version_has_not_on_another(tmp_path: Path, pa
     assert audit(tmp_path / "x.db").clean
 
 
+async def test_what_was_decided_stays_decided_on_another_version(tmp_path: Path) -> None:
+    def agent(within: timedelta) -> Agent:
+        def make(net: NetBuilder) -> None:
+            start, no = net.entry("start", Item), net.final("no", Item)
+            yes, done = net.place("yes", Item), net.final("done", Item)
+            net.add(Human("look", takes=start, approve=yes, deny=no, who="pricing", within=within, eyes=2))
+            net.event("end", event="end", takes={"i": yes}, puts={done: "i"})
+
+        return built(make)
+
+    old, new = agent(7 * DAY), agent(8 * DAY)
+    async with opened([old, new], tmp_path / "x.db", snapshot_every=1) as engine:
+        await started(engine, old)
+        await engine.approve("c", "look", "dana@pricing")
+        await engine.approve("c", "look", "erin@pricing")
+        deployed(engine, new)
+        first, second = (n["hash"] for n in engine.read.nets())
+        assert (await engine.migrate(first, second, MarkingMap.of({}))).moving == 1
+        assert [str(p) for p in audit(engine.read.engine).problems] == []
+        await engine.signal("c", "end")
+    assert audit(tmp_path / "x.db").clean
+    assert audit(tmp_path / "x.db", fast="yes").clean
+
+
 async def test_a_bench_delegates() -> None:
     async with AsyncBench(looking(eyes=1)) as bench:
         case = await bench.start(Item(id="a", n=1))
