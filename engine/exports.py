@@ -28,9 +28,16 @@ FORMAT = "provenet log 1"
 
 
 def append(
-    folder: Path, database: str, no: int, case: str, *, first: int, entries: Iterable[Sequence[Any]]
+    folder: Path,
+    database: str,
+    no: int,
+    case: str,
+    *,
+    first: int,
+    entries: Iterable[Sequence[Any]],
+    mode: int = 0o666,
 ) -> int:
-    """Add entries to a case's file, durably; those that it has already are left out.
+    """Add entries to a case's file, durably; those that it has already are left out. No link is followed.
 
     Args:
         folder: Where files are; made where it is missing.
@@ -39,6 +46,7 @@ def append(
         case: Its id.
         first: Number of the first of the entries.
         entries: Rows of the log, without gaps.
+        mode: Who may read a new file, as far as the process lets them.
 
     Returns:
         How many were added.
@@ -50,15 +58,19 @@ def append(
     added = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
+        with os.fdopen(os.open(path, _FLAGS, mode), "a+b") as file:
+            head = {"format": FORMAT, "database": database, "case": case, "number": no}
+            begins = plain(head).encode() + b"\n"
+            file.seek(0)
+            there = file.readline()
+            # What a crash left of the first line is cut off; any other file stays as it is.
+            if not begins.startswith(there) or there.endswith(b"\n"):
+                _header(path, there, database, case)
             last = _last_line(file)
             if last is None:
-                head = {"format": FORMAT, "database": database, "case": case, "number": no}
-                file.write(plain(head).encode() + b"\n")
+                file.write(begins)
                 have = first - 1
             else:
-                file.seek(0)
-                _header(path, file.readline(), database, case)
                 have = int(json.loads(last).get("seq", first - 1))
                 file.seek(0, os.SEEK_END)
             if have < first - 1:
@@ -91,6 +103,9 @@ def append(
             hint="nothing was pruned; mend this and prune again",
         ) from None
     return added
+
+
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def path_of(folder: Path, no: int, case: str) -> Path:

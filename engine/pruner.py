@@ -205,13 +205,17 @@ class Pruner:
         folder, added = self._policy.export, 0
         if folder is None:
             return 0
+        own = self._store.location.path
+        mode = 0o666 if own is None else own.stat().st_mode & 0o777  # who may not read the one, nor the other
         ends = [(case, first, case.version) for case, first in ready]
         for case, upto in long:
             first = self._first(case.no)
             ends.append((case, first, self._base(case.no, first, upto) or first))
         for case, first, last in ends:
             entries = self._store.rows(ENTRIES.replace("ORDER BY", "AND seq <= ? ORDER BY"), (case.no, last))
-            added += exports.append(folder, self._store.uid, case.no, case.id, first=first, entries=entries)
+            added += exports.append(
+                folder, self._store.uid, case.no, case.id, first=first, entries=entries, mode=mode
+            )
         return added
 
     def _prune(self, case: _Case, entries: int) -> Pruned:

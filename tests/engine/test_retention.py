@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provenet.cli.main import main
-from provenet.engine import Engine, Reader, Retention, VirtualClock, audit, faults
+from provenet.engine import Engine, Reader, Retention, VirtualClock, audit, exports, faults
 from provenet.engine.case import GENESIS, chain
 from provenet.engine.errors import (
     CaseExists,
@@ -806,6 +807,48 @@ def test_a_line_that_a_crash_cut_is_written_again(copy: Path, tmp_path: Path) ->
         prune(fresh, policy)
         assert path.read_text() == whole
         assert check_export(path, fresh).clean
+
+
+@pytest.mark.attack(
+    "links and other files where a log is exported to", "left as they are; nothing is dropped"
+)
+@pytest.mark.parametrize("what", ["link", "file", "half a line", "first line"])
+def test_an_export_writes_to_no_other_file(copy: Path, tmp_path: Path, what: str) -> None:
+    copy.chmod(0o600)
+    folder = tmp_path / "logs"
+    prune(copy, Retention({"done": DAY}, export=folder))
+    (path, *_) = sorted(folder.iterdir())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    whole = path.read_bytes()
+    head = json.loads(whole.splitlines()[0])
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine" if what != "first line" else whole[:20])
+    path.unlink()
+    if what == "link":
+        path.symlink_to(mine)
+    else:
+        path.write_bytes({"file": b"a\nb", "half a line": b"mine", "first line": whole[:20]}[what])
+    before = path.read_bytes()
+
+    def again() -> int:
+        entries = [tuple(_row(line)) for line in whole.splitlines()[1:]]
+        return exports.append(
+            folder, head["database"], head["number"], head["case"], first=1, entries=entries
+        )
+
+    if what == "first line":
+        assert again() == len(whole.splitlines()) - 1
+        assert path.read_bytes() == whole
+        return
+    with pytest.raises(ExportRefused):
+        again()
+    assert (path.read_bytes(), mine.read_bytes()) == (before, b"mine")
+
+
+def _row(line: bytes) -> list[Any]:
+    e = json.loads(line)
+    said = [e[n] for n in ("seq", "kind", "transition", "at", "data")]
+    return [*said, bytes.fromhex(e["prev"]), bytes.fromhex(e["hash"])]
 
 
 def test_what_cannot_be_exported_stays(agent: Agent, copy: Path, tmp_path: Path) -> None:
