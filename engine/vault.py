@@ -351,7 +351,8 @@ def _seal_of(key: str, row: Sequence[Any] | None, keys: Keys | None) -> Seal:
 def _still_alive(cases: Sequence[str]) -> ErasureRefused:
     more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""
     return ErasureRefused(
-        f"{len(cases)} of the cases have not ended: {', '.join(map(repr, cases[:3]))}{more}",
+        f"{len(cases)} {'case has' if len(cases) == 1 else 'cases have'} not ended: "
+        f"{', '.join(map(repr, cases[:3]))}{more}",
         hint="let them end, or kill them first (--stop); one that is compensating ends by itself",
     )
 
@@ -360,7 +361,8 @@ def _nothing(case: str, subject: str) -> ErasureRefused:
     return ErasureRefused(
         "there are no personal data to erase",
         where=f"subject {subject!r}" if subject else f"case {case!r}",
-        hint="they were erased before, or no field of the net is marked Personal",
+        hint="they were erased before, or no field of the net is marked Personal"
+        + (", or no case was started for this subject" if subject else ""),
     )
 
 

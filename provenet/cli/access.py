@@ -6,7 +6,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -106,8 +106,11 @@ def grants_command(
     as_json: JsonFlag = False,
 ) -> None:
     """Print what to grant to a PostgreSQL role that runs cases, reads, or leaves requests."""
-    from provenet.engine.store.grants import grants
+    from provenet.engine.store.grants import Kind, grants
+    from provenet.nets.errors import did_you_mean
 
+    if kind not in get_args(Kind):
+        raise Unusable(f"there is no kind of role {kind!r}", hint=did_you_mean(kind, get_args(Kind)))
     out = Out(as_json=as_json)
     found = grants(kind, role, schema=schema)
     for statement in found:

@@ -74,7 +74,9 @@ def erase_command(
     answer: dict[str, Any] = ask(database, signed_by(token, command), access=rules)
     out.line(str(answer["done"]), "bold")
     out.line(
-        "  copies elsewhere, such as backups and forks, have keys of their own: `provenet keys rotate`", "dim"
+        "  backups still open until `provenet keys rotate`, and the end of the old master key;"
+        " in forks, erase as well",
+        "dim",
     )
     out.data({"done": answer["done"]})
 

@@ -162,6 +162,7 @@ def test_a_shared_secret_signs_as_well(rules: Path, cli: Cli, monkeypatch: pytes
 
 
 def test_grants_are_statements(cli: Cli) -> None:
+    assert cli("grants", "admin", "x").code == 2
     said = cli("grants", "post", "asker")
     assert said.code == 0
     assert 'GRANT SELECT ON "public".provenet_meta TO "asker";' in said.out

@@ -84,7 +84,7 @@ def test_from_a_new_key_to_an_erasure(
     assert f"under master key {Keys.from_file(file).current}" in said("keys", "show")
 
     why = ("--as", "dana@privacy", "--reason", "she asked")
-    assert "have not ended: 'own'" in said("erase", "own", *why, code=1)
+    assert "case has not ended: 'own'" in said("erase", "own", *why, code=1)
     assert "EN461" in said("erase", "--subject", "guest-13", *why, code=1)
     assert "whose data?" in said("erase", *why, code=2)
     told = said("erase", "own", *why, "--stop")

@@ -270,7 +270,7 @@ async def test_a_case_that_runs_is_erased_only_once_it_was_stopped(database: str
         deployed(engine, agent)
         await engine.start_case("writes", inputs=applicant(), case_id="a")
         await engine.run_until_idle(until=engine.clock.now())
-        with pytest.raises(ErasureRefused, match="have not ended: 'a'"):
+        with pytest.raises(ErasureRefused, match="case has not ended: 'a'"):
             await engine.erase(case="a", who="dana", reason="")
         assert engine.read.unfinished(case="a") == ["a"]
         await engine.kill("case", "a", who="dana", reason="to be erased")
@@ -861,7 +861,7 @@ async def test_a_process_starts_nothing_under_a_key_that_another_one_erased(post
         assert (await one.erase(subject="s", who="dana", reason="")).cases == ("a", "b")
         await two.start_case("writes", inputs=applicant("c"), case_id="c", subject="s")
         await two.run_until_idle(until=two.clock.now())
-        with pytest.raises(ErasureRefused, match="have not ended: 'c'"):
+        with pytest.raises(ErasureRefused, match="case has not ended: 'c'"):
             await one.erase(subject="s", who="dana", reason="")
         await two.signal("c", "answered", {"said": WORD})
     shown = Reader(postgres, personal="shown", keys=KEYS)
