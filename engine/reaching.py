@@ -243,11 +243,12 @@ class Reach:
 
     def _search(self, target: Marking) -> Found:
         self._ctx.deadline = time.monotonic() + self._seconds
-        if not self._unexplored:
-            graph = self._ctx.graph()
-            if not graph.complete:
-                self._unexplored = f"not everything that can be reached was explored: {graph.reason}"
         if self._unexplored:
+            return Found("unknown", self._unexplored)
+        graph = self._ctx.graph()
+        if not graph.complete:
+            # As it would be with as much time again.
+            self._unexplored = f"not everything that can be reached was explored: {graph.reason}"
             return Found("unknown", self._unexplored)
         if not any(_agrees(graph, s, target) for s in self._same_counts(graph, target)):
             return Found("none", "no run of the new net reaches this marking")

@@ -298,9 +298,9 @@ def _read(text: str) -> dict[str, Any]:
         layer = [v for v in layer if isinstance(v, dict | list)]
     if layer:
         raise EngineError("the request is nested too deeply", hint=f"it may be {_DEEPEST} levels deep")
-    command = _writable(command)
-    command |= {name: clean(command[name]) for name in _TEXTS if command.get(name) is not None}
-    return command | {"token": None}
+    found: dict[str, Any] = _writable(command)
+    found |= {name: clean(found[name]) for name in _TEXTS if found.get(name) is not None}
+    return found | {"token": None}
 
 
 def _writable(data: Any) -> Any:

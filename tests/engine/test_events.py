@@ -650,9 +650,8 @@ async def test_a_flood_for_unknown_keys_is_bounded(
         store = engine._store
 
         async def flood(first: int, event: str = "paid") -> int:
-            taken = 0
+            taken, brings = 0, {"cents": 9} if event == "paid" else None
             for i in range(first, first + 12):
-                brings = {"cents": 9} if event == "paid" else None
                 with suppress(SignalRefused):
                     await engine.publish(event, brings, about={"order": f"{event}{i}"}, key=f"{i}")
                     taken += 1
