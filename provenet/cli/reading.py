@@ -300,7 +300,8 @@ def _events(net: Net | None, detail: CaseDetail) -> list[str]:
     found = {
         t.trigger.event
         for t in net.transitions
-        if isinstance(t.trigger, Signal) and {a.place for a in (*t.takes, *t.reads)} <= marked
+        if isinstance(t.trigger, Signal)
+        and {*(a.place for a in t.takes), *(a.place for a in t.reads)} <= marked
     }
     return sorted(found - {KILL_SIGNAL})
 
