@@ -1,4 +1,4 @@
-"""What somebody tries, from outside or with the database in hand; the rows of the table in docs/engine/security.md.
+"""What somebody tries, from outside or with the database in hand; see the table in docs/engine/security.md.
 
 More rows come from tests elsewhere that bear the same marker: `python -m tests.docs.attacks` lists them all.
 """

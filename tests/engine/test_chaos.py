@@ -23,7 +23,7 @@ def test_workers_that_die_and_a_server_that_dies_lose_and_double_nothing(
     tmp_path: Path, server: Server, postgres: str
 ) -> None:
     body = Worker(postgres, orders_to(tmp_path), suicidal=70)
-    print(storm_of_orders(tmp_path, body, cases=60, blows=[(6, kill), (1, outage(server))], seconds=120))
+    print(storm_of_orders(tmp_path, body, cases=30, blows=[(6, kill), (1, outage(server))], seconds=120))
 
 
 @pytest.mark.postgres
@@ -34,7 +34,7 @@ def test_a_long_storm(tmp_path: Path, server: Server, postgres: str) -> None:
     print(storm_of_orders(tmp_path, body, cases=500, blows=[(60, kill), (3, outage(server))], seconds=1500))
 
 
-@pytest.mark.parametrize(("cases", "times"), [(60, 1), pytest.param(500, 8, marks=LONG)])
+@pytest.mark.parametrize(("cases", "times"), [(24, 1), pytest.param(500, 8, marks=LONG)])
 def test_a_file_on_a_disk_that_is_full_again_and_again(tmp_path: Path, cases: int, times: int) -> None:
     """Two workers compete for the file, and one of them runs cases."""
     database = str(tmp_path / "x.db")

@@ -142,7 +142,7 @@ LARGE = pytest.param(500, 6, marks=[pytest.mark.long, pytest.mark.timeout(2400)]
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize(("cases", "times"), [(60, 1), LARGE])
+@pytest.mark.parametrize(("cases", "times"), [(24, 1), LARGE])
 def test_several_processes(tmp_path: Path, server: Server, postgres: str, cases: int, times: int) -> None:
     pad(postgres)
     blows = [
@@ -156,7 +156,7 @@ def test_several_processes(tmp_path: Path, server: Server, postgres: str, cases:
     assert found["found no room"]
 
 
-@pytest.mark.parametrize(("cases", "times"), [(60, 1), LARGE])
+@pytest.mark.parametrize(("cases", "times"), [(24, 1), LARGE])
 def test_one_process_on_a_file(tmp_path: Path, cases: int, times: int) -> None:
     database = str(tmp_path / "x.db")
     blows = [(2 * times, kill), (3 * times, jump(tmp_path, 2)), (2 * times, fill(database))]

@@ -433,7 +433,7 @@ def labelled(agent: Agent, label: str) -> Agent:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 @given(agents(), scripts, crashes, st.integers(1, 2))
 def test_moving_along_the_identity_changes_nothing(

@@ -55,7 +55,7 @@ def completing(net: PTNet, edges: set[tuple[Counts, int, Counts]]) -> set[Counts
         found |= more
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(workflows() | workflows(weight=2) | workflows(weight=70))
 def test_soundness_is_never_told_wrong(net: PTNet) -> None:
     answer = soundness(net, Budget.seconds(1))
@@ -100,7 +100,7 @@ def test_relaxed_soundness_is_never_told_wrong(net: PTNet) -> None:
             assert not useful & set(answer.useless)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(workflows())
 def test_the_rank_theorem_agrees_with_search(net: PTNet) -> None:
     again = replace(
