@@ -425,7 +425,9 @@ def _keys(net: Net) -> Iterator[Mistake]:
     entries = [e.place for e in net.entries]
     for name, count in Counter(k.name for k in net.keys).items():
         if count > 1:
-            yield Mistake("PN124", f"key {name[:MAX_NAME]!r}", f"it is said {count} times", "say it once")
+            places = ", ".join(dict.fromkeys(k.place[:MAX_NAME] for k in net.keys if k.name == name))
+            message = f"it is said {count} times, of tokens in {places}"
+            yield Mistake("PN124", f"key {name[:MAX_NAME]!r}", message, "say it once, or name one otherwise")
     for k in net.keys:
         where = f"key {k.name[:MAX_NAME]!r}"
         if not k.name or len(k.name) > MAX_NAME or not k.name.isprintable():

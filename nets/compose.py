@@ -2,8 +2,8 @@
 
 A net is given a prefix of its own, then places of the nets are identified (place fusion; Jensen &
 Kristensen, "Coloured Petri Nets", 2009, chapter 5). Transitions, contracts, sagas and requirements come
-along; variables in expressions are local to their transition and stay as they are; handlers and events keep
-their names, since they stand for things outside the net.
+along; variables in expressions are local to their transition and stay as they are; handlers, events and the
+keys that cases are known by keep their names, since they stand for things outside the net.
 
 What a fused place does to the ends of the nets:
 
@@ -21,6 +21,7 @@ PN120   two places of different types are fused
 PN121   places are fused in a circle
 PN122   two entries with different conditions are fused
 PN123   the joined final markings are too many
+PN124   two nets know their cases by keys of one name that are read off different tokens
 ======  ==============================================================================
 """
 
@@ -145,7 +146,9 @@ def fuse(*nets: Net, name: str, places: Mapping[str, str] | None = None) -> Net:
         requirements=tuple(_distinct(_fused_requirements(nets, survivor))),
         ignored=_fused_ignored(moved),
         deliveries=tuple(_distinct(d for net in moved for d in net.deliveries)),
-        keys=tuple(k for net in moved for k in net.keys if any(k.place == e.place for e in entries)),
+        keys=tuple(
+            _distinct(k for net in moved for k in net.keys if any(k.place == e.place for e in entries))
+        ),
     )
     if fused.places and (mistakes := list(check_net(fused))):
         raise NetError(name, mistakes)

@@ -10,9 +10,11 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.check import check_net
 from provenet.nets.compose import fuse, prefixed
 from provenet.nets.errors import NetError
+from provenet.nets.expr.ast import Get, Var
 from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.formats.graph import incidence
 from provenet.nets.net import (
+    CaseKey,
     Choice,
     ContractInfo,
     Entry,
@@ -27,7 +29,7 @@ from provenet.nets.net import (
     Take,
     Transition,
 )
-from provenet.nets.schema import INT, UNIT_VALUE
+from provenet.nets.schema import INT, UNIT_VALUE, Field, RecordType
 from tests.nets.net_strategies import coloured_nets, pt_nets
 
 NETS = coloured_nets() | pt_nets()
@@ -66,8 +68,9 @@ def test_the_skeleton_of_the_whole_is_the_union(one: Net, two: Net, data: st.Dat
     try:
         whole = fuse(a, b, name="ab", places=joined)
     except NetError as error:
-        # Two entries with conditions of their own cannot become one.
-        if {m.code for m in error.mistakes} != {"PN122"}:
+        # Two entries with conditions of their own cannot become one; nor two keys of one name.
+        clash = {k.name for k in one.keys} & {k.name for k in two.keys}
+        if {m.code for m in error.mistakes} - ({"PN122", "PN124"} if clash else {"PN122"}):
             raise
         return
     expected = {}
@@ -194,3 +197,31 @@ def test_a_prefix_leaves_effects_alone() -> None:
     net = replace(step("s"), requirements=(Requirement("never", (("effect", "go"), ("transition", "go"))),))
     (moved,) = prefixed(net, "a").requirements
     assert moved.args == (("effect", "go"), ("transition", "a.go"))
+
+
+def known_by_name(name: str, field: str = "") -> Net:
+    """One place that cases start and end in, known by the key ``order``: the token, or a field of it."""
+    at = Get(Var("it"), field) if field else Var("it")
+    of = RecordType("Two", (Field("a", INT), Field("b", INT))) if field else INT
+    return Net(
+        name,
+        (Place("in", of),),
+        entries=(Entry("in"),),
+        finals=((("in", 1),),),
+        keys=(CaseKey("order", "in", at),),
+    )
+
+
+def test_a_key_that_both_say_alike_of_one_token_is_said_once() -> None:
+    a, b = prefixed(known_by_name("n"), "a"), prefixed(known_by_name("n"), "b")
+    assert fuse(a, b, name="ab", places={"a.in": "b.in"}).keys == (CaseKey("order", "b.in", Var("it")),)
+
+
+@pytest.mark.parametrize("joined", [{}, {"a.in": "b.in"}])
+def test_two_keys_of_one_name_are_refused_and_say_where_they_are_read(joined: dict[str, str]) -> None:
+    a, b = prefixed(known_by_name("n", "a"), "a"), prefixed(known_by_name("n", "b"), "b")
+    with pytest.raises(NetError, match="key 'order'") as refused:
+        fuse(a, b, name="ab", places=joined)
+    (mistake,) = refused.value.mistakes
+    assert mistake.code == "PN124"
+    assert "b.in" in mistake.message
