@@ -272,7 +272,7 @@ class Engine(Verbs):
         case_id: str | None = None,
         tenant: str = "",
         subject: str = "",
-        keys: Mapping[str, str] | None = None,
+        known_by: Mapping[str, str] | None = None,
         token: str | None = None,
     ) -> str:
         """Start a case; it is durable when this returns.
@@ -284,7 +284,8 @@ class Engine(Verbs):
             tenant: For whom it runs, where throttles tell tenants apart.
             subject: Whom it is about, where personal data of one person in several cases are to be erased
                 together; an internal number, since it is stored as it is.
-            keys: What the outside knows it by, besides what its net reads off its input: ``{"order": "17"}``.
+            known_by: Keys that the outside knows it by, besides those that its net reads off its input:
+                ``{"order": "17"}``.
             token: Who asks, where the database is guarded.
 
         Returns:
@@ -299,10 +300,10 @@ class Engine(Verbs):
         """
         if self._gate.is_guarded:
             asked = {"do": "start", "net": net, "case": case_id, "inputs": inputs, "tenant": tenant}
-            asked |= ({"keys": keys} if keys else {}) | ({"subject": subject} if subject else {})
+            asked |= ({"known_by": known_by} if known_by else {}) | ({"subject": subject} if subject else {})
             await self._gate.admit(asked, token, "", net=net)
         case_id = case_id or uuid.uuid4().hex[:12]
-        made = self._holding.start(net, inputs or {}, case_id, tenant, subject, keys or {})
+        made = self._holding.start(net, inputs or {}, case_id, tenant, subject, known_by or {})
         await self._store.durable()
         return made
 

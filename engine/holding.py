@@ -120,7 +120,7 @@ class Holding:
         case_id: str,
         tenant: str,
         subject: str = "",
-        keys: Mapping[str, str] = NOTHING,
+        known_by: Mapping[str, str] = NOTHING,
     ) -> str:
         """Start a case, for the next commit; its id. Raises what ``Engine.start_case`` raises."""
         self.check()
@@ -138,7 +138,7 @@ class Holding:
         if len(subject) > 200 or not subject.isprintable() or subject.startswith(PRUNED):
             raise InputRefused(f"a subject is up to 200 printable characters, not {subject!r:.80}")
         values = entry_values(program, inputs)
-        known = keys_of(program, values, keys)
+        known = keys_of(program, values, known_by)
         marking = initial_marking(program.net, values)
         fault_point("start")
         now = self._runner.now()

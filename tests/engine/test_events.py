@@ -482,7 +482,7 @@ async def test_an_event_finds_every_case_that_is_known_so(tmp_path: Path) -> Non
         deployed(engine, agent)
         for case, order, shop_name in (("a", "17", "x"), ("b", "17", "y"), ("c", "18", "x")):
             inputs = {"placed": Item(id=order, n=1)}
-            await engine.start_case("shop", inputs=inputs, case_id=case, keys={"shop": shop_name})
+            await engine.start_case("shop", inputs=inputs, case_id=case, known_by={"shop": shop_name})
         found = await engine.publish("confirmed", about={"order": "17"}, key="k")
         assert found.accepted == ("a", "b")
         with pytest.raises(DuplicateSignal, match="case a had its key before; case b"):
@@ -509,13 +509,13 @@ async def test_a_case_says_its_keys_and_they_can_be_stored() -> None:
         deployed(engine, agent)
         inputs = {"placed": Item(id="17", n=1)}
         with pytest.raises(InputRefused, match="the key 'order' is '18', and its input says '17'"):
-            await engine.start_case("shop", inputs=inputs, keys={"order": "18"})
+            await engine.start_case("shop", inputs=inputs, known_by={"order": "18"})
         for bad in ({"shop": ""}, {"": "x"}, {"shop": "a\0b"}, {"shop": "x" * 201}, {"shop": 7}):
             with pytest.raises(InputRefused, match="printable"):
-                await engine.start_case("shop", inputs=inputs, keys=bad)  # type: ignore[arg-type]
+                await engine.start_case("shop", inputs=inputs, known_by=bad)  # type: ignore[arg-type]
         with pytest.raises(InputRefused, match="up to 4 keys"):
-            await engine.start_case("shop", inputs=inputs, keys={k: k for k in "abcd"})
-        await engine.start_case("shop", inputs=inputs, keys={"order": "17"}, case_id="ok")
+            await engine.start_case("shop", inputs=inputs, known_by={k: k for k in "abcd"})
+        await engine.start_case("shop", inputs=inputs, known_by={"order": "17"}, case_id="ok")
         assert engine.read.log("ok")[0].data["known_by"] == {"order": "17"}
 
 
@@ -524,7 +524,7 @@ async def test_keys_outlive_the_process_and_the_beginning_of_the_log(tmp_path: P
     path, agent = tmp_path / "c.db", shop() if name == "shop" else readings()
     event, payload = ("confirmed", None) if name == "shop" else ("read", {"cents": 1})
     async with opened(agent, path, snapshot_every=2) as engine:
-        await begun(engine, agent, keys={"region": "north"})
+        await begun(engine, agent, known_by={"region": "north"})
     async with opened(agent, path, snapshot_every=2) as engine:
         found = await engine.publish(event, payload, about={"region": "north"}, key="k")
         assert found.accepted == ("c",)
