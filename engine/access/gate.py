@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
@@ -52,7 +53,6 @@ class Gate:
         self._path = Path(rules) if isinstance(rules, Path | str) and not off else None
         self._stamp: object = None
         self._seal: Seal | None = None
-        self._chain: Chain | None = None
         self._access: Access | None = rules if isinstance(rules, Access) else None
         if self._path is not None:
             self._stamp, self._access = _stamp(self._path), Access.read(self._path)
@@ -118,11 +118,15 @@ class Gate:
         except AccessRefused as error:
             error.where = error.where or f"{verb} {target}".strip()
             name, own = error.name or "", error.token or ""
-            self._note(verb, target, verdict="refused", why=error.message, who=name, token=own)
+            self._chain.add(
+                self._now(), verb, target, verdict="refused", why=error.message, who=name, token=own
+            )
             await self._store.durable()
             raise
         if verb not in QUIET or spent:
-            self._note(verb, target, verdict="allowed", why=why, who=found, token=own, spent=spent)
+            self._chain.add(
+                self._now(), verb, target, verdict="allowed", why=why, who=found, token=own, spent=spent
+            )
             # It is part of the commit that ends what follows, which begins before anybody else's turn.
             self._store.when_durable(_nothing)
         return found
@@ -222,26 +226,14 @@ class Gate:
         """The database is guarded by these rules from now on."""
         if self._mark != fingerprint:
             self._mark = fingerprint
-            self._note("rules", fingerprint, verdict="rules", why="")
+            self._chain.add(self._now(), "rules", fingerprint, verdict="rules", why="")
             self._store.put("provenet_meta", MARK, (MARK, fingerprint))
             self._store.flush()
 
-    def _note(
-        self,
-        verb: str,
-        target: str,
-        *,
-        verdict: str,
-        why: str,
-        who: str = "",
-        token: str = "",
-        spent: tuple[str, str] | None = None,
-    ) -> None:
-        if self._chain is None:
-            self._chain = Chain(self._store)
-        self._chain.add(
-            self._now(), verb, target, verdict=verdict, why=why, who=who, token=token, spent=spent
-        )
+    @cached_property
+    def _chain(self) -> Chain:
+        """This process's log; most write none, and need not look for where it ends."""
+        return Chain(self._store)
 
     def _spend(self, what: str, by: str) -> None:
         """Use something up, unless it was before; one request may come back after a crash.

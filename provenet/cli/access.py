@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from provenet.cli.groups import group
 from provenet.cli.printing import JsonFlag, Out, Unusable, counted
 from provenet.cli.reading import Database, reader_of
 
@@ -65,12 +66,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("access")(access_command)
     app.command("grants")(grants_command)
-    token = typer.Typer(
-        help="Make keys, sign tokens, and look at what one says.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    )
+    token = group(help="Make keys, sign tokens, and look at what one says.")
     token.command("keygen")(keygen_command)
     token.command("issue")(issue_command)
     token.command("inspect")(inspect_command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from provenet.cli.access import AccessFile, SignedToken, rules_of, signed_by
+from provenet.cli.groups import group
 from provenet.cli.printing import JsonFlag, Out, Unusable, counted
 from provenet.cli.reading import Database, reader_of
 
@@ -27,12 +28,7 @@ KeyFile = Annotated[
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("erase")(erase_command)
-    keys = typer.Typer(
-        help="Make, show and change the master keys of personal data.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    )
+    keys = group(help="Make, show and change the master keys of personal data.")
     keys.command("new")(new_command)
     keys.command("show")(show_command)
     keys.command("rotate")(rotate_command)

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from provenet import __version__
+from provenet.cli.groups import group
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "demo": ("demo",),
@@ -74,17 +75,7 @@ def make_app(words: Sequence[str] = ()) -> typer.Typer:
         words: What the user typed. Where it begins with a command, the others are left out: building them all
             takes longer than many a command.
     """
-    # Help is printed without rich: it would double the time that `provenet --help` takes.
-    app = typer.Typer(
-        name="provenet",
-        no_args_is_help=True,
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-        epilog=EPILOG,
-        callback=_front,
-    )
+    app = group(name="provenet", epilog=EPILOG, callback=_front)
     asked = [module for module, commands in COMMANDS.items() if set(words[:1]) & set(commands)]
     for module in asked or COMMANDS:
         import_module(f"provenet.cli.{module}").register(app)
