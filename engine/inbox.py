@@ -98,7 +98,7 @@ class Inbox:
         live: LiveCase | None = None
         try:
             sent = Sent(event, payload, checked_key(key), micros_of(at))
-            live = self._case(case, event)
+            live = self._case(case, sent)
             delivery = live.program.deliveries.get(event)
             if delivery is not None and delivery.lateness is not None and sent.at is None:
                 sent = replace(sent, at=self._runner.now())
@@ -113,27 +113,38 @@ class Inbox:
 
     # one case
 
-    def _case(self, case: str, event: str) -> LiveCase:
-        """A case that an event may be given to: one that moves, or a parked one that keeps it."""
+    def _case(self, case: str, sent: Sent) -> LiveCase:
+        """A case that an event may be given to: one that moves, or a parked one that keeps it.
+
+        Raises:
+            DuplicateSignal: It does not move any more, and has taken this very event while it did.
+        """
         try:
             return self._holding.live(case)
         except CaseClosed:
             parked = self._runner.cases.get(case)
-            if parked is None or parked.status != "parked" or not keeps(parked.program, event):
-                raise
-            return parked
+            if parked is not None and parked.status == "parked" and keeps(parked.program, sent.event):
+                return parked
+            self._refuse_again(case, self._holding.number(case), sent)
+            raise
+
+    def _refuse_again(self, case: str, no: int, sent: Sent) -> None:
+        """Refuse an event that a case has taken, or keeps."""
+        if sent.key is None:
+            return
+        self._store.flush()
+        if early.key_taken(self._store, no, sent.key):
+            raise DuplicateSignal(
+                f"event {sent.event!r} with key {sent.key!r} was accepted before", where=f"case {case!r}"
+            )
 
     def _give(self, live: LiveCase, sent: Sent) -> Taken:
         where, program = f"case {live.id!r}", live.program
         _must_hear(program, sent.event, where)
         delivery = program.deliveries.get(sent.event, Delivery(sent.event))
-        if sent.key is not None or delivery.lateness is not None:
-            self._store.flush()
-        if sent.key is not None and early.key_taken(self._store, live.no, sent.key):
-            raise DuplicateSignal(
-                f"event {sent.event!r} with key {sent.key!r} was accepted before", where=where
-            )
+        self._refuse_again(live.id, live.no, sent)
         if delivery.lateness is not None:
+            self._store.flush()
             instead = self._late(live, sent, delivery, self._runner.now())
             if instead is not None:
                 return self._give(live, instead)

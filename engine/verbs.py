@@ -160,9 +160,10 @@ class Verbs:
 
         Raises:
             AccessRefused: The token does not allow it; such an event is not noted.
-            DuplicateSignal: The key was accepted before.
+            DuplicateSignal: The key was accepted before, also where the case has ended since.
             LateSignal: It is older than the net lets it be.
             SignalRefused: The net has no such event, nothing waits for it now, or the payload does not fit.
+            CaseClosed: The case does not move any more, and has not accepted this event while it did.
             NoSuchCase: There is no such case.
         """
         if self._gate.is_guarded:

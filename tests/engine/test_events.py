@@ -280,6 +280,53 @@ async def test_a_killed_case_uses_nothing_any_more(tmp_path: Path) -> None:
     clean(tmp_path / "c.db")
 
 
+async def test_one_that_is_delivered_again_after_the_end_was_taken_and_a_new_one_came_too_late(
+    tmp_path: Path,
+) -> None:
+    path, agent = tmp_path / "c.db", shop()
+    async with opened(agent, path) as engine:
+        await begun(engine, agent)
+        for event, key in (("confirmed", "k"), ("paid", "p"), ("shipped", "s")):
+            await engine.signal("c", event, Payment(cents=9) if event == "paid" else None, key=key)
+        assert engine.read.case("c").case.status == "done"
+        await begun(engine, agent, "killed")
+        await engine.signal("killed", "confirmed", key="k")
+        await engine.signal("killed", "shipped", key="s")  # kept, and never taken
+        await engine.kill("case", "killed")
+    for _ in range(2):
+        async with opened(agent, path) as engine:
+            for case, event, key in (
+                ("c", "shipped", "s"),
+                ("c", "confirmed", "k"),
+                ("killed", "confirmed", "k"),
+            ):
+                with pytest.raises(DuplicateSignal, match="was accepted before"):
+                    await engine.signal(case, event, key=key)
+            for case, event, new in (
+                ("c", "shipped", "new"),
+                ("c", "shipped", None),
+                ("killed", "shipped", "s"),
+            ):
+                with pytest.raises(CaseClosed, match="it is over"):
+                    await engine.signal(case, event, key=new)
+    statuses = Counter(i["status"] for i in Reader(path).case("c").inbox)
+    assert statuses == {"accepted": 3, "duplicate": 4, "refused": 4}
+    clean(path)
+
+
+async def test_one_that_is_delivered_again_to_a_parked_case_was_taken(tmp_path: Path) -> None:
+    agent = shop()
+    async with opened(agent, tmp_path / "c.db") as engine:
+        await begun(engine, agent)
+        await engine.signal("c", "confirmed", key="k")
+        engine._runner.park(engine._runner.cases["c"], "for a test")
+        with pytest.raises(DuplicateSignal):
+            await engine.signal("c", "confirmed", key="k")
+        with pytest.raises(CaseClosed, match="parked"):
+            await engine.signal("c", "confirmed", key="other")
+    clean(tmp_path / "c.db")
+
+
 STORY: Sequence[tuple[str, Any]] = (
     ("shipped", None),
     ("paid", {"cents": 1}),
