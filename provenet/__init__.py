@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from provenet.engine import (
         Decision,
         Engine,
+        Keys,
         Progress,
+        Reader,
         RealClock,
+        Retention,
         Task,
         Throttle,
         VirtualClock,
         transaction,
     )
+    from provenet.engine.access import Access
     from provenet.engine.audit import Audit, audit
     from provenet.engine.errors import EngineError
     from provenet.nets.build import NetBuilder
@@ -62,6 +66,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "KILL_SIGNAL",
+    "Access",
     "Agent",
     "Audit",
     "Backoff",
@@ -72,6 +77,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "Human",
+    "Keys",
     "Label",
     "Net",
     "NetBuilder",
@@ -84,11 +90,13 @@ __all__ = [
     "Proposal",
     "Proposer",
     "ProvenetError",
+    "Reader",
     "RealClock",
     "Reject",
     "Report",
     "Request",
     "Requirement",
+    "Retention",
     "Role",
     "Saga",
     "Secret",
@@ -187,6 +195,10 @@ _EXPORTS: dict[str, str] = {
     "recheck": "provenet.verify.certificate",
     # Running
     "Engine": "provenet.engine",
+    "Access": "provenet.engine.access",
+    "Keys": "provenet.engine",
+    "Reader": "provenet.engine",
+    "Retention": "provenet.engine",
     "Decision": "provenet.engine",
     "Progress": "provenet.engine",
     "Task": "provenet.engine",

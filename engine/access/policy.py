@@ -156,7 +156,8 @@ class Access:
 
     Attributes:
         keys: Keys whose signatures count.
-        roles: What each role may do; one that is not named here may do nothing.
+        roles: What each role may do (``provenet.engine.access.Role``); one that is not named here may do
+            nothing.
         revoked: Ids of tokens that count no more.
         emergency: Names whose token still pulls the kill switch when it is over, and for nothing else.
         grace: For how long after its end.
