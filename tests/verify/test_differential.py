@@ -16,19 +16,19 @@ from tests.verify.small_nets import small_nets
 TALLY = Tally()
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(small_nets())
 def test_small_nets(net: Net) -> None:
     assert list(disagreements(net, TALLY)) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(contract_nets())
 def test_small_contracts(net: Net) -> None:
     assert list(disagreements(net, TALLY)) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(machine_nets())
 def test_small_machines(net: Net) -> None:
     assert list(disagreements(net, TALLY)) == []

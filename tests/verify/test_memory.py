@@ -26,7 +26,7 @@ def living() -> Counter[str]:
     return Counter(type(o).__name__ for o in gc.get_objects() if isinstance(o, Context | Graph | Space))
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.too_slow])
 @given(contract_nets())
 def test_nothing_of_a_proof_stays_behind(net: Net) -> None:
     gc.collect()

@@ -400,7 +400,7 @@ def plain_samples() -> tuple[tuple[Net, Data], ...]:
     return tuple(made)
 
 
-@settings(LOOSE, max_examples=10)
+@settings(LOOSE, max_examples=5)
 @given(st.data())
 def test_evidence_about_one_net_does_not_pass_for_another(data: st.DataObject) -> None:
     # The net loses a guard, or gets another token; its certificate gets the new hash and is sealed again.

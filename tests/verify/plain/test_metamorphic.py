@@ -86,7 +86,7 @@ def in_two_places(formula: Formula, place: int, other: int) -> Formula:
     return mapped(formula, change)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_answers_stay(data: st.DataObject) -> None:
     net = data.draw(nets(most_places=5, most_transitions=6))
