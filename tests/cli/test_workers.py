@@ -123,3 +123,22 @@ def test_several_workers_need_a_server_and_no_end(cli: Cli, tmp_path: Path) -> N
         said = cli("run", "wishes.py", *words, "--workers", "2")
         assert said.code == 2
         assert expected in said.err
+
+
+@pytest.mark.parametrize(
+    ("on", "database", "expected"),
+    [
+        ("celery", "x.db", "there is no dispatcher 'celery'"),
+        ("temporal://host/a/b", "x.db", "names no Temporal server"),
+        ("temporal://host:port", "x.db", "names no Temporal server"),
+        ("temporal://127.0.0.1:1", "x.db", "no Temporal server answers"),
+        ("dbos", "x.db", "keeps its queue in PostgreSQL"),
+    ],
+)
+def test_a_dispatcher_that_is_not_there(
+    cli: Cli, folder_of_wishes: Path, on: str, database: str, expected: str
+) -> None:
+    said = cli("run", "wishes.py", "--db", database, "--input", "in.csv", "--id", "id", "--on", on)
+    assert said.code != 0
+    assert expected in said.err
+    assert "Traceback" not in said.err
