@@ -505,7 +505,7 @@ class Engine(Verbs):
         else:
             # In a simulation no agent reaches the outside, whoever gave it.
             self._versions = Versions(self._store, Stage(self._store, self._runner, recording).dressed)
-        self._workers.runner, self._workers.decide = self._runner, self._outside.decide
+        self._workers.runner, self._workers.outside = self._runner, self._outside
         self._vault = Vault(self._store, self._keys)
         self._holding = Holding(
             self._store,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ from provenet.engine.errors import (
 from provenet.engine.history import ENTRIES, tasks_in
 from provenet.engine.keys import Keys
 from provenet.engine.past import Past, past_of
-from provenet.engine.people import said_of
+from provenet.engine.people import Delegation, said_of
 from provenet.engine.program import Program
 from provenet.engine.reader import Reader
 from provenet.engine.simulation import MARK, recorded_agent, recording_of
@@ -40,7 +41,7 @@ from provenet.engine.store.database import located, ready, snapshot
 from provenet.engine.store.sqlite import made_like
 from provenet.engine.store.store import Store
 from provenet.engine.views import LogLine
-from provenet.engine.workers import Decision, Task
+from provenet.engine.workers import Decision, People, Task
 from provenet.nets.errors import TypeMismatch, did_you_mean
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Choice, Perform
@@ -127,7 +128,7 @@ def fork(
     Args:
         source: The database that it is in.
         case: Its id.
-        at: The entry.
+        at: The entry; for the last of several approvals, the one before: it is one with what it let happen.
         to: The simulation's database: one that does not exist yet, or is a simulation already.
         what_if: What is told otherwise.
         keys: Master keys, for personal values; those of the environment unless given.
@@ -148,6 +149,7 @@ async def _fork(
     reader: Reader, case: str, at: int, to: str | Path, what_if: WhatIf, keys: Keys | None
 ) -> Fork:
     past = past_of(reader, case, at)
+    at = past.log[-1][0]
     program = past.replay.case.program
     _fits(program, what_if)
     _refuse_real(to)
@@ -170,7 +172,7 @@ async def _fork(
                     own = None if event.event_at is None else from_micros(event.event_at)
                     await engine.signal(case, event.name, event.payload, key=event.key, at=own)
                 else:
-                    await engine.kill("case", case, who="the record")
+                    await engine.kill("case", case, who=event.who, reason=event.reason)
             except EngineError as error:
                 refused.append(f"{event.name or 'kill'}: {error.message}")
         await engine.run_until_idle(until=clock.now() + timedelta(days=what_if.days))
@@ -322,19 +324,22 @@ def _said(case: LiveCase, no: int) -> Iterator[tuple[Any, ...]]:
 # running on
 
 
-def _people(past: Past, what_if: WhatIf, clock: VirtualClock) -> Any:
+def _people(past: Past, what_if: WhatIf, clock: VirtualClock) -> People:
     """People who decide as told, or as they did."""
+    done: Counter[tuple[str, int]] = Counter()
 
-    async def decide(task: Task) -> Decision | None:
+    async def decide(task: Task) -> Decision | Delegation | None:
         if task.task in what_if.decisions:
             # Another one for each who has approved before.
             name = f"what-if-{len(task.approved) + 1}" if task.approved else "what-if"
             return Decision(what_if.decisions[task.task], f"{name}@{task.role}" if task.role else name)
-        known = past.decisions.get((task.task, task.token), [])[len(task.approved) :]
-        if not known or known[0].about != task.about_hash:
+        at = task.task, task.token
+        act = next(iter(past.acts.get(at, [])[done[at] :]), None)
+        if act is None or (act.about and act.about != task.about_hash):
             return None
-        await clock.sleep(from_micros(known[0].at) - clock.now())
-        return Decision(known[0].choice, known[0].who, known[0].note)
+        await clock.sleep(from_micros(act.at) - clock.now())
+        done[at] += 1
+        return act.said
 
     return decide
 

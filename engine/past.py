@@ -8,10 +8,10 @@ people's decisions, events. Nothing is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sqlmodel import SQLModel
 
@@ -20,7 +20,7 @@ from provenet.engine.codec import text_hash
 from provenet.engine.errors import CaseClosed, NoKeys
 from provenet.engine.history import ENTRIES, Again, Entry, Replay, replayed
 from provenet.engine.keys import HINT
-from provenet.engine.people import APPROVE
+from provenet.engine.people import APPROVE, DELEGATE, SAID, Delegation
 from provenet.engine.program import Program
 from provenet.engine.reader import Reader, no_entry
 from provenet.engine.simulation import Recording, Said
@@ -35,8 +35,8 @@ from provenet.engine.store.tables import (
     TaskRow,
     table_of,
 )
+from provenet.engine.workers import Decision
 from provenet.nets.net import Ask, Choice, OnFailure, Perform, Role, Signal
-from provenet.nets.schema import Value
 
 Row: TypeAlias = dict[str, Any]
 """A row, by its table's columns."""
@@ -56,19 +56,25 @@ class Past:
     tasks: list[Row]
     inbox: list[Row]
     about: list[Row]
-    decisions: dict[tuple[str, int], list[Decided]]
+    acts: dict[tuple[str, int], list[Act]]
     events: list[Event]
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """What somebody decided, or one of several who had to."""
+class Act:
+    """What somebody did about a task.
 
-    about: str
-    choice: str
-    who: str
+    Attributes:
+        at: When.
+        said: A decision, or one of several that it took; a delegation, or the end of one.
+        about: Hash of what was decided on.
+        brought: Hash of what a decision brought, as long as nobody knows what that was.
+    """
+
     at: int
-    note: Value = None
+    said: Decision | Delegation
+    about: str = ""
+    brought: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +83,12 @@ class Event:
 
     at: int
     name: str
-    payload: Any
-    key: str | None
+    payload: Any = None
+    key: str | None = None
     seq: int = 0
     event_at: int | None = None
+    who: str = ""
+    reason: str = ""
 
 
 def past_of(reader: Reader, case: str, at: int) -> Past:
@@ -111,6 +119,8 @@ def past_of(reader: Reader, case: str, at: int) -> Past:
     upto = at - first + 1
     if not 1 <= upto <= len(log):
         raise no_entry(case, at, first, first + len(log) - 1)
+    if upto < len(log) and log[upto - 1][1] == APPROVE and log[upto][1:3] == ("fire", log[upto - 1][2]):
+        at, upto = at - 1, upto - 1  # the last approval and what it let happen are one moment
     if row["data_key"] and (state := reader.seal(row["data_key"]).state) != "open":
         raise NoKeys(
             "its personal data are erased" if state == "erased" else "it has personal data",
@@ -141,7 +151,8 @@ def past_of(reader: Reader, case: str, at: int) -> Past:
         tasks=[r for r in tasks if over(r["token"])],
         inbox=[r for r in map(partial(_as_then, at=at, until=until), inbox) if r is not None],
         about=about,
-        decisions=recorder.decisions,
+        # What was brought with an approval that nothing came of is nowhere.
+        acts={task: [a for a in acts if not a.brought] for task, acts in recorder.acts.items()},
         events=_as_sent(recorder, inbox, at),
     )
 
@@ -185,10 +196,9 @@ class _Recorder(Replay):
     def __init__(self, reader: Reader, no: int, case: str, created: int, at: int) -> None:
         super().__init__(reader.program, no, case, created, reader.seal)
         self.recording = Recording()
-        self.decisions: dict[tuple[str, int], list[Decided]] = {}
+        self.acts: dict[tuple[str, int], list[Act]] = {}
         self.events: list[Event] = []
         self.nets: set[str] = set()
-        self._given: dict[tuple[str, int], str] = {}
         self._id, self._at = case, at
 
     def program(self, found: str) -> Program:
@@ -197,15 +207,24 @@ class _Recorder(Replay):
         return super().program(found)
 
     def follow(self, entry: Entry) -> None:
-        """Keep the approvals that choices of several people took."""
-        _, kind, transition, at, data, *_ = entry
+        """Keep what people said of a task, and who stopped a case that has no way to end by itself."""
+        seq, kind, transition, at, data, *_ = entry
         super().follow(entry)
-        if kind == APPROVE:
-            said, trigger = json.loads(data), self.case.program.by_name[transition].transition.trigger
-            assert isinstance(trigger, Choice)
-            # Whoever decided in somebody's place was let to by an entry that may be yet to come.
-            made = Decided(said["about"], trigger.choice, said.get("for") or said["by"], at)
-            self.decisions.setdefault((said["task"], said["token"]), []).append(made)
+        if seq <= self._at or kind not in {*SAID, "kill"}:
+            return
+        said = json.loads(data)
+        who = said.get("by") or said.get("who", "")
+        match kind:
+            case "kill":
+                self._killed(at, who, said.get("reason", ""))
+            case "approve":
+                trigger = self.case.program.by_name[transition].transition.trigger
+                assert isinstance(trigger, Choice)
+                made = Act(at, Decision(trigger.choice, who), said["about"], said.get("note", ""))
+                self._act(said, made)
+            case _:
+                state: Literal["holds", "ended"] = "holds" if kind == DELEGATE else "ended"
+                self._act(said, Act(at, Delegation(who, said.get("to", ""), state)))
 
     def firing(self, again: Again) -> None:
         """Keep what came from outside with this firing."""
@@ -229,16 +248,33 @@ class _Recorder(Replay):
             case Perform():
                 about = text_hash(again.payload(self.case))
                 self.recording.effects[self._id, step.name, token] = Said(about, "done", text)
-            case Choice(task=task, choice=choice, eyes=eyes):
-                who = note.get("for") or note["by"]
-                made = Decided(note.get("about", ""), choice, who, again.at, brought)
-                before = self.decisions.get((task, token), []) if eyes > 1 else []
-                several = [replace(d, note=brought) for d in before if d.choice == choice]
-                self.decisions[task, token] = several or [made]
+            case Choice(eyes=1) as choice if again.seq > self._at:
+                decided = Decision(choice.choice, note["by"], brought)
+                self._act(
+                    {"task": choice.task, "token": token}, Act(again.at, decided, note.get("about", ""))
+                )
+            case Choice(task=task, choice=choice):
+                self.acts[task, token] = [
+                    replace(act, said=replace(act.said, note=brought), brought="")
+                    if isinstance(act.said, Decision)
+                    and (act.said.choice, act.about) == (choice, note.get("about", ""))
+                    else act
+                    for act in self.acts.get((task, token), [])
+                ]
+            case Signal() if again.seq > self._at and step.transition.role is Role.KILL:
+                self._killed(again.at, note.get("by", ""), note.get("reason", ""))
             case Signal(event=event) if again.seq > self._at:
-                name = "" if step.transition.role is Role.KILL else event
                 value = brought if step.fresh else None
-                self.events.append(Event(again.at, name, value, note.get("key"), again.seq))
+                self.events.append(Event(again.at, event, value, note.get("key"), again.seq))
+
+    def _act(self, said: Mapping[str, Any], act: Act) -> None:
+        self.acts.setdefault((said["task"], said["token"]), []).append(act)
+
+    def _killed(self, at: int, who: str, reason: str) -> None:
+        """Keep that the kill switch was pulled, once for all that fired then."""
+        killed = Event(at, "", who=who, reason=reason)
+        if killed not in self.events:
+            self.events.append(killed)
 
     def effects_of(self, rows: Sequence[Row]) -> None:
         """Effects that were performed and whose case went no further."""

@@ -23,7 +23,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeAlias
 
-from provenet.engine.case import LIVE, brought, note
+from provenet.engine.case import LIVE, LiveCase, OpenTask, brought, note
 from provenet.engine.clock import Clock, from_micros, in_job
 from provenet.engine.codec import clean
 from provenet.engine.errors import DecisionRefused
@@ -32,7 +32,8 @@ from provenet.engine.handover import anchor_of, failing, receipt_type, reject_of
 from provenet.engine.hiding import hidden
 from provenet.engine.in_force import contract_of, not_called
 from provenet.engine.jobs import Job
-from provenet.engine.people import approved
+from provenet.engine.outside import Outside
+from provenet.engine.people import Delegation, approved
 from provenet.engine.personal import shown_open
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
@@ -101,9 +102,9 @@ class Task:
     approved: tuple[str, ...] = ()
 
 
-People: TypeAlias = Callable[[Task], Awaitable[Decision | None]]
-"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone. Where several
-people have to approve, it is asked again after each approval of its own.
+People: TypeAlias = Callable[[Task], Awaitable[Decision | Delegation | None]]
+"""A scripted person, asked once for each task that opens; ``None`` leaves the task alone. It is asked again
+after each approval of its own where several people have to approve, and after each delegation.
 
 One that raises, or gives something else than a decision, parks the case with what it said.
 """
@@ -123,7 +124,7 @@ class Workers:
         self._threads = Threads()
         self._jitter = random.Random(0)  # noqa: S311  spreads retries; nothing rests on it
         self.runner: Runner
-        self.decide: Callable[..., int]
+        self.outside: Outside
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -414,18 +415,20 @@ class Workers:
         if decision is None or why:
             return
         try:
-            left = self.decide(
-                job.case,
-                opened,
-                decision.choice,
-                decision.who,
-                about_hash=opened.about_hash,
-                note=decision.note,
-            )
+            left = self._said(job.case, opened, decision)
         except DecisionRefused:
             return  # the deadline passed meanwhile, or the script chose what it may not: the task stays
         if left:
             self.runner.waits.ask_person(job.case, job.step, opened)
+
+    def _said(self, case: LiveCase, task: OpenTask, said: Decision | Delegation) -> int:
+        """Do as a scripted person says; how many have still to be asked."""
+        if isinstance(said, Delegation):
+            self.outside.delegate(case, task, said.by, said.to if said.state == "holds" else None)
+            return 1
+        return self.outside.decide(
+            case, task, said.choice, said.who, about_hash=task.about_hash, note=said.note
+        )
 
     # failures
 
@@ -565,6 +568,8 @@ def _schema(error: TypeMismatch) -> Reject:
 
 
 def _is_decision(decision: object) -> bool:
+    if isinstance(decision, Delegation):
+        return True
     return (
         isinstance(decision, Decision) and isinstance(decision.choice, str) and isinstance(decision.who, str)
     )

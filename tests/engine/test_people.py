@@ -6,17 +6,17 @@ import asyncio
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from provenet.engine import Decision, Engine, VirtualClock, audit
-from provenet.engine.errors import CaseClosed, DecisionRefused, StoreCorrupt
+from provenet.engine import Decision, Engine, Reader, VirtualClock, audit
+from provenet.engine.errors import CaseClosed, DecisionRefused, EngineError, StoreCorrupt
 from provenet.engine.fork import WhatIf, fork
 from provenet.engine.marking_map import MarkingMap
 from provenet.engine.people import Approval, Delegation, Said, person
@@ -437,6 +437,71 @@ def test_a_fork_knows_who_approved_before_it_and_asks_those_who_came_after(tmp_p
         same = fork(tmp_path / "x.db", "c", at, tmp_path / f"s{at}.db", WhatIf(decisions={"look": "approve"}))
         assert same.outcomes[1] == {"place": "yes", "value": {"id": "a", "n": 1}}
         assert audit(tmp_path / f"s{at}.db").clean
+
+
+def _forks_are_the_same(folder: Path, case: str = "c") -> None:
+    """From wherever a case is run on with nothing told otherwise, its history is what it was."""
+    last = Reader(folder / "x.db").case(case).case.firings
+    for at in range(1, last):
+        found = fork(folder / "x.db", case, at, folder / f"{at}.db")
+        assert not found.differs, (at, found.original[found.same :], found.simulated[found.same :])
+        assert (found.statuses[0], found.outcomes[0]) == (found.statuses[1], found.outcomes[1])
+        assert not found.refused
+        assert audit(folder / f"{at}.db").clean
+
+
+WHO = ["dana@pricing", "erin@pricing", "gus@legal", "hal@on_call"]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["approve", "approve", "deny", "delegate", "revoke", "recall", "kill"]),
+            st.sampled_from(WHO),
+            st.sampled_from(WHO),
+            st.sampled_from([0, 0, 9, 30]),
+        ),
+        max_size=9,
+    ),
+)
+@example(1, [("delegate", WHO[0], WHO[2], 0), ("approve", WHO[2], "", 0)])
+@example(2, [("approve", WHO[0], "", 0), ("delegate", WHO[1], WHO[2], 9), ("approve", WHO[2], "", 9)])
+@example(1, [("delegate", WHO[0], WHO[2], 0), ("revoke", WHO[0], "", 9)])
+@example(3, [("approve", WHO[0], "", 0), ("recall", "", "", 9), ("approve", WHO[3], "", 30)])
+@example(2, [("approve", WHO[0], "", 9), ("kill", WHO[1], "", 9)])
+def test_a_fork_of_what_people_said_differs_in_nothing(
+    eyes: int, script: list[tuple[str, str, str, int]]
+) -> None:
+    def make(net: NetBuilder) -> None:
+        start, back = net.entry("start", Item), net.place("back", Item)
+        yes, no = net.final("yes", Item), net.final("no", Item)
+        given: dict[str, Any] = {"who": "pricing", "within": 7 * DAY, "eyes": eyes}
+        net.add(Human("look", takes=start, approve=yes, deny=no, fallback=("on_call", DAY), **given))
+        net.event("recall", event="recall", takes={"i": start}, puts={back: "i"})
+        net.timer("again", takes={"i": back}, after=DAY, puts={start: "i"})
+
+    async def go(folder: Path) -> None:
+        agent = built(make)
+        async with opened(agent, folder / "x.db") as engine:
+            await started(engine, agent)
+            for act, who, to, hours in script:
+                await engine.run_until_idle(until=engine.clock.now() + timedelta(hours=hours))
+                with suppress(EngineError):
+                    if act == "recall":
+                        await engine.signal("c", "recall")
+                    elif act == "kill":
+                        await engine.kill("case", "c", who=who, reason="enough")
+                    elif act in {"delegate", "revoke"}:
+                        await engine.delegate("c", "look", to=to if act == "delegate" else None, who=who)
+                    else:
+                        await engine.decide("c", "look", act, who)
+            await engine.run_until_idle()
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(go(Path(folder)))
+        _forks_are_the_same(Path(folder))
 
 
 async def test_others_ask_through_the_database(tmp_path: Path) -> None:
