@@ -170,7 +170,7 @@ def check_export(path: str | Path, source: str | Path | None = None) -> Exported
     except OSError as error:
         raise ExportRefused(
             f"it cannot be read: {error.strerror or error}", where=str(path), hint="name a file of an export"
-        ) from None
+        ) from error
     case, problems = str(head["case"]), []
     last = GENESIS if entries and entries[0][0] == 1 else entries[0][5] if entries else GENESIS
     for i, (seq, kind, transition, at, data, prev, digest) in enumerate(entries, start=1):

@@ -76,7 +76,7 @@ class Keys:
             return cls.of_text(Path(path).read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             said = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise NoKeys(f"the master keys cannot be read: {said}", where=str(path), hint=HINT) from None
+            raise NoKeys(f"the master keys cannot be read: {said}", where=str(path), hint=HINT) from error
 
     @classmethod
     def from_env(cls) -> Keys | None:

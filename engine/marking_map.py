@@ -105,7 +105,7 @@ class MarkingMap:
             said = error.strerror if isinstance(error, OSError) else str(error)
             raise MigrationRefused(
                 f"the map cannot be read: {said}", where=str(path), hint="name a JSON or YAML file"
-            ) from None
+            ) from error
         return cls.of(data, str(path))
 
     def to_json(self) -> dict[str, Any]:

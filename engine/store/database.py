@@ -265,7 +265,13 @@ def ready(where: Location) -> bool:
 
 @contextmanager
 def open_to_post(where: Location) -> Iterator[Posting]:
-    """Open a database that others run cases on, to leave a request there."""
+    """Open a database that others run cases on, to leave a request there.
+
+    Raises:
+        StoreError: There is none, or it cannot be opened.
+    """
+    if where.path is not None and not where.path.exists():  # SQLite would make one
+        raise StoreError("there is no such database", where=str(where), hint="check the name")
     if where.kind == "server":
         with _postgres(where).posting(where) as found:
             yield found

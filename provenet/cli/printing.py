@@ -286,13 +286,18 @@ def _plain(data: Any) -> str:
 
 
 def _exit_code(error: ProvenetError) -> ExitCode:
+    number = getattr(error.__cause__, "errno", None)
+    if number in _NO_ROOM:  # whatever was to be written
+        return ExitCode.FAILED
+    if number in _NO_FILE:  # whoever was to read it
+        return ExitCode.BAD_INPUT
     # What a running system refuses, or what fails there, is an answer and no misuse.
     failed = isinstance(error, Failed) or (error.code.startswith("EN4") and error.code not in _MISUSE)
-    failed = failed or getattr(error.__cause__, "errno", None) in _NO_ROOM  # whatever was to be written
     return ExitCode.FAILED if failed else ExitCode.BAD_INPUT
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES}
 _MISUSE = {"EN401", "EN404", "EN405", "EN411", "EN421", "EN422", "EN442", "EN470"}
 
 
