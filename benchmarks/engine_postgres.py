@@ -22,7 +22,9 @@ from statistics import median
 from typing import Any
 
 import psycopg
-from engine_throughput import PADDING, State, chain, langgraph_rate
+from engine_throughput import State, chain
+from peers import PADDING, langgraph_rate
+from plots import bars
 
 from provenet.engine import Engine, VirtualClock, audit
 from provenet.verify.check import prove
@@ -135,6 +137,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
+    parser.add_argument("--plot", type=Path, help="where the picture of the rates goes")
     options = parser.parse_args()
     steps, cases = options.steps, options.cases
     with server(options.url) as url:
@@ -164,6 +167,14 @@ def main() -> None:
             ratios = sorted((r[name] or 0) / (r["LangGraph PostgresSaver"] or 1) for r in rows)
             said += f"   {median(ratios):6.2f} times LangGraph ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         print(said)
+    if options.plot is not None:
+        middle = {name: median(r[name] or 0 for r in rows) for name in rows[0]}
+        drawn = [
+            (name if name.startswith("LangGraph") else f"*{name}", rate, "")
+            for name, rate in middle.items()
+            if rate
+        ]
+        options.plot.write_text(bars("durable firings per second, PostgreSQL", drawn), encoding="utf-8")
 
 
 if __name__ == "__main__":

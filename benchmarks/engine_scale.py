@@ -1,6 +1,7 @@
 """What size costs: firings per second as the log grows, and what many waiting cases cost.
 
-    python benchmarks/engine_scale.py [--rows 1000000] [--waiting 100000] [--dir FOLDER] [--plot FILE.svg]
+    python benchmarks/engine_scale.py [--rows 1000000] [--waiting 100000] [--finished 1000000]
+                                      [--dir FOLDER] [--plot FILE.svg]
 
 The log grows by chains of steps with 1 KB of state (the work of ``engine_throughput.py``), 64 cases in
 flight, on a file with WAL and synchronous=FULL. At each power of ten the same piece of work is measured
@@ -9,6 +10,9 @@ beside a fresh database, in turns, so the line is a ratio: flat is flat whatever
 Waiting cases each hold a token of 1 KB, an open task and a timer 90 days off. Said are the memory of a
 process that holds them all, its CPU time while they wait on the real clock, how long a new process takes to
 take them up, and how long one decision takes among them.
+
+Finished cases of one step each must cost an engine that opens their database nothing: said are the seconds
+until it is open, beside those for a database with one finished case, and its memory.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from engine_throughput import PADDING, State, chain
+from engine_throughput import State, chain
+from peers import PADDING
+from plots import over_size
 
 from provenet.engine import Engine, VirtualClock
 from provenet.nets.build import NetBuilder
@@ -141,6 +147,44 @@ def hold_waiting(database: Path, cases: int, seconds: float) -> None:
     asyncio.run(run())
 
 
+def finish(database: Path, cases: int) -> None:
+    """Run so many cases of one step to their end."""
+    agent = chain(1)
+
+    async def run() -> None:
+        clock = VirtualClock(STARTED)
+        async with Engine.open(database, agents=[agent], clock=clock) as engine:
+            engine.deploy(agent, prove(agent.net))
+            inputs = {"p0": State(step=0, text=PADDING)}
+            for first in range(0, cases, 64):
+                batch = range(first, min(first + 64, cases))
+                await engine.start_cases("chain", [(f"f{i}", inputs) for i in batch])
+                await engine.run_until_idle()
+
+    asyncio.run(run())
+
+
+def open_among(database: Path, cases: int) -> None:
+    """Open a database of finished cases in a new process, and run one more."""
+    agent, size = chain(1), database.stat().st_size
+
+    async def run() -> None:
+        began = time.perf_counter()
+        async with Engine.open(database, agents=[agent], clock=VirtualClock(STARTED)) as engine:
+            opened = time.perf_counter() - began
+            await engine.start_case("chain", inputs={"p0": State(step=0, text=PADDING)}, case_id="one more")
+            await engine.run_until_idle()
+            whole = time.perf_counter() - began
+            print(
+                f"{cases:>12,} finished cases, {size / 2**30:.1f} GiB: open after "
+                f"{1000 * opened:.0f} ms, one more case done after {1000 * whole:.0f} ms, "
+                f"memory {memory():,.0f} MiB",
+                flush=True,
+            )
+
+    asyncio.run(run())
+
+
 def cpu() -> float:
     """CPU seconds of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -156,44 +200,11 @@ def apart(do: Any, *given: Any) -> None:
         sys.exit(child.exitcode)
 
 
-def plotted(found: list[tuple[int, float, float]]) -> str:
-    """The ratios as a picture."""
-    import math
-
-    width, height, left, top = 560, 260, 60, 20
-
-    def x(rows: int) -> float:
-        low, high = math.log10(found[0][0]), math.log10(found[-1][0])
-        return left + (width - left - 20) * (math.log10(rows) - low) / max(high - low, 1e-9)
-
-    def y(ratio: float) -> float:
-        return top + (height - top - 40) * (1 - min(ratio, 1.5) / 1.5)
-
-    points = " ".join(f"{x(rows):.1f},{y(ratio):.1f}" for rows, _, ratio in found)
-    marks = "".join(
-        f'<circle cx="{x(rows):.1f}" cy="{y(ratio):.1f}" r="4" fill="#1f6feb"/>'
-        f'<text x="{x(rows):.1f}" y="{y(ratio) - 10:.1f}" text-anchor="middle">{rate:,.0f}/s</text>'
-        f'<text x="{x(rows):.1f}" y="{height - 20}" text-anchor="middle">{rows:,}</text>'
-        for rows, rate, ratio in found
-    )
-    lines = "".join(
-        f'<line x1="{left}" x2="{width - 10}" y1="{y(level):.1f}" y2="{y(level):.1f}" stroke="#d0d7de"/>'
-        f'<text x="{left - 8}" y="{y(level) + 4:.1f}" text-anchor="end">{level:.1f}</text>'
-        for level in (0.0, 0.5, 1.0)
-    )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
-        f'font-size="11"><rect width="100%" height="100%" fill="white"/>{lines}'
-        f'<polyline points="{points}" fill="none" stroke="#1f6feb" stroke-width="2"/>{marks}'
-        f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">rows in the log; '
-        "rate beside a fresh database in the same minute</text></svg>\n"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--waiting", type=int, default=100_000)
+    parser.add_argument("--finished", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=20.0, help="how long the cases are watched waiting")
     parser.add_argument("--dir", type=Path, help="where the databases go")
     parser.add_argument("--plot", type=Path, help="where the picture of the growth goes")
@@ -203,10 +214,15 @@ def main() -> None:
         if options.rows:
             found = growth(folder, options.rows)
             if options.plot is not None:
-                options.plot.write_text(plotted(found), encoding="utf-8")
+                title = "rows in the log; rate beside a fresh database in the same minute"
+                points = [(rows, ratio, f"{rate:,.0f}/s") for rows, rate, ratio in found]
+                options.plot.write_text(over_size(title, points), encoding="utf-8")
         if options.waiting:
             apart(start_waiting, folder / "waiting.db", options.waiting)
             apart(hold_waiting, folder / "waiting.db", options.waiting, options.seconds)
+        for cases in (1, options.finished) if options.finished else ():
+            apart(finish, folder / f"finished-{cases}.db", cases)
+            apart(open_among, folder / f"finished-{cases}.db", cases)
     print(f"load: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
 
 

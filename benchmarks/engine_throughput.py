@@ -1,6 +1,7 @@
 """Firings per second beside SNAKES, raw ``sqlite3``, LangGraph's SqliteSaver and DBOS; prints ratios.
 
     python benchmarks/engine_throughput.py [--steps 10] [--cases 400] [--rounds 5] [--dir FOLDER]
+                                           [--plot FILE.svg]
 
 A case is a chain of sequential steps over one token with 1 KB of state. Each durable step is one proposal
 answered by plain code: the token that runs is committed, the code runs, its answer is committed; that is what
@@ -11,6 +12,9 @@ the very statements of the engine's run again, in the same transactions, through
 program pays that keeps a log, the live tokens and the cases. *Log alone* writes the rows of the log, as many
 at a time, and nothing else. The engine and its floors take turns on databases of their own, so that a slow
 spell of the machine meets all of them; ratios are taken within a turn, and each line gives the middle one.
+What watching costs is measured in turns with nobody watching: structured logs written as JSON lines,
+OpenTelemetry's traces and metrics kept in memory, Prometheus' counters (extra ``otel``).
+
 LangGraph (extra ``bench``) and DBOS on its default SQLite database (extra ``dbos``) are measured where they
 are installed.
 """
@@ -20,12 +24,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +37,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from peers import PADDING, dbos_rates, langgraph_run, snakes_run
+from plots import bars
+
 from provenet.engine import Engine, VirtualClock, audit
+from provenet.engine.watching.logs import JsonLines, Logs
+from provenet.engine.watching.watch import Observer
 from provenet.nets.build import NetBuilder
 from provenet.nets.firing import NetRule
 from provenet.nets.marking import initial_marking
@@ -41,8 +50,6 @@ from provenet.nets.models import Token
 from provenet.nets.net import Ask, Net
 from provenet.sdb.handlers import Agent, Proposal, Request
 from provenet.verify.check import prove
-
-PADDING = "x" * 1000
 
 
 class State(Token):
@@ -118,13 +125,22 @@ class Taped:
 
 
 async def engine_run(
-    agent: Agent, database: str, cases: int, at_once: int, *, taped: Literal["no", "yes"] = "no"
+    agent: Agent,
+    database: str,
+    cases: int,
+    at_once: int,
+    *,
+    taped: Literal["no", "yes"] = "no",
+    observers: Sequence[Observer] = (),
 ) -> Run:
     """Run so many cases, some at a time."""
     report = prove(agent.net)
     tape: list[tuple[str, list[Any] | None]] = []
     async with Engine.open(
-        database, agents=[agent], clock=VirtualClock(datetime(2026, 1, 1, tzinfo=UTC))
+        database,
+        agents=[agent],
+        clock=VirtualClock(datetime(2026, 1, 1, tzinfo=UTC)),
+        observers=observers,
     ) as engine:
         engine.deploy(agent, report)
         store: Any = engine._store  # noqa: SLF001  what it writes is what the floor has to write
@@ -235,112 +251,65 @@ def in_memory(net: Net, firings: int) -> float:
     return done / (time.perf_counter() - began)
 
 
-def snakes_run(steps: int, firings: int) -> float:
-    """Firings per second of SNAKES on the same chain."""
-    import snakes.nets as sn
-
-    net = sn.PetriNet("chain")
-    for i in range(steps + 1):
-        net.add_place(sn.Place(f"p{i}", [(0, PADDING)] if i == 0 else []))
-    for i in range(steps):
-        net.add_transition(sn.Transition(f"t{i}"))
-        net.add_input(f"p{i}", f"t{i}", sn.Variable("s"))
-        net.add_output(f"p{i + 1}", f"t{i}", sn.Expression("(s[0] + 1, s[1])"))
-    start, done = net.get_marking(), 0
-    began = time.perf_counter()
-    while done < firings:
-        net.set_marking(start)
-        for i in range(steps):
-            transition = net.transition(f"t{i}")
-            transition.fire(transition.modes()[0])
-            done += 1
-    return done / (time.perf_counter() - began)
-
-
-def langgraph_rate(saver: Any, steps: int, cases: int) -> float:
-    """Nodes per second of LangGraph on the same chain, sync durability."""
-    from typing import TypedDict
-
-    from langgraph.graph import END, START, StateGraph
-
-    class GraphState(TypedDict):
-        step: int
-        text: str
-
-    graph: Any = StateGraph(GraphState)
-    for i in range(steps):
-        graph.add_node(f"n{i}", lambda state: {"step": state["step"] + 1, "text": state["text"]})
-    graph.add_edge(START, "n0")
-    for i in range(steps - 1):
-        graph.add_edge(f"n{i}", f"n{i + 1}")
-    graph.add_edge(f"n{steps - 1}", END)
-    app = graph.compile(checkpointer=saver)
-    began = time.perf_counter()
-    for case in range(cases):
-        app.invoke(
-            {"step": 0, "text": PADDING}, {"configurable": {"thread_id": str(case)}}, durability="sync"
-        )
-    return steps * cases / (time.perf_counter() - began)
-
-
-def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
-    """Its rate with SqliteSaver; ``None`` where it is not installed."""
+def watchers() -> dict[str, Callable[[], Observer]]:
+    """Who may watch, by name; only the logs where OpenTelemetry is not installed."""
+    found: dict[str, Callable[[], Observer]] = {"JSON lines": Logs}
     try:
-        from langgraph.checkpoint.sqlite import SqliteSaver
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        from provenet.engine.watching.prometheus import Prometheus
+        from provenet.engine.watching.telemetry import Telemetry
     except ImportError:
-        return None
-    with closing(sqlite3.connect(database, check_same_thread=False)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        return langgraph_rate(SqliteSaver(db), steps, cases)
+        return found
+
+    def telemetry() -> Observer:
+        traces = TracerProvider()
+        traces.add_span_processor(BatchSpanProcessor(InMemorySpanExporter()))
+        return Telemetry(traces=traces, meters=MeterProvider(metric_readers=[InMemoryMetricReader()]))
+
+    return {**found, "OpenTelemetry": telemetry, "Prometheus": Prometheus}
 
 
-def dbos_rates(folder: Path, steps: int, cases: int) -> tuple[float, float] | None:
-    """Steps per second of DBOS on SQLite as it comes, one workflow at a time and 64; ``None`` without it."""
-    try:
-        from dbos import DBOS
-    except ImportError:
-        return None
-
-    @DBOS.step()
-    def step(state: dict[str, Any]) -> dict[str, Any]:
-        return {"step": state["step"] + 1, "text": state["text"]}
-
-    @DBOS.workflow()
-    def chained() -> dict[str, Any]:
-        state: dict[str, Any] = {"step": 0, "text": PADDING}
-        for _ in range(steps):
-            state = step(state)
-        return state
-
-    where = f"sqlite:///{folder / 'dbos.sqlite'}"
-    DBOS(
-        config={
-            "name": "bench",
-            "system_database_url": where,
-            "run_admin_server": False,
-            "log_level": "ERROR",
-        }
-    )
-    DBOS.launch()
-    try:
-        chained()
-        began = time.perf_counter()
-        for _ in range(cases):
-            chained()
-        alone = steps * cases / (time.perf_counter() - began)
-        began = time.perf_counter()
-        with ThreadPoolExecutor(64) as pool:
-            for handle in list(pool.map(lambda _: DBOS.start_workflow(chained), range(cases))):
-                handle.get_result()
-        return alone, steps * cases / (time.perf_counter() - began)
-    finally:
-        DBOS.destroy()
+def watched(agent: Agent, folder: Path, cases: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """By observer: its rate with 64 in flight, and the rate without it in the same turn."""
+    lines = logging.FileHandler(folder / "lines.log")
+    lines.setFormatter(JsonLines())
+    logger = logging.getLogger("provenet")
+    logger.propagate = False
+    logger.addHandler(lines)
+    found: dict[str, list[tuple[float, float]]] = {}
+    for i in range(rounds):
+        alone = asyncio.run(engine_run(agent, str(folder / f"alone-{i}.db"), cases, 64)).rate
+        for name, make in watchers().items():
+            logger.setLevel(logging.INFO if name == "JSON lines" else logging.WARNING)
+            database = str(folder / f"{name}-{i}.db")
+            seen = asyncio.run(engine_run(agent, database, cases, 64, observers=[make()])).rate
+            found.setdefault(name, []).append((seen, alone))
+    logger.removeHandler(lines)
+    lines.close()
+    return found
 
 
 def best(of: Callable[[], float], times: int = 3) -> float:
     """The best of some runs: what the machine can do when it is left alone."""
     return max(of() for _ in range(times))
+
+
+def pictured(one: list[Turn], many: list[Turn], graph: float | None, dbos: tuple[float, float] | None) -> str:
+    """The durable rates as bars."""
+    rows = []
+    for what, found in (("64 in flight", many), ("one at a time", one)):
+        rows.append((f"*Provenet, {what}", median(t.run.rate for t in found), ""))
+        rows.append((f"raw sqlite3, same commits, {what}", median(t.same for t in found), ""))
+    if graph is not None:
+        rows.append(("LangGraph SqliteSaver, sync", graph, ""))
+    if dbos is not None:
+        rows += [("DBOS on SQLite, one at a time", dbos[0], ""), ("DBOS on SQLite, 64 at once", dbos[1], "")]
+    return bars("durable firings per second, SQLite", rows)
 
 
 def main() -> None:
@@ -351,6 +320,7 @@ def main() -> None:
     parser.add_argument(
         "--dir", type=Path, help="where the databases go: name a folder on the disk in question"
     )
+    parser.add_argument("--plot", type=Path, help="where the picture of the rates goes")
     options = parser.parse_args()
     steps, cases, rounds = options.steps, options.cases, options.rounds
     agent = chain(steps)
@@ -361,6 +331,7 @@ def main() -> None:
         one = turns(agent, folder, cases // 4, 1, rounds)
         many = turns(agent, folder, cases, 64, rounds)
         memory = [asyncio.run(engine_run(agent, ":memory:", cases, 64)).rate for _ in range(rounds)]
+        seen = watched(agent, folder, cases, rounds)
         graph = langgraph_run(folder / "graph.db", steps, cases // 8)
         dbos = dbos_rates(folder, steps, cases // 8)
     print(f"{'':32}{'per second':>12}   {'':34}{'per second':>12}{'ratio':>9}")
@@ -379,12 +350,16 @@ def main() -> None:
     pairs = list(zip([t.run.rate for t in many], [t.run.rate for t in one], memory, strict=True))
     line("durable, 64 cases in flight", "durable, one case at a time", [(a, b) for a, b, _ in pairs])
     line("engine in memory, 64 in flight", "durable, 64 cases in flight", [(c, a) for a, _, c in pairs])
+    for name, of in seen.items():
+        line(f"64 in flight, {name}", "nobody watching", of)
     if graph is not None:
         for what, found in durable:
             line(what, "LangGraph SqliteSaver, sync", [(t.run.rate, graph) for t in found])
     if dbos is not None:
         for (what, found), its, other in zip(durable, dbos, ("one at a time", "64 at once"), strict=True):
             line(what, f"DBOS, its SQLite, {other}", [(t.run.rate, its) for t in found])
+    if options.plot is not None:
+        options.plot.write_text(pictured(one, many, graph, dbos), encoding="utf-8")
     print(
         f"storage: {median(t.size for t in many):,.0f} bytes a firing; "
         f"commits: {one[0].run.commits} one at a time, {many[0].run.commits} with 64 in flight"

@@ -31,6 +31,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from plots import over_time
+
 from provenet import (
     Agent,
     Contract,
@@ -349,40 +351,16 @@ def bank() -> Iterator[int]:
         process.join(10)
 
 
-WIDTH, HEIGHT, LEFT = 720, 130, 60
-
-
 def plotted(rows: Sequence[dict[str, Any]]) -> str:
-    """Three curves over time, one below the other, each from zero."""
-    curves = [
-        ("memory, MiB", [row["rss_mib"] for row in rows]),
-        ("firings per second", [row["firings_per_second"] for row in rows]),
-        ("start to durable, p99, ms", [row["start to durable"]["p99"] for row in rows]),
-    ]
-    height = (HEIGHT + 40) * len(curves) + 20
-    wide = WIDTH + LEFT + 20
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {height}" font-family="sans-serif">',
-        f'<rect width="{wide}" height="{height}" fill="white"/>',
-    ]
-    longest = max((row["seconds"] for row in rows), default=1)
-    for number, (name, values) in enumerate(curves):
-        top, most = 30 + number * (HEIGHT + 40), max([*values, 1e-9]) * 1.1
-        points = " ".join(
-            f"{LEFT + WIDTH * row['seconds'] / longest:.1f},{top + HEIGHT * (1 - value / most):.1f}"
-            for row, value in zip(rows, values, strict=True)
-        )
-        parts += [
-            f'<text x="{LEFT}" y="{top - 8}">{name}</text>',
-            f'<text x="{LEFT - 6}" y="{top + 10}" text-anchor="end">{most:.0f}</text>',
-            f'<text x="{LEFT - 6}" y="{top + HEIGHT}" text-anchor="end">0</text>',
-            f'<path d="M{LEFT},{top}v{HEIGHT}h{WIDTH}" fill="none" stroke="#888"/>',
-            f'<polyline points="{points}" fill="none" stroke="#0b6" stroke-width="2"/>',
-        ]
-    parts.append(
-        f'<text x="{LEFT + WIDTH}" y="{height - 8}" text-anchor="end">{longest / 60:.0f} minutes</text>'
+    """Memory, rate and latency over time."""
+    return over_time(
+        [row["seconds"] for row in rows],
+        [
+            ("memory, MiB", [row["rss_mib"] for row in rows]),
+            ("firings per second", [row["firings_per_second"] for row in rows]),
+            ("start to durable, p99, ms", [row["start to durable"]["p99"] for row in rows]),
+        ],
     )
-    return "\n".join([*parts, "</svg>", ""])
 
 
 def main() -> int:
