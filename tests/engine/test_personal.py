@@ -158,6 +158,15 @@ def nothing_readable(database: str | Path) -> None:
         assert said.encode().hex() not in text
 
 
+async def audits_clean(database: str | Path) -> None:
+    """Nothing can be read, and all of it replays with the keys; and without them, once the case is erased."""
+    nothing_readable(database)
+    found = audit(database, keys=KEYS)
+    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
+    await asked(database, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
+    assert [str(p) for p in audit(database).problems] == []
+
+
 @pytest.fixture(params=["file", pytest.param("server", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """A database of each kind."""
@@ -486,11 +495,7 @@ async def test_rejects_and_people_see_only_what_they_may(tmp_path: Path) -> None
         assert seen.about == {"id": "a", "name": NAME, "age": 47}
         assert seen.about_hash == task.about_hash
         await engine.approve("a", "look", "lea@lead", about_hash=task.about_hash)
-    nothing_readable(path)
-    found = audit(path, keys=KEYS)
-    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
-    await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
-    assert [str(p) for p in audit(path).problems] == []
+    await audits_clean(path)
 
 
 async def test_a_scripted_person_sees_what_is_decided(tmp_path: Path) -> None:
@@ -564,9 +569,7 @@ async def test_a_crash_reads_back_what_was_sealed(tmp_path: Path) -> None:
     async with opened(agent, path, keys=KEYS) as engine:
         await engine.run_until_idle(until=engine.clock.now())
         await engine.signal("a", "answered", {"said": WORD})
-    nothing_readable(path)
-    found = audit(path, keys=KEYS)
-    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
+    await audits_clean(path)
 
 
 def test_subjects_are_short_and_printable() -> None:
@@ -703,11 +706,7 @@ async def test_a_case_moves_with_its_key(database: str | Path) -> None:
         assert moved.moving == 1, moved.to_json()
         await engine.signal("a", "go")
     assert Reader(database, personal="shown", keys=KEYS).case("a").case.outcome == {"id": "a", "name": NAME}
-    nothing_readable(database)
-    found = audit(database, keys=KEYS)
-    assert ([str(p) for p in found.problems], found.followed) == ([], 0)
-    await asked(database, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
-    assert [str(p) for p in audit(database).problems] == []
+    await audits_clean(database)
 
 
 async def test_a_case_without_a_key_does_not_move_to_where_it_needs_one(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from provenet.engine import audit, faults
+from provenet.engine import Retention, audit, faults
 from provenet.engine.errors import EngineError
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import NetError
@@ -127,16 +127,27 @@ def agents(draw: st.DrawFn) -> tuple[Agent, World]:
         raise
 
 
-async def go(agent: Agent, database: Path, script: list[tuple[str, int, int]], cases: int) -> None:
-    """Start the cases that are missing, then let the outside speak, and run to the end."""
-    async with opened(agent, database) as engine:
+async def go(
+    agent: Agent,
+    database: Path,
+    script: list[tuple[str, int, int]],
+    cases: int,
+    *,
+    keep: int | None = None,
+    **options: Any,
+) -> None:
+    """Start the cases that are missing, then let the outside speak, and run to the end.
+
+    Logs are trimmed to ``keep`` entries between any two things that happen.
+    """
+    async with opened(agent, database, **options) as engine:
         if not engine.read.nets():
             deployed(engine, agent)
         await engine.start_cases("small", [(f"c{i}", {"p0": i}) for i in range(cases)], existing="skip")
         for what, a, b in script:
             await engine.run_until_idle(until=engine.clock.now() + timedelta(hours=b))
             case = f"c{a % cases}"
-            try:
+            with suppress(EngineError):  # refused with a reason: nothing waits for it, or the case is over
                 if what == "event":
                     await engine.signal(case, f"event{b % 3}", key=str(a) if b % 2 else None)
                 elif what == "kill":
@@ -146,8 +157,8 @@ async def go(agent: Agent, database: Path, script: list[tuple[str, int, int]], c
                         await engine.decide(
                             task.case, task.task, task.choices[b % len(task.choices)], "any@who"
                         )
-            except EngineError:
-                continue  # refused with a reason: nothing waits for it, or the case is over
+            if keep is not None:
+                await engine.prune(Retention(keep_entries=keep))
         await engine.run_until_idle()
 
 

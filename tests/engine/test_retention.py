@@ -23,7 +23,6 @@ from provenet.engine import Engine, Reader, Retention, VirtualClock, audit, expo
 from provenet.engine.case import GENESIS, chain
 from provenet.engine.errors import (
     CaseExists,
-    EngineError,
     ExportRefused,
     NoSuchCase,
     NoSuchEntry,
@@ -41,7 +40,7 @@ from provenet.nets.build import NetBuilder
 from provenet.sdb.handlers import Agent
 from tests.engine.kit import START, built, deployed, opened
 from tests.engine.orders import proofs
-from tests.engine.test_random import World, agents, scripts
+from tests.engine.test_random import World, agents, go, scripts
 
 DAY = timedelta(days=1)
 
@@ -162,33 +161,6 @@ def moments(database: Path, case: str) -> Iterator[tuple[int, Any, Any]]:
         yield entry[0], found.to_json(), whole.to_json()
 
 
-async def go(
-    agent: Agent, database: Path, script: list[tuple[str, int, int]], every: int, keep: int | None
-) -> None:
-    """As in ``test_random``, with snapshots, and logs trimmed between any two things that happen."""
-    async with opened(agent, database, snapshot_every=every) as engine:
-        if not engine.read.nets():
-            deployed(engine, agent)
-        await engine.start_cases("small", [(f"c{i}", {"p0": i}) for i in range(3)], existing="skip")
-        for what, a, b in script:
-            await engine.run_until_idle(until=engine.clock.now() + timedelta(hours=b))
-            case = f"c{a % 3}"
-            try:
-                if what == "event":
-                    await engine.signal(case, f"event{b % 3}", key=str(a) if b % 2 else None)
-                elif what == "kill":
-                    await engine.kill("case", case)
-                else:
-                    for task in engine.read.tasks()[:1]:
-                        choice = task.choices[b % len(task.choices)]
-                        await engine.decide(task.case, task.task, choice, "any@who")
-            except EngineError:
-                pass
-            if keep is not None:
-                await engine.prune(Retention(keep_entries=keep))
-        await engine.run_until_idle()
-
-
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
@@ -198,7 +170,7 @@ def test_a_history_from_any_snapshot_is_the_history(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "x.db"
-        asyncio.run(go(drawn[0], database, script, every, None))
+        asyncio.run(go(drawn[0], database, script, 3, snapshot_every=every))
         clean(database)
         for case in ("c0", "c1", "c2"):
             for seq, found, whole in moments(database, case):
@@ -228,12 +200,12 @@ def test_a_log_that_is_trimmed_anywhere_audits_clean_and_runs_on(
         database = Path(folder) / "x.db"
         faults.plan(f"{crash}-commit:raise:{nth}")
         try:
-            asyncio.run(go(drawn[0], database, script, every, keep))
+            asyncio.run(go(drawn[0], database, script, 3, snapshot_every=every, keep=keep))
         except faults.FaultInjected:
             clean(database)
         finally:
             faults.plan(None)
-        asyncio.run(go(drawn[0], database, script, every, keep))
+        asyncio.run(go(drawn[0], database, script, 3, snapshot_every=every, keep=keep))
         clean(database)
         for case in ("c0", "c1", "c2"):
             for seq, found, whole in moments(database, case):
