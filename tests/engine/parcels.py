@@ -118,7 +118,7 @@ def parcels(url: str) -> Agent:
         )
     )
     net.event("delivered", event="delivered", takes={"o": shipped}, puts={arrived: "o"})
-    net.timer("lost", takes={"o": shipped}, after=timedelta(seconds=8), puts={gone: "o"})
+    net.timer("lost", takes={"o": shipped}, after=timedelta(seconds=3), puts={gone: "o"})
     net.add(
         Contract(
             "charge",

@@ -29,4 +29,6 @@ def test_a_storm_loses_and_doubles_nothing(
             dispatcher = stack.enter_context(temporal(tmp_path))
             on, blows = dispatcher.target, [*blows, (outages, outage(dispatcher))]
         body = Worker(postgres, orders_to(tmp_path), on, suicidal=60)
-        print(kind, storm_of_orders(tmp_path, body, cases=cases, blows=blows, seconds=120 + 4 * cases))
+        found = storm_of_orders(tmp_path, body, cases=cases, blows=blows, seconds=120 + 4 * cases)
+    print(kind, found.happened)
+    assert not found.harm

@@ -23,7 +23,9 @@ def test_workers_that_die_and_a_server_that_dies_lose_and_double_nothing(
     tmp_path: Path, server: Server, postgres: str
 ) -> None:
     body = Worker(postgres, orders_to(tmp_path), suicidal=70)
-    print(storm_of_orders(tmp_path, body, cases=30, blows=[(6, kill), (1, outage(server))], seconds=120))
+    found = storm_of_orders(tmp_path, body, cases=30, blows=[(6, kill), (1, outage(server))], seconds=120)
+    print(found.happened)
+    assert not found.harm
 
 
 @pytest.mark.postgres
@@ -31,7 +33,9 @@ def test_workers_that_die_and_a_server_that_dies_lose_and_double_nothing(
 @pytest.mark.timeout(1800)
 def test_a_long_storm(tmp_path: Path, server: Server, postgres: str) -> None:
     body = Worker(postgres, orders_to(tmp_path), suicidal=70)
-    print(storm_of_orders(tmp_path, body, cases=500, blows=[(60, kill), (3, outage(server))], seconds=1500))
+    found = storm_of_orders(tmp_path, body, cases=500, blows=[(60, kill), (3, outage(server))], seconds=1500)
+    print(found.happened)
+    assert not found.harm
 
 
 @pytest.mark.parametrize(("cases", "times"), [(24, 1), pytest.param(500, 8, marks=LONG)])
@@ -41,8 +45,9 @@ def test_a_file_on_a_disk_that_is_full_again_and_again(tmp_path: Path, cases: in
     body = Worker(database, orders_to(tmp_path), suicidal=30)
     blows = [(3 * times, kill), (3 * times, fill(database))]
     found = storm_of_orders(tmp_path, body, cases=cases, blows=blows, seconds=60 + 3 * cases, workers=2)
-    print(found)
-    assert found["found no room"]
+    print(found.happened)
+    assert not found.harm
+    assert found.happened["found no room"]
 
 
 def _fails(heart: Heart) -> None:
