@@ -8,6 +8,7 @@ spent with its first use.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -16,7 +17,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from provenet.engine.access.chain import MARK, Chain, kill_target
-from provenet.engine.access.policy import Access, Holder
+from provenet.engine.access.policy import Access, Holder, spelled
 from provenet.engine.access.sealing import SEALS, Posted, Seal
 from provenet.engine.access.tokens import digest, read_token
 from provenet.engine.errors import AccessRefused, EngineError, RulesRefused
@@ -148,9 +149,7 @@ class Gate:
         """Who it is, why they may, the token's id, and what is spent by whom."""
         access = self._rules()
         if not token or (isinstance(token, Posted) and token.sealed is None):
-            raise AccessRefused(
-                "this takes a token", hint="give one: token=..., --token, or the environment's PROVENET_TOKEN"
-            )
+            raise _without_token(access, verb, str(command.get("scope", "")), self._net_about(command, net))
         about, spent, by = digest(command), "", "call"
         if isinstance(token, Posted):
             if self._seal is None:
@@ -184,13 +183,7 @@ class Gate:
         net: str | None,
     ) -> tuple[str, str]:
         """Who it is with the role by which they may, and that in words."""
-        scope = str(command.get("scope", ""))
-        case = command.get("target") if scope == "case" else command.get("case")
-        if net is None and scope == "net":
-            net = str(command.get("target", ""))
-        elif net is None and isinstance(case, str):
-            net = self._net_of(case)
-        roles = access.role_for(holder, verb, scope, net)
+        roles = access.role_for(holder, verb, str(command.get("scope", "")), self._net_about(command, net))
         name, at, role = who.rpartition("@")
         if who and who != holder.name and not (at and name == holder.name and role in roles):
             raise AccessRefused(
@@ -205,6 +198,14 @@ class Gate:
             why += f"; in an emergency: its token was over for {int(holder.late.total_seconds())} s"
         return f"{holder.name}@{role}", why
 
+    def _net_about(self, command: Mapping[str, Any], net: str | None) -> str | None:
+        """Name of the net that a command is about; ``None`` where it is about all, or about none."""
+        scope = command.get("scope")
+        case = command.get("target") if scope == "case" else command.get("case")
+        if net is None and scope == "net":
+            return str(command.get("target", ""))
+        return self._net_of(case) if net is None and isinstance(case, str) else net
+
     def _rules(self) -> Access:
         """The rules, as their file says now."""
         if self._path is not None and (stamp := _stamp(self._path)) != self._stamp:
@@ -217,8 +218,9 @@ class Gate:
                 LOG.error("the access file has changed and cannot be used; the rules stay: %s", error)  # noqa: TRY400
         if self._access is None:
             raise AccessRefused(
-                "the database is guarded, and this engine was opened without the rules",
-                hint="open it with access=..., or --access FILE; or bring a token where one knows them",
+                "the database is guarded, and what runs on it now was opened without the rules",
+                hint="give the access file with --access FILE, in PROVENET_ACCESS, or as access=...,"
+                " and a token with --token @FILE or in PROVENET_TOKEN",
             )
         return self._access
 
@@ -291,6 +293,21 @@ def _target(command: Mapping[str, Any]) -> str:
     about = next((command[k] for k in named if command.get(k)), "")
     case = command.get("case") or ""
     return f"{case} {about}".strip()
+
+
+def _without_token(access: Access, verb: str, scope: str, net: str | None) -> AccessRefused:
+    """Somebody who gave no token is told which one this takes."""
+    what, roles = spelled(verb, scope), access.named(verb, scope, net)
+    if not roles:
+        return AccessRefused(
+            f"{what!r} takes a token, and there is no role that may",
+            hint=f"write it in the access file first: [roles.NAME], may = [{json.dumps(what)}]",
+        )
+    return AccessRefused(
+        f"{what!r} takes a token with a role that may: {roles}",
+        hint="give it with --token @FILE, in PROVENET_TOKEN, or as token=...;"
+        " `provenet token issue` signs one",
+    )
 
 
 def _stamp(path: Path) -> object:

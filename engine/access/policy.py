@@ -225,9 +225,12 @@ class Access:
         Raises:
             AccessRefused: By none.
         """
-        what = f"{verb}:{scope}" if verb in SCOPES else verb
+        what = spelled(verb, scope)
         if holder.do is not None and not holder.do & {verb, what}:
-            raise refused(f"it is not for {what!r}", hint=f"it is for: {', '.join(sorted(holder.do))}")
+            raise refused(
+                f"it is not for {what!r}",
+                hint=f"it is for: {', '.join(sorted(holder.do))}; ask for a new one",
+            )
         known = {name: self.roles[name] for name in holder.roles if name in self.roles}
         for name, role in sorted(known.items()):
             if role.denies(verb, scope, net):
@@ -237,9 +240,18 @@ class Access:
             said = ", ".join(sorted(holder.roles)) or "none"
             raise refused(
                 f"none of its roles may {what!r}" + (f" on net {net!r}" if net else ""),
-                hint=f"its roles: {said}; what each may do is in the access file",
+                hint=f"its roles: {said}; those that may: {self.named(verb, scope, net) or 'none'}",
             )
         return found
+
+    def named(self, verb: str, scope: str, net: str | None) -> str:
+        """The roles that give a verb, in words; empty where none does."""
+        return ", ".join(sorted(n for n, r in self.roles.items() if r.allows(verb, scope, net)))
+
+
+def spelled(verb: str, scope: str) -> str:
+    """A verb as an access file has it: ``decide``, ``kill:case``."""
+    return f"{verb}:{scope}" if verb in SCOPES else verb
 
 
 def refused(what: str, *, hint: str) -> AccessRefused:

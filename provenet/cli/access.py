@@ -44,9 +44,14 @@ def token_of(given: str) -> str | None:
     if not given.startswith("@"):
         return given.strip() or None
     try:
-        return Path(given[1:]).read_text(encoding="utf-8").strip()
+        found = Path(given[1:]).read_text(encoding="utf-8").strip()
     except UnicodeDecodeError:
         raise Unusable("this is no token: it is no text", where=given) from None
+    if not found:
+        raise Unusable(
+            "this is no token: the file is empty", where=given, hint="`provenet token issue` signs one"
+        )
+    return found
 
 
 def signed_by(given: str, command: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,9 @@ def erase_command(
     if (case is None) is (subject is None):
         raise Unusable("whose data?", hint="name a case, or --subject SUBJECT")
     if not who and not token:
-        raise Unusable("who says so?", where="--as", hint="give --as NAME, or a token with --token")
+        raise Unusable(
+            "who says so?", where="--as", hint="give --as NAME, or a token (--token, PROVENET_TOKEN)"
+        )
     out, rules = Out(as_json=as_json), rules_of(access)
     for alive in reader_of(database).unfinished(case=case or "", subject=subject or "") if kill else ():
         stopping = {"do": "kill", "scope": "case", "target": alive, "who": who, "reason": reason}

@@ -328,7 +328,9 @@ def _ask(
 
 def _somebody(who: str, token: str) -> None:
     if not who and not token:
-        raise Unusable("who says so?", where="--as", hint="give --as NAME@ROLE, or a token with --token")
+        raise Unusable(
+            "who says so?", where="--as", hint="give --as NAME@ROLE, or a token (--token, PROVENET_TOKEN)"
+        )
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:

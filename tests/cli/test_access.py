@@ -151,6 +151,56 @@ def test_mistakes(rules: Path, cli: Cli, words: tuple[str, ...], said: str) -> N
     assert "bug" not in found.err
 
 
+@pytest.mark.parametrize(
+    ("words", "verb", "role"),
+    [
+        (("approve", "bert", "--as", "dana@pricing"), "decide", "pricing"),
+        (("reject", "bert", "--as", "dana@pricing"), "decide", "pricing"),
+        (("delegate", "bert", "--to", "erin@pricing", "--as", "dana@pricing"), "delegate", ""),
+        (("signal", "bert", "correct"), "signal", ""),
+        (("kill", "bert"), "kill:case", "operator"),
+        (("kill", "--all"), "kill:all", "operator"),
+        (("kill", "--all", "--release"), "release:all", "operator"),
+        (("resume", "bert"), "resume", "operator"),
+        (("settle", "bert", "crm.publish", "--failed", "no", "--as", "dana"), "settle", ""),
+        (("erase", "bert", "--as", "dana", "--reason", "asked for it"), "erase", ""),
+        (("prune", "--ended", "done=0h"), "prune", ""),
+        (("run", "offers.py", "--input", "more.csv"), "start", "operator"),
+    ],
+)
+def test_who_has_no_token_is_told_which_one_it_takes(
+    rules: Path, cli: Cli, words: tuple[str, ...], verb: str, role: str
+) -> None:
+    (rules / "more.csv").write_text("id,wants\nemil,10\n", encoding="utf-8")
+    assert cli("run", "offers.py", "--access", "access.toml").code == 0
+    unknown = cli(*words)
+    assert unknown.code == 1
+    for part in ("EN441", "guarded", "--access FILE", "PROVENET_ACCESS", "--token @FILE", "PROVENET_TOKEN"):
+        assert part in unknown.err
+    refused = cli(*words, "--access", "access.toml")
+    assert refused.code == 1
+    assert f"{verb!r} takes a token" in refused.err
+    if role:
+        assert f"with a role that may: {role}\n" in refused.err
+        assert "--token @FILE" in refused.err
+        assert "PROVENET_TOKEN" in refused.err
+    else:
+        assert "no role that may" in refused.err
+        assert f'may = ["{verb}"]' in refused.err
+    made = issued(cli, "--role", "nobody")
+    without = cli(*words, "--access", "access.toml", "--token", made.strip()) if "--as" not in words else None
+    if without is not None:
+        assert f"none of its roles may {verb!r}" in without.err
+        assert f"its roles: nobody; those that may: {role or 'none'}\n" in without.err
+
+
+def test_a_token_file_without_a_token_is_told(rules: Path, cli: Cli) -> None:
+    (rules / "empty").touch()
+    said = cli("kill", "bert", "--token", "@empty")
+    assert said.code == 2
+    assert "@empty  this is no token: the file is empty" in said.err
+
+
 def test_a_shared_secret_signs_as_well(rules: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SMALL", "a secret of more than thirty-two bytes")
     text = '[keys.small]\nsecret_env = "SMALL"\nroles = ["pricing"]\n' + RULES
