@@ -14,7 +14,7 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -36,7 +36,7 @@ class Restarts:
 
     Attributes:
         most: Restarts of one worker ...
-        within: ... in this time; one more ends them all.
+        within: ... in so much time that it lived, pauses not counted; one more ends them all.
         first: Pause before the first of them; doubled each time.
         longest: The longest pause.
         silence: A worker that was not heard of for so long is killed, and started again.
@@ -47,6 +47,25 @@ class Restarts:
     first: timedelta = timedelta(seconds=0.1)
     longest: timedelta = timedelta(seconds=30)
     silence: timedelta = timedelta(seconds=15)
+
+    def pause(self, lives: Sequence[float]) -> float | None:
+        """How many seconds until a worker is started again; ``None`` where that mends nothing.
+
+        Pauses grow: were they counted, the last of them would make a worker's deaths look rare.
+
+        Args:
+            lives: How many seconds each of its processes lived, the last one last.
+        """
+        within, lived = self.within.total_seconds(), 0.0
+        deaths = 0
+        for life in reversed(lives):
+            deaths += 1
+            lived += life
+            if lived >= within:
+                break
+        if deaths > self.most:
+            return None
+        return min(self.first * float(2 ** (deaths - 1)), self.longest).total_seconds()
 
 
 class Heart:
@@ -76,9 +95,10 @@ class _Worker:
     number: int
     process: BaseProcess | None = None
     line: Connection | None = None
-    heard: float = 0.0
+    began: float = 0.0
+    silent: float = 0.0
     due: float | None = 0.0
-    deaths: deque[float] = field(default_factory=deque)
+    lives: deque[float] = field(default_factory=deque)
 
 
 class Supervisor:
@@ -105,6 +125,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._workers = [_Worker(number) for number in range(workers)]
         self.restarted = 0
+        self._looked = time.monotonic()
 
     def pids(self) -> list[int]:
         """The processes that run now."""
@@ -126,15 +147,27 @@ class Supervisor:
             self._end()
 
     def _start(self, worker: _Worker) -> None:
-        mine, theirs = self._context.Pipe()
+        worker.began = time.monotonic()
+        try:
+            mine, theirs = self._context.Pipe()
+        except OSError as error:
+            self._again(worker, f"could not be started: {error.strerror}")
+            return
+        worker.line, worker.due = mine, None
         process = self._context.Process(
             target=_work, args=(self._body, worker.number, theirs), name=f"provenet worker {worker.number}"
         )
-        process.start()
-        theirs.close()
-        worker.process, worker.line, worker.due = process, mine, None
+        try:
+            process.start()
+        except OSError as error:
+            self._forget(worker)
+            self._again(worker, f"could not be started: {error.strerror}")
+            return
+        finally:
+            theirs.close()
+        worker.process = process
         # It has to import all that it needs first.
-        worker.heard = time.monotonic() + 60
+        worker.silent = -60.0
 
     def _listen(self) -> None:
         lines = {w.line: w for w in self._workers if w.line is not None}
@@ -144,36 +177,48 @@ class Supervisor:
             if isinstance(found, Connection):
                 with contextlib.suppress(OSError, EOFError):
                     found.recv_bytes()
-                    lines[found].heard = time.monotonic()
+                    lines[found].silent = 0.0
             else:
                 self._ended(ends[cast("int", found)])
         silence = self._restarts.silence.total_seconds()
+        # Who was stopped meanwhile, with all of the machine or alone, heard nobody: that is nobody's silence.
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, BEAT), now
         for worker in self._workers:
-            if worker.process is not None and time.monotonic() - worker.heard > silence:
+            worker.silent += passed
+            if worker.process is not None and worker.silent > silence:
+                worker.silent = 0.0
                 self._told(f"worker {worker.number} is silent: killed")
                 worker.process.kill()
 
     def _ended(self, worker: _Worker) -> None:
-        process, now, rule = worker.process, time.monotonic(), self._restarts
+        process = worker.process
         assert process is not None
         process.join()
-        code = process.exitcode
         self._forget(worker)
-        if code == 0:
-            return
-        worker.deaths.append(now)
-        while worker.deaths and worker.deaths[0] < now - rule.within.total_seconds():
-            worker.deaths.popleft()
-        if len(worker.deaths) > rule.most:
+        if process.exitcode != 0:
+            self._again(worker, f"ended with {process.exitcode}")
+
+    def _again(self, worker: _Worker, why: str) -> None:
+        """Start a worker again after a pause.
+
+        Raises:
+            WorkersFailed: It has died too often.
+        """
+        now, rule, lives = time.monotonic(), self._restarts, worker.lives
+        lives.append(now - worker.began)
+        pause = rule.pause(lives)
+        if pause is None:
             raise WorkersFailed(
-                f"worker {worker.number} died {len(worker.deaths)} times in {rule.within}",
-                where=f"last exit code {code}",
+                f"worker {worker.number} died {rule.most + 1} times in {rule.within}",
+                where=f"the last one {why}",
                 hint="what it said before it died is above; cases are safe, and resume when it is mended",
             )
-        pause = min(rule.first * 2 ** (len(worker.deaths) - 1), rule.longest).total_seconds()
+        if len(lives) > rule.most:
+            lives.popleft()
         worker.due = now + pause
         self.restarted += 1
-        self._told(f"worker {worker.number} ended with {code}: started again in {pause:.1f} s")
+        self._told(f"worker {worker.number} {why}: started again in {pause:.1f} s")
 
     def _end(self) -> None:
         """Ask all to end, and kill those who do not."""
