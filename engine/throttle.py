@@ -161,6 +161,7 @@ class _Alone:
         self._store = store
         rows = store.rows("SELECT name, part, number, calls, tokens, micros FROM provenet_window")
         self._windows: dict[Key, tuple[int, int, int]] = {(r[0], r[1], r[2]): r[3:] for r in rows}
+        self._newest: dict[str, int] = {}
 
     def take(self, key: Key, limits: tuple[int, int, int]) -> Literal["taken", "full"]:
         used = self._windows.get(key, (0, 0, 0))
@@ -170,8 +171,11 @@ class _Alone:
         return "taken"
 
     def add(self, key: Key, calls: int, tokens: int, micros: int) -> None:
-        if key not in self._windows:
-            for old in [k for k in self._windows if k[:2] == key[:2] and k[2] < key[2] - 1]:
+        name, _, number = key
+        if self._newest.get(name, -1) < number:
+            # Of everybody's share: a tenant that never comes again leaves nothing behind.
+            self._newest[name] = number
+            for old in [k for k in self._windows if k[0] == name and k[2] < number - 1]:
                 del self._windows[old]
                 self._store.drop("provenet_window", old)
         used = self._windows.get(key, (0, 0, 0))
@@ -195,12 +199,15 @@ class _Shared:
         self._session: Posting = self._stack.enter_context(open_to_post(store.location))
         # A window that a crash forgets is one that lets a few more calls through; no case depends on it.
         self._session.run("SET synchronous_commit = off")
+        self._newest: dict[str, int] = {}
 
     def take(self, key: Key, limits: tuple[int, int, int]) -> Literal["taken", "full"]:
-        found = self._session.rows(_TAKE, (*key, *limits))
-        if found and found[0][0] == 1:
-            self._session.run(_OLD, (key[0], key[1], key[2] - 1))
-        return "taken" if found else "full"
+        name, _, number = key
+        if self._newest.get(name, -1) < number:
+            # As above; as many processes as there are do so once.
+            self._newest[name] = number
+            self._session.run(_OLD, (name, number - 1))
+        return "taken" if self._session.rows(_TAKE, (*key, *limits)) else "full"
 
     def add(self, key: Key, calls: int, tokens: int, micros: int) -> None:
         self._session.run(_ADD, (*key, calls, tokens, micros))
@@ -218,6 +225,9 @@ _TAKE = """
 INSERT INTO provenet_window (name, part, number, calls, tokens, micros) VALUES (?, ?, ?, 1, 0, 0)
 ON CONFLICT (name, part, number) DO UPDATE SET calls = provenet_window.calls + 1
 WHERE provenet_window.calls < ? AND provenet_window.tokens < ? AND provenet_window.micros < ?
-RETURNING calls"""
+RETURNING 1"""
 
-_OLD = "DELETE FROM provenet_window WHERE name = ? AND part = ? AND number < ?"
+# Two processes that do so at once do not wait for each other.
+_OLD = """
+DELETE FROM provenet_window WHERE (name, part, number) IN
+  (SELECT name, part, number FROM provenet_window WHERE name = ? AND number < ? FOR UPDATE SKIP LOCKED)"""

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenet.engine import Engine, RealClock, audit
+from provenet.engine import Engine, Reader, RealClock, audit
 from provenet.engine.errors import EngineError
-from provenet.engine.throttle import Throttle
+from provenet.engine.store.database import located, snapshot
+from provenet.engine.store.store import Store
+from provenet.engine.throttle import Throttle, _Alone
 from provenet.nets.build import NetBuilder
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Proposal, Request
@@ -131,6 +133,51 @@ async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
             await engine.run_until_idle(until=engine.clock.now() + timedelta(hours=1))
         assert len(model.asked) == 3
     assert audit(tmp_path / "x.db").clean
+
+
+@pytest.mark.parametrize("kind", [pytest.param("server", marks=pytest.mark.postgres), "file"])
+async def test_tenants_that_are_gone_leave_no_windows(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres") if kind == "server" else str(tmp_path / "x.db")
+    model, throttle = Model(), Throttle(name="t", per=DAY, calls=3, each="tenant")
+    agent = model.agent()
+
+    async def left(tenants: list[str]) -> set[tuple[str, int]]:
+        async with opened(agent, url, throttles=[throttle]) as engine:
+            if not engine.read.nets():
+                deployed(engine, agent)
+            await engine.run_until_idle(until=engine.clock.now() + 3 * DAY)
+            for tenant in tenants:
+                await engine.start_cases("small", cases(tenant, 1), tenant=tenant)
+            await engine.run_until_idle()
+        with snapshot(Reader(url).engine, located(url), bytes.decode) as rows:
+            return {
+                (str(part), int(calls)) for part, calls in rows("SELECT part, calls FROM provenet_window")
+            }
+
+    assert await left([f"old{i}" for i in range(9)]) == {(f"old{i}", 1) for i in range(9)}
+    assert await left(["new"]) == {("new", 1)}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([0, 0, 0, 1, 2, 5])), max_size=60))
+def test_each_tenant_has_windows_of_its_own_and_the_last_two_are_kept(script: list[tuple[str, int]]) -> None:
+    store = Store(":memory:")
+    meter, throttle, now = _Alone(store), Throttle(name="t", per=DAY, calls=3, each="tenant"), 10
+    used: Counter[tuple[str, int]] = Counter()
+    for tenant, later in script:
+        now += later
+        expected = "taken" if used[tenant, now] < 3 else "full"
+        assert meter.take(("t", tenant, now), throttle.limits()) == expected
+        used[tenant, now] += expected == "taken"
+        store.flush()
+        kept = store.rows("SELECT part, number, calls FROM provenet_window")
+        # Older ones go with the first call of a new window.
+        assert {(p, n): c for p, n, c in kept if n == now} == {
+            at: c for at, c in used.items() if at[1] == now
+        }
+        assert all(n >= now - 1 for _, n, _ in kept)
+    store.close()
 
 
 async def test_an_effect_can_be_throttled_too() -> None:
