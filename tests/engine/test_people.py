@@ -450,7 +450,7 @@ def _forks_are_the_same(folder: Path, case: str = "c") -> None:
         assert audit(folder / f"{at}.db").clean
 
 
-WHO = ["dana@pricing", "erin@pricing", "gus@legal", "hal@on_call"]
+FOUR = ["dana@pricing", "erin@pricing", "gus@legal", "hal@on_call"]
 
 
 @settings(max_examples=12, deadline=None)
@@ -459,18 +459,18 @@ WHO = ["dana@pricing", "erin@pricing", "gus@legal", "hal@on_call"]
     st.lists(
         st.tuples(
             st.sampled_from(["approve", "approve", "deny", "delegate", "revoke", "recall", "kill"]),
-            st.sampled_from(WHO),
-            st.sampled_from(WHO),
+            st.sampled_from(FOUR),
+            st.sampled_from(FOUR),
             st.sampled_from([0, 0, 9, 30]),
         ),
         max_size=9,
     ),
 )
-@example(1, [("delegate", WHO[0], WHO[2], 0), ("approve", WHO[2], "", 0)])
-@example(2, [("approve", WHO[0], "", 0), ("delegate", WHO[1], WHO[2], 9), ("approve", WHO[2], "", 9)])
-@example(1, [("delegate", WHO[0], WHO[2], 0), ("revoke", WHO[0], "", 9)])
-@example(3, [("approve", WHO[0], "", 0), ("recall", "", "", 9), ("approve", WHO[3], "", 30)])
-@example(2, [("approve", WHO[0], "", 9), ("kill", WHO[1], "", 9)])
+@example(1, [("delegate", FOUR[0], FOUR[2], 0), ("approve", FOUR[2], "", 0)])
+@example(2, [("approve", FOUR[0], "", 0), ("delegate", FOUR[1], FOUR[2], 9), ("approve", FOUR[2], "", 9)])
+@example(1, [("delegate", FOUR[0], FOUR[2], 0), ("revoke", FOUR[0], "", 9)])
+@example(3, [("approve", FOUR[0], "", 0), ("recall", "", "", 9), ("approve", FOUR[3], "", 30)])
+@example(2, [("approve", FOUR[0], "", 9), ("kill", FOUR[1], "", 9)])
 def test_a_fork_of_what_people_said_differs_in_nothing(
     eyes: int, script: list[tuple[str, str, str, int]]
 ) -> None:
