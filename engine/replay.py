@@ -384,6 +384,12 @@ class CaseAudit(Replay):
                                 self._problem(case.seq, f"{step.name} has no timer for token {token}")
             with self._as_far_as_known():
                 self._compare_tasks(case)
+        elif status != "parked":
+            for (token, task), (now, *_) in self.tasks.items():
+                if now == "open":
+                    self._problem(
+                        case.seq, f"task {task!r} of token {token} is open, and the case is {status}"
+                    )
         for (token, transition), (state, *_) in self.effects.items():
             step = names.get(transition)
             live = step is not None and case.holds(step.anchor, token)

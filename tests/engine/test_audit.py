@@ -92,6 +92,13 @@ TAMPERINGS: dict[str, tuple[str, str]] = {
         "UPDATE provenet_task SET deadline = deadline + 1 WHERE status = 'open'",
         "deadline",
     ),
+    "a task of a case that is over": (
+        """INSERT INTO provenet_task (case_no, token, task, choices, role, about, about_hash, opened, status)
+        SELECT (SELECT MAX(no) FROM provenet_case WHERE status = 'done'),
+        token, task, choices, role, about, about_hash, opened, status
+        FROM provenet_task WHERE status = 'open' LIMIT 1""",
+        "is open, and the case is done",
+    ),
     "an effect undone on paper": (
         "UPDATE provenet_effect SET state = 'intended' WHERE state = 'performed'",
         "its effect is intended",
