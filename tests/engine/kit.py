@@ -5,15 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from provenet.engine import Engine, People, VirtualClock
 from provenet.engine.case import GENESIS, chain
-from provenet.nets.build import NetBuilder
+from provenet.nets.build import NetBuilder, PlaceRef
 from provenet.nets.models import Token
+from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Proposal, Request
+from provenet.sdb.human import Human
+from provenet.sdb.policy import Policy, PolicyRule
 from tests.engine.orders import proofs
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +66,45 @@ class Answers:
         if hasattr(found, "__await__"):
             found = await found
         return found if isinstance(found, Proposal) else Proposal(found)
+
+
+def looked_at(
+    net: NetBuilder,
+    name: str,
+    places: tuple[PlaceRef, PlaceRef, PlaceRef, PlaceRef],
+    *,
+    field: str,
+    length: int,
+    **parts: Any,
+) -> None:
+    """A model proposes, a policy looks at the length of a covered text and at an amount; or a person decides.
+
+    Args:
+        net: Where this is drawn.
+        name: Of the contract.
+        places: What the model sees; where a person is asked; where what passed goes, and what did not.
+        field: The covered text.
+        length: The longest that it may be.
+        parts: What else the contract is made of.
+    """
+    takes, review, gives, refused = places
+    caps = (
+        PolicyRule(lambda proposal: getattr(proposal, field).length() <= length, field=field),
+        PolicyRule(lambda proposal: proposal.cents <= 100),
+    )
+    net.add(
+        Contract(
+            name,
+            takes=takes,
+            gives=gives,
+            verify=Policy("caps", caps),
+            otherwise=review,
+            escalate=lambda inputs: inputs,
+            attempts=2,
+            **parts,
+        )
+    )
+    net.add(Human("look", takes=review, approve=refused, deny=refused, who="lead", within=timedelta(days=7)))
 
 
 def rechained(path: Path, case: str, change: Callable[[int, str], str | None]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import zlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from provenet.engine import Decision, Engine, People, Task, VirtualClock
-from provenet.nets.build import NetBuilder
+from provenet.nets.build import NetBuilder, PlaceRef
 from provenet.nets.expr.build import make
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.models import Token
@@ -18,7 +19,7 @@ from provenet.nets.net import Net
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, ProposalFault, Request
 from provenet.sdb.human import Human
-from provenet.sdb.policy import within
+from provenet.sdb.policy import Policy, within
 from provenet.sdb.reject import Reject
 from provenet.sdb.saga import Saga
 from provenet.verify.verdict import Report
@@ -93,55 +94,58 @@ def orders(ledger: Ledger) -> Agent:
     undo = Effect("crm.withdraw", withdraw, payload=Offer)
     pay = Effect("billing.charge", charge, payload=Offer, receipt=Receipt)
     nothing = lambda inputs: make(Offer, order=inputs.id, discount=0)  # noqa: E731
-    net.add(
-        Contract(
-            "quote",
-            takes=order,
-            gives=published,
-            propose=Proposer(),
-            returns=Offer,
-            verify=within(Offer, lambda o: (o.discount <= 30) & (o.discount >= 0), name="discount v1"),
-            commit=put,
-            undo=undo,
-            saga=scope,
-            otherwise=review,
-            escalate=nothing,
-        )
+    offered(
+        net,
+        ("quote", "publish approved"),
+        (order, review, approved, denied),
+        returns=Offer,
+        propose=Proposer(),
+        verify=within(Offer, lambda o: (o.discount <= 30) & (o.discount >= 0), name="discount v1"),
+        escalate=nothing,
+        cap=within(Offer, lambda o: o.discount <= 50, name="cap"),
+        who="pricing",
+        done={"gives": published, "commit": put, "undo": undo, "saga": scope},
     )
-    net.add(
-        Human("approve", takes=review, approve=approved, deny=denied, who="pricing", within=timedelta(days=7))
-    )
-    net.add(
-        Contract(
-            "publish approved",
-            takes=approved,
-            gives=published,
-            verify=within(Offer, lambda o: o.discount <= 50, name="cap"),
-            commit=put,
-            undo=undo,
-            saga=scope,
-            otherwise=denied,
-        )
-    )
-    net.add(
-        Contract(
-            "charge",
-            takes=published,
-            gives=charged,
-            verify=within(Offer, lambda o: o.discount <= 50, name="charge cap"),
-            commit=pay,
-            irreversible=True,
-            otherwise=refused,
-            on_failure=refused,
-            saga=scope,
-        )
-    )
+    cap = within(Offer, lambda o: o.discount <= 50, name="charge cap")
+    for_good(net, "charge", takes=published, gives=charged, verify=cap, commit=pay, bad=refused, saga=scope)
     scope.complete(net, "done", takes={"o": charged}, outcome="o")
     scope.abort(net, "card refused", takes={"o": refused}, outcome="o")
     scope.abort(net, "not approved", takes={"o": denied}, outcome="o")
     scope.kill(net, "kill", outcome=make(Offer, order="", discount=0))
     net.require("SDB-1", "SDB-5", "SAGA-1")
     return Agent.of(net)
+
+
+def offered(
+    net: NetBuilder,
+    names: tuple[str, str],
+    places: tuple[PlaceRef, PlaceRef, PlaceRef, PlaceRef],
+    *,
+    cap: Policy,
+    who: str,
+    done: dict[str, Any],
+    **first: Any,
+) -> None:
+    """A model's offer is carried out, or what a person approves in its place.
+
+    Args:
+        net: Where this is drawn.
+        names: Of the two contracts.
+        places: What the model sees; what a person is asked about; what is approved, and what is denied.
+        cap: What an approved offer has to pass.
+        who: The person's role.
+        done: What carries an offer out.
+        first: What else the model's contract is made of.
+    """
+    takes, review, approved, denied = places
+    net.add(Contract(names[0], takes=takes, otherwise=review, **first, **done))
+    net.add(Human("approve", takes=review, approve=approved, deny=denied, who=who, within=timedelta(days=7)))
+    net.add(Contract(names[1], takes=approved, verify=cap, otherwise=denied, **done))
+
+
+def for_good(net: NetBuilder, name: str, *, bad: PlaceRef, **parts: Any) -> None:
+    """A contract of a saga whose effect nothing undoes; what is refused, or fails, has one place."""
+    net.add(Contract(name, irreversible=True, otherwise=bad, on_failure=bad, **parts))
 
 
 _PROOFS: dict[str, Report] = {}

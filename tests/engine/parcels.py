@@ -11,12 +11,10 @@ from urllib.parse import urlsplit
 from provenet.nets.build import NetBuilder
 from provenet.nets.expr.build import make
 from provenet.nets.models import Token
-from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Request
-from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.saga import Saga
-from tests.engine.orders import dice
+from tests.engine.orders import dice, for_good, offered
 from tests.support.world import HOSTILE, call
 
 PATIENCE = timedelta(seconds=0.5)
@@ -86,65 +84,24 @@ def parcels(url: str) -> Agent:
     fair = within(Offer, lambda o: (o.price >= 0) & (o.price <= 30), name="price")
     any_price = within(Offer, lambda o: o.price <= 50, name="cap")
     nothing = lambda inputs: make(Offer, parcel=inputs.id, price=40)  # noqa: E731
-    net.add(
-        Contract(
-            "label",
-            takes=entry,
-            gives=shipped,
-            propose=Proposer(),
-            returns=Offer,
-            verify=fair,
-            commit=put,
-            undo=undo,
-            saga=scope,
-            otherwise=review,
-            escalate=nothing,
-            timeout=PATIENCE,
-        )
-    )
-    net.add(
-        Human("approve", takes=review, approve=approved, deny=denied, who="desk", within=timedelta(days=7))
-    )
-    net.add(
-        Contract(
-            "ship approved",
-            takes=approved,
-            gives=shipped,
-            verify=any_price,
-            commit=put,
-            undo=undo,
-            saga=scope,
-            otherwise=denied,
-        )
+    offered(
+        net,
+        ("label", "ship approved"),
+        (entry, review, approved, denied),
+        returns=Offer,
+        propose=Proposer(),
+        verify=fair,
+        escalate=nothing,
+        cap=any_price,
+        who="desk",
+        done={"gives": shipped, "commit": put, "undo": undo, "saga": scope},
+        timeout=PATIENCE,
     )
     net.event("delivered", event="delivered", takes={"o": shipped}, puts={arrived: "o"})
     net.timer("lost", takes={"o": shipped}, after=timedelta(seconds=3), puts={gone: "o"})
-    net.add(
-        Contract(
-            "charge",
-            takes=arrived,
-            gives=paid,
-            verify=any_price,
-            commit=pay,
-            irreversible=True,
-            otherwise=refused,
-            on_failure=refused,
-            saga=scope,
-        )
-    )
-    net.add(
-        Contract(
-            "thank",
-            takes=paid,
-            gives=thanked,
-            verify=any_price,
-            commit=thank,
-            irreversible=True,
-            otherwise=unthanked,
-            on_failure=unthanked,
-            saga=scope,
-        )
-    )
+    common: dict[str, Any] = {"verify": any_price, "saga": scope}
+    for_good(net, "charge", takes=arrived, gives=paid, commit=pay, bad=refused, **common)
+    for_good(net, "thank", takes=paid, gives=thanked, commit=thank, bad=unthanked, **common)
     for name, place in (("thanked", thanked), ("not thanked", unthanked)):
         scope.complete(net, name, takes={"o": place}, outcome="o")
     for name, place in (("was lost", gone), ("was denied", denied), ("was refused", refused)):

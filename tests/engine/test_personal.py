@@ -43,13 +43,11 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.erased import Erased
 from provenet.nets.expr.build import make
 from provenet.nets.models import Personal, Token, schema_of, to_value
-from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Proposal, Request
 from provenet.sdb.human import Human
-from provenet.sdb.policy import Policy, PolicyRule
 from tests.engine import fleets
 from tests.engine.chaos import Shifted
-from tests.engine.kit import Answers, deployed, opened
+from tests.engine.kit import Answers, deployed, looked_at, opened
 
 NAME, MAIL, WORD = "Jane Q. Ultramarine", "jane@ultramarine.example", "CONFIDENTIAL-remark"
 KEYS = Keys.generate()
@@ -96,27 +94,16 @@ def writing(send: Any, *, cents: int = 50, says: Any = None) -> Agent:
             (r.payload.id, r.payload.name, MAIL, cents), model="m-1", prompt_hash="p" * 64, tokens_in=9
         )
     )
-    net.add(
-        Contract(
-            "letter",
-            takes=inbox,
-            gives=sent,
-            propose=answers,
-            returns=Letter,
-            verify=Policy(
-                "caps",
-                (
-                    PolicyRule(lambda proposal: proposal.name.length() <= 60, field="name"),
-                    PolicyRule(lambda proposal: proposal.cents <= 100),
-                ),
-            ),
-            commit=Effect("post.send", send, payload=Letter, receipt=Sent, tries=1),
-            otherwise=review,
-            escalate=lambda inputs: inputs,
-            attempts=2,
-        )
+    looked_at(
+        net,
+        "letter",
+        (inbox, review, sent, refused),
+        propose=answers,
+        returns=Letter,
+        field="name",
+        length=60,
+        commit=Effect("post.send", send, payload=Letter, receipt=Sent, tries=1),
     )
-    net.add(Human("look", takes=review, approve=refused, deny=refused, who="lead", within=timedelta(days=7)))
     net.event("answered", event="answered", takes={"l": sent}, brings={"w": Word}, puts={heard: "w"})
     net.require("DATA-2")
     return Agent.of(net)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +14,8 @@ from provenet.engine import Reader, audit
 from provenet.engine.watching import JsonLines, Logs
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
-from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Effect, Proposal, Request
-from provenet.sdb.human import Human
-from provenet.sdb.policy import Policy, PolicyRule
-from tests.engine.kit import Answers, deployed, opened
+from tests.engine.kit import Answers, deployed, looked_at, opened
 
 NUMBER, NOTE = "4242-SECRET-4242", "PSST-ultramarine"
 
@@ -47,27 +43,16 @@ def paying(effect: Any, cents: int, *, length: int = 40) -> Agent:
     inbox, review = net.entry("inbox", Order), net.place("review", Order)
     charged, refused = net.final("charged", Charge), net.final("refused", Order)
     says = Answers(lambda r: Proposal((r.payload.id, r.payload.card, NOTE, cents)))
-    net.add(
-        Contract(
-            "charge",
-            takes=inbox,
-            gives=charged,
-            propose=says,
-            returns=Charge,
-            verify=Policy(
-                "caps",
-                (
-                    PolicyRule(lambda proposal: proposal.card.length() <= length, field="card"),
-                    PolicyRule(lambda proposal: proposal.cents <= 100),
-                ),
-            ),
-            commit=Effect("bank.charge", effect, payload=Charge, receipt=Receipt, tries=1),
-            otherwise=review,
-            escalate=lambda inputs: inputs,
-            attempts=2,
-        )
+    looked_at(
+        net,
+        "charge",
+        (inbox, review, charged, refused),
+        propose=says,
+        returns=Charge,
+        field="card",
+        length=length,
+        commit=Effect("bank.charge", effect, payload=Charge, receipt=Receipt, tries=1),
     )
-    net.add(Human("look", takes=review, approve=refused, deny=refused, who="lead", within=timedelta(days=7)))
     net.require("DATA-2")
     return Agent.of(net)
 
