@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from provenet.engine.clock import to_micros
 from provenet.engine.errors import EngineError, NotDispatched, StoreError
@@ -54,6 +54,7 @@ class Sweep:
         self._stepper, self._store, self._adapter = stepper, store, adapter
         self._kills: set[tuple[str, str, int]] = set()
         self._waits: dict[int, tuple[int, float, float]] = {}
+        self._late = self._working = 0
 
     async def run(self) -> None:
         """Look, for as long as the engine takes turns.
@@ -130,17 +131,24 @@ class Sweep:
         late = self._store.rows(
             "SELECT DISTINCT c.no, c.id, c.version FROM provenet_timer t"
             " JOIN provenet_case c ON c.no = t.case_no"
-            " WHERE t.due < ? AND c.status IN ('running', 'waiting') LIMIT ?",
-            (now - LATE, MANY),
+            " WHERE t.due < ? AND c.no > ? AND c.status IN ('running', 'waiting') ORDER BY c.no LIMIT ?",
+            (now - LATE, self._late, MANY),
         )
         working = self._store.rows(
-            "SELECT no, id, version FROM provenet_case WHERE status = 'running' LIMIT ?", (MANY,)
+            "SELECT no, id, version FROM provenet_case WHERE status = 'running' AND no > ?"
+            " ORDER BY no LIMIT ?",
+            (self._working, MANY),
         )
-        before, self._waits = self._waits, {}
+        # Where there are more than one look can hold, the next one goes on from here.
+        begun, self._late, self._working = self._working, _last(late), _last(working)
+        before = self._waits
+        self._waits = {no: w for no, w in before.items() if no <= begun or 0 < self._working < no}
+        found: set[int] = set()
         for first, rows in ((0.0, late), (QUIET, working)):
             for no, case, version in rows:
-                if no in self._waits:
+                if no in found:
                     continue
+                found.add(no)
                 seen, due, pause = before.get(no, (-1, 0.0, 0.0))
                 if seen != version:
                     due, pause = at + first, QUIET
@@ -155,3 +163,8 @@ class Sweep:
                 await self._adapter.dispatch(case)
             except NotDispatched:
                 return  # the next look finds them again
+
+
+def _last(rows: list[tuple[Any, ...]]) -> int:
+    """The number of the case after which there may be more; 0 where there are none."""
+    return int(rows[-1][0]) if len(rows) == MANY else 0

@@ -594,6 +594,22 @@ async def test_a_turn_and_its_end_are_one_commit(postgres: str, clock: Shifted, 
     assert audit(postgres).clean
 
 
+class Deaf:
+    """Loses every wake, and keeps what it was."""
+
+    def __init__(self) -> None:
+        self.woken: list[str] = []
+
+    async def dispatch(self, case: str, work: Work | None = None) -> None:
+        self.woken.append(case)
+
+    def heartbeat(self) -> None: ...
+
+    async def cancel(self, case: str, work: Work) -> None: ...
+
+    async def signal(self, case: str, request: int) -> None: ...
+
+
 async def test_a_lost_wake_is_found_in_the_store(
     postgres: str, clock: Shifted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -601,21 +617,6 @@ async def test_a_lost_wake_is_found_in_the_store(
     quiet = 0.3
     monkeypatch.setattr(sweep, "QUIET", quiet)  # 2 where nobody is in a hurry
     agent = orders(Ledger(tmp_path / "ledger.db"))
-
-    class Deaf:
-        """Loses every wake, and keeps what it was."""
-
-        def __init__(self) -> None:
-            self.woken: list[str] = []
-
-        async def dispatch(self, case: str, work: Work | None = None) -> None:
-            self.woken.append(case)
-
-        def heartbeat(self) -> None: ...
-
-        async def cancel(self, case: str, work: Work) -> None: ...
-
-        async def signal(self, case: str, request: int) -> None: ...
 
     async with Engine.open(postgres, agents=[agent], clock=clock, takes="turns") as engine:
         deployed(engine, agent)
@@ -635,6 +636,38 @@ async def test_a_lost_wake_is_found_in_the_store(
                 break
         await looks.look()
         assert deaf.woken == ["o-1"]
+
+
+async def test_however_many_do_not_move_each_is_woken(
+    clock: Shifted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one look holds, on a file; the first of them never move, as where their agent is missing."""
+    monkeypatch.setattr(sweep, "QUIET", 0.1)
+    monkeypatch.setattr(sweep, "MANY", 2)
+    agent = orders(Ledger(tmp_path / "ledger.db"))
+    async with Engine.open(tmp_path / "x.db", agents=[agent], clock=clock, takes="turns") as engine:
+        deployed(engine, agent)
+        stepper, deaf = engine.stepper(), Deaf()
+        every = {f"o-{i}" for i in range(7)}
+        async for _ in stepper.start(
+            "orders", [(case, {"order": Order(id=case, amount=1)}) for case in sorted(every)]
+        ):
+            pass
+        looks = stepper.sweep(deaf)
+        for _ in range(4):
+            await looks.look()
+        assert deaf.woken == []
+        await asyncio.sleep(0.2)
+        for _ in range(4):
+            await looks.look()
+        assert sorted(deaf.woken) == sorted(every)
+        for case in sorted(every):
+            for work in (await stepper.advance(case)).work:
+                await stepper.work(case, work.transition, work.token)
+        deaf.woken.clear()
+        for _ in range(4):
+            await looks.look()
+        assert deaf.woken == []
 
 
 async def opened_task(workers: Fleet, case: str) -> str:
