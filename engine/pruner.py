@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, get_args
 
 from provenet.engine import exports
 from provenet.engine.archive import Archived, Kind, add
 from provenet.engine.case import LIVE
+from provenet.engine.clock import to_micros
 from provenet.engine.early import forget_published
 from provenet.engine.history import ENTRIES
 from provenet.engine.retention import Ended, Pruned, Retention
@@ -33,8 +34,14 @@ MOST_ENTRIES = 5_000
 MOST_LOOKS = 500
 """Logs that a batch looks at, whether there is anything to drop or not."""
 
+MOST_REQUESTS = 1_000
+"""Of the requests that were left there, the first so many are looked at."""
+
 _SLACK = 3_600_000_000
 """Microseconds, an hour."""
+
+_ANSWERED = timedelta(hours=1)
+"""How long an answer is left for whoever asked, at least."""
 
 
 class _Rule(NamedTuple):
@@ -124,8 +131,9 @@ class Pruner:
             done += self._prune(case, case.version - first + 1)
         for case, upto in long:
             done += self._trim(case, upto)
+        requests = self._forget_requests()
         # Whether there is more shows when there is nothing.
-        return replace(done, more="yes" if done.entries else "no")
+        return replace(done, more="yes" if done.entries or requests == MOST_REQUESTS else "no")
 
     @property
     def looking(self) -> bool:
@@ -258,6 +266,23 @@ class Pruner:
                     )
         self._archive("trimmed", case, base, bytes(digest))
         return Pruned(trimmed=1, entries=base - first)
+
+    def _forget_requests(self) -> int:
+        """Let go of answered requests, once every case that they may be about is past its time; how many.
+
+        They are as old as the clock on the wall says. The last one stays: numbers of requests stand for what
+        was spent and which events came, and are not given again.
+        """
+        spans = [s for s in (*self._policy.ended.values(), *self._policy.places.values()) if s is not None]
+        if not spans:
+            return 0
+        age = microseconds(max(*spans, _ANSWERED))
+        return self._store.run(
+            "DELETE FROM provenet_request WHERE status IN ('done', 'withdrawn') AND at < ?"
+            " AND id IN (SELECT id FROM provenet_request ORDER BY id LIMIT ?)"
+            " AND id < (SELECT MAX(id) FROM provenet_request)",
+            (to_micros(datetime.now(UTC)) - age, MOST_REQUESTS),
+        )
 
     def _archive(self, kind: Kind, case: _Case, version: int, head: bytes) -> None:
         rest = (case.status, case.place, case.outcome if self._policy.outcomes == "kept" else None)

@@ -10,7 +10,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -522,6 +522,35 @@ def test_a_running_engine_prunes_and_goes_on(agent: Agent, copy: Path) -> None:
     asyncio.run(run())
     assert audit(copy).archived == 5
     assert audit(copy).clean
+
+
+def test_answered_requests_go_and_their_numbers_are_not_given_again(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provenet.engine.pruner.MOST_REQUESTS", 3)
+    now = int(datetime.now(UTC).timestamp() * 1e6)
+    old, hour = now - 31 * 86_400_000_000, 3_600_000_000
+    left = [(old, s) for s in ("done", "done", "withdrawn", "new", "done", "taken", "done")]
+    left += [(now - 29 * 86_400_000_000, "done"), (old, "done"), (now - hour // 2, "done"), (old, "done")]
+    with closing(sqlite3.connect(copy)) as db:
+        row = (
+            "INSERT INTO provenet_request (at, case_id, command, status, worker) VALUES (?, 'a', '{}', ?, 0)"
+        )
+        db.executemany(row, left)
+        db.commit()
+    numbers = "SELECT id FROM provenet_request ORDER BY id"
+    before = [n for (n,) in rows(copy, numbers)]
+    prune(copy, Retention(keep_entries=10**6))
+    assert [n for (n,) in rows(copy, numbers)] == before
+    prune(copy, Retention({"failed": DAY}, {"nowhere": 30 * DAY}))
+    # Those that wait are in the way of what a look comes to.
+    assert [before.index(n) for (n,) in rows(copy, numbers)] == [3, 5, 6, 7, 8, 9, 10]
+    monkeypatch.setattr("provenet.engine.pruner.MOST_REQUESTS", 1_000)
+    prune(copy, Retention({"failed": DAY}, {"nowhere": 30 * DAY}))
+    assert [before.index(n) for (n,) in rows(copy, numbers)] == [3, 5, 7, 9, 10]
+    prune(copy, Retention({"failed": timedelta(0)}))
+    assert [before.index(n) for (n,) in rows(copy, numbers)] == [3, 5, 9, 10]
+    clean(copy)
 
 
 def test_room_is_given_back(agent: Agent, tmp_path: Path) -> None:
