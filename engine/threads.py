@@ -40,10 +40,16 @@ class Threads:
         with self._lock:
             self._free -= 1
             if self._free < 0 and self._count < MOST:
-                self._count += 1
-                self._free += 1
-                name = f"provenet-effect-{self._count}"
-                threading.Thread(target=self._work, name=name, daemon=True).start()
+                name = f"provenet-effect-{self._count + 1}"
+                try:
+                    threading.Thread(target=self._work, name=name, daemon=True).start()
+                except RuntimeError:  # the system has no room for one
+                    if not self._count:
+                        self._free += 1
+                        raise
+                else:
+                    self._count += 1
+                    self._free += 1
         self._calls.put((done, call))
         return await asyncio.wrap_future(done)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from provenet.engine import Engine, VirtualClock, audit, transaction
+from provenet.engine.threads import MOST, Threads
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.nets.net import Ask, Auto, Judge, OnFailure, Perform
@@ -543,3 +545,25 @@ async def test_on_the_real_clock_timers_fire_and_serving_stops_when_told() -> No
                 await asyncio.sleep(0.02)
         stop.set()
         await serving
+
+
+async def test_a_system_that_has_no_room_for_threads_for_a_while_uses_none_of_them_up() -> None:
+    threads, held = Threads(), threading.Event()
+    before = threading.stack_size(1 << 47)  # more than there is: no thread can be started
+    try:
+        for _ in range(MOST + 1):
+            with pytest.raises(RuntimeError, match="can't start new thread"):
+                await threads.run(int)
+        threading.stack_size(before)
+        first = asyncio.ensure_future(threads.run(held.wait))
+        await asyncio.sleep(0)
+        threading.stack_size(1 << 47)
+        second = asyncio.ensure_future(threads.run(lambda: 7))
+        await asyncio.sleep(0.05)
+        assert not second.done()  # it waits for the thread that there is
+        held.set()
+        async with asyncio.timeout(10):
+            assert (await first, await second) == (True, 7)
+    finally:
+        threading.stack_size(before)
+        threads.close()
