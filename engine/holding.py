@@ -31,7 +31,7 @@ from provenet.engine.recovery import load_cases
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.vault import PRUNED, Vault
-from provenet.engine.versions import Versions, entry_values, keys_of
+from provenet.engine.versions import Versions, first_state
 from provenet.engine.watching.events import CaseStarted, CaseTaken, Event
 from provenet.engine.watching.watch import Watch
 from provenet.nets.errors import did_you_mean
@@ -131,14 +131,11 @@ class Holding:
                     f"{what} was killed", hint="release the kill switch before new cases start"
                 )
         program = self._versions.program(net)
-        if not case_id or len(case_id) > 200 or not case_id.isprintable():
-            raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
         if len(tenant) > 200 or not tenant.isprintable():
             raise InputRefused(f"a tenant is up to 200 printable characters, not {tenant!r:.80}")
         if len(subject) > 200 or not subject.isprintable() or subject.startswith(PRUNED):
             raise InputRefused(f"a subject is up to 200 printable characters, not {subject!r:.80}")
-        values = entry_values(program, inputs)
-        known = keys_of(program, values, known_by)
+        values, known = first_state(program, case_id, inputs, known_by)
         marking = initial_marking(program.net, values)
         fault_point("start")
         now = self._runner.now()

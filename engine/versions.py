@@ -12,6 +12,7 @@ from provenet.engine.errors import InputRefused, NotDeployed, StoreCorrupt
 from provenet.engine.program import Program
 from provenet.engine.store.store import Store
 from provenet.nets.errors import ProvenetError, TypeMismatch, did_you_mean
+from provenet.nets.expr.show import show
 from provenet.nets.formats.canonical import content_hash, dumps, loads
 from provenet.nets.models import to_value
 from provenet.nets.schema import Value
@@ -128,6 +129,20 @@ class Versions:
             self.programs[found] = Program(self._dress(agent), found)
 
 
+def first_state(
+    program: Program, case_id: str, inputs: Mapping[str, Any], known_by: Mapping[str, str]
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """What a case starts with: the tokens in its entries, and the keys that it is known by.
+
+    Raises:
+        InputRefused: No such case can start, whatever the database has.
+    """
+    if not case_id or len(case_id) > 200 or not case_id.isprintable():
+        raise InputRefused(f"a case id is 1 to 200 printable characters, not {case_id!r:.80}")
+    values = entry_values(program, inputs)
+    return values, keys_of(program, values, known_by)
+
+
 def case_keys(keys: Mapping[str, str]) -> dict[str, str]:
     """Keys that the outside knows a case by, where they can be stored.
 
@@ -186,7 +201,10 @@ def entry_values(program: Program, inputs: Mapping[str, Any]) -> dict[str, Value
         except TypeMismatch as error:
             raise InputRefused(error.message, where=f"{where}, entry {name!r}") from None
         if condition is not None and not condition({"it": values[name]}):
+            (asked,) = (e.where for e in program.net.entries if e.place == name and e.where is not None)
             raise InputRefused(
-                "the input is outside what the net was proved for", where=f"{where}, entry {name!r}"
+                f"the input is outside what the net was proved for: {show(asked)}",
+                where=f"{where}, entry {name!r}",
+                hint="mend the input; or widen the where= of that entry, and prove the net again",
             )
     return values

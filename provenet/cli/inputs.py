@@ -15,7 +15,10 @@ from typing import Any
 
 from provenet.cli.loading import Loaded
 from provenet.cli.printing import Unusable
-from provenet.nets.errors import TypeMismatch, did_you_mean
+from provenet.engine.errors import InputRefused
+from provenet.engine.program import Program
+from provenet.engine.versions import first_state
+from provenet.nets.errors import ExprError, TypeMismatch, did_you_mean
 from provenet.nets.net import Net
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import (
@@ -39,7 +42,7 @@ class Inputs:
 
     Attributes:
         cases: Case ids with a token value for each entry place.
-        broken: One line of text for each row that does not fit.
+        broken: One line of text for each row that does not fit, or that no case of the net starts with.
     """
 
     cases: tuple[tuple[str, Mapping[str, Any]], ...]
@@ -54,9 +57,10 @@ def read_inputs(loaded: Loaded, path: Path, *, id_column: str | None = None) -> 
     """
     if not path.is_file():
         raise Unusable("there is no such file", where=str(path), hint="name a .csv or .jsonl file")
+    program = Program(loaded.agent)
     own = getattr(loaded.module, "cases", None)
     if callable(own):
-        return Inputs(tuple(own(path)), ())
+        return _fitting(program, own(path))
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         rows: Iterable[tuple[int, Any]] = _json_lines(path)
     elif path.suffix.lower() == ".csv":
@@ -80,10 +84,24 @@ def read_inputs(loaded: Loaded, path: Path, *, id_column: str | None = None) -> 
                     field="id", expected="an id of its own", got=f"{case_id!r} of line {seen[case_id]}"
                 )
             inputs = _inputs_of(loaded.net, row, is_text=path.suffix.lower() == ".csv")
-        except TypeMismatch as error:
+            first_state(program, case_id, inputs, {})
+        except (TypeMismatch, InputRefused, ExprError) as error:
             broken.append(f"line {number}  {error.message}")
             continue
         seen[case_id] = number
+        made.append((case_id, inputs))
+    return Inputs(tuple(made), tuple(broken))
+
+
+def _fitting(program: Program, cases: Iterable[tuple[str, Mapping[str, Any]]]) -> Inputs:
+    """Cases that a module read by itself, without those that cannot start."""
+    made, broken = [], []
+    for case_id, inputs in cases:
+        try:
+            first_state(program, case_id, inputs, {})
+        except (InputRefused, ExprError) as error:
+            broken.append(f"case {case_id!r:.80}  {error.message}")
+            continue
         made.append((case_id, inputs))
     return Inputs(tuple(made), tuple(broken))
 

@@ -209,6 +209,47 @@ def test_broken_rows_can_be_left_out(cli: Cli, folder: Path) -> None:
     assert "line 2  wants" in said.err
 
 
+CLAIMS = """
+from provenet import NetBuilder, Token
+
+class Claim(Token):
+    id: str
+    cents: int
+
+net = NetBuilder("claims")
+claim = net.entry("claim", Claim, where=lambda it: (it.cents > 0) & (it.cents <= 5_000))
+done = net.final("done", Claim)
+net.transition("close", takes={"c": claim}, puts={done: "c"})
+"""
+OUTSIDE = "the input is outside what the net was proved for: it.cents > 0 and it.cents <= 5000"
+
+
+def test_a_row_outside_what_was_proved_is_a_broken_row(cli: Cli, folder: Path) -> None:
+    (folder / "claims.py").write_text(CLAIMS, encoding="utf-8")
+    (folder / "a.csv").write_text("id,cents\nanna,100\nbert,-3\n,5\ncleo,5\n", encoding="utf-8")
+    said = cli("run", "claims.py", "--db", "x.db", "--input", "a.csv")
+    assert said.code == 2
+    assert "2 rows of 4 cannot be used; nothing was started" in said.err
+    assert f"a.csv  line 3  {OUTSIDE}" in said.err
+    assert "a.csv  line 4  a case id is 1 to 200 printable characters, not ''" in said.err
+    assert "--skip-broken" in said.err
+    assert not (folder / "x.db").exists()
+    said = cli("run", "claims.py", "--db", "x.db", "--input", "a.csv", "--skip-broken", "--json")
+    assert (said.code, said.json["statuses"]) == (0, {"done": 2})
+    assert f"2 rows left out:\na.csv  line 3  {OUTSIDE}" in said.err
+
+
+def test_what_a_module_reads_is_looked_at_as_well(cli: Cli, folder: Path) -> None:
+    own = "def cases(path):\n    for n, who in enumerate(['bert', 'anna']):\n"
+    own += "        yield who, {'claim': (who, n)}\n"
+    (folder / "claims.py").write_text(CLAIMS + own, encoding="utf-8")
+    (folder / "names.txt").write_text("", encoding="utf-8")
+    said = cli("run", "claims.py", "--db", "x.db", "--input", "names.txt")
+    assert said.code == 2
+    assert f"case 'bert'  {OUTSIDE}" in said.err
+    assert not (folder / "x.db").exists()
+
+
 def test_a_module_may_read_its_own_files(cli: Cli, folder: Path) -> None:
     text = (
         "from offers import Customer, agent\n"
