@@ -225,7 +225,11 @@ def _fits(program: Program, what_if: WhatIf) -> None:
 def _refuse_real(to: str | Path) -> None:
     """Make sure that a database is a simulation, or that there is none."""
     where = located(to)
-    if where.kind == "memory" or not ready(where):
+    if where.kind == "memory":
+        raise NotSimulation(
+            "this database is gone as soon as the copy is made", hint="name a file for the simulation"
+        )
+    if not ready(where):
         return
     reader = Reader(to)
     with snapshot(reader.engine, where, lambda raw: raw.decode("utf-8", "replace")) as rows:
