@@ -65,7 +65,8 @@ class Restarts:
                 break
         if deaths > self.most:
             return None
-        return min(self.first * float(2 ** (deaths - 1)), self.longest).total_seconds()
+        doubled = self.first.total_seconds() * 2.0 ** min(deaths - 1, 64)
+        return min(doubled, self.longest.total_seconds())
 
 
 class Heart:

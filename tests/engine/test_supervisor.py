@@ -44,7 +44,11 @@ def test_pauses_grow_with_deaths_and_no_more_restarts_than_most_come_in_a_span(
     near = sum(sum(lives[n + 1 :]) < within for n in range(len(lives)))
     assert (pause is None) == (near > rule.most)
     if pause is not None:
-        assert pause == min(rule.first * 2 ** (near - 1), rule.longest).total_seconds()
+        assert pause == min(rule.first.total_seconds() * 2 ** (near - 1), rule.longest.total_seconds())
+
+
+def test_pauses_stay_at_the_longest_however_many_come_before() -> None:
+    assert Restarts(most=100_000).pause([0.0] * 5_000) == 30
 
 
 # with processes
