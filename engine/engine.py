@@ -491,7 +491,7 @@ class Engine(Verbs):
             ended_for=timedelta(0) if self._is_alone_in_time() else IN_FLIGHT,
         )
         self._gate = Gate(self._store, self._runner.now, self._access)
-        if self._gate.is_guarded and self._people is not None:
+        if self._people is not None and self._access != "off" and self._gate.is_guarded:
             raise EngineError(
                 "people= decides without tokens, and the database is guarded", hint="leave it out"
             )
@@ -528,6 +528,7 @@ class Engine(Verbs):
         if self._takes != "all":
             self._runner.jobs.runs = "elsewhere"
         self._holding.resume()
+        self._gate.declare()
         create = asyncio.get_running_loop().create_task
         if self._takes == "all":
             self._requests = Requests(self, self._store)

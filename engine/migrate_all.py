@@ -30,7 +30,7 @@ from provenet.engine.program import Program
 from provenet.engine.reaching import Evidence
 from provenet.engine.reader import Reader
 from provenet.engine.recovery import load_cases
-from provenet.engine.requests import post
+from provenet.engine.requests import post, rules_there
 from provenet.engine.store.database import Location, Rows, snapshot
 from provenet.engine.vault import seals
 from provenet.nets.formats.canonical import content_hash
@@ -114,8 +114,9 @@ async def _alone(
 
     # The time stands still: nothing rings meanwhile.
     clock = VirtualClock(EPOCH if reader.clock() == "virtual" else datetime.now(UTC))
+    rules = rules_there(reader, access, {})
     try:
-        async with Engine.open(source, agents=agents, clock=clock, takes="asked", access=access) as engine:
+        async with Engine.open(source, agents=agents, clock=clock, takes="asked", access=rules) as engine:
             return await engine.migrate(*versions, plan, accept=accept, cases=cases, token=token)
     except (StoreLocked, StoreDenied):
         return None

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col, func, select
 
-from provenet.engine.access.chain import AccessLine
+from provenet.engine.access.chain import MARK, AccessLine
 from provenet.engine.archive import COLUMNS as ARCHIVE
 from provenet.engine.archive import Archived, Kind, archived, pruned
 from provenet.engine.case import LIVE
@@ -160,6 +160,13 @@ class Reader:
         with Session(self.engine) as s:
             row = next(iter(_rows(s, select(MetaRow).where(MetaRow.name == "clock"))), None)
             return "real" if row is None else row.value
+
+    @_decodes
+    def is_guarded(self) -> bool:
+        """Whether a token is needed to do anything from outside."""
+        with Session(self.engine) as s:
+            row = next(iter(_rows(s, select(MetaRow).where(MetaRow.name == MARK))), None)
+            return row is not None and row.value != "off"
 
     @_decodes
     def net(self, digest: str) -> Net | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from provenet.engine.access.gate import Rules
+from provenet.engine.access.policy import Access
 from provenet.engine.access.sealing import Posted, sealed
 from provenet.engine.access.tokens import digest
 from provenet.engine.clock import EPOCH, VirtualClock, to_micros
@@ -98,6 +99,26 @@ def ask(
         return asyncio.run(_alone(source, command, list(agents), access))
     except (StoreLocked, CaseElsewhere, StoreDenied):
         return post(source, command)
+
+
+def rules_there(reader: Reader, access: Rules | None, command: dict[str, Any]) -> Rules | None:
+    """Rules that somebody brings, where they count: who asks for one thing guards no database.
+
+    Raises:
+        RulesRefused: They cannot be read.
+        EngineError: Only a token says who asks, and the database is not guarded.
+    """
+    if access is None or reader.is_guarded():
+        return access
+    if not isinstance(access, Access) and access != "off":
+        Access.read(access)
+    if command.get("token") and command.get("who") == "":
+        raise EngineError(
+            "the database is not guarded, and a token says nothing there",
+            where=str(reader.location),
+            hint="say who with --as NAME@ROLE, or guard it with `provenet run TARGET --access FILE`",
+        )
+    return None
 
 
 async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
@@ -318,6 +339,7 @@ async def _alone(
     from provenet.engine.engine import Engine
 
     reader = Reader(source)
+    rules = rules_there(reader, access, command)
     given = {content_hash(a.net): a for a in agents}
     # What erases data needs no case, and so no key that would open one.
     hashes = () if command.get("do") == "erase" else (str(n["hash"]) for n in reader.nets())
@@ -328,7 +350,7 @@ async def _alone(
     # The time stands still: nothing may ring meanwhile. The engine moves a virtual clock to the last event.
     clock = VirtualClock(EPOCH if reader.clock() == "virtual" else datetime.now(UTC))
     async with Engine.open(
-        source, agents=list(given.values()), clock=clock, takes="asked", access=access
+        source, agents=list(given.values()), clock=clock, takes="asked", access=rules
     ) as engine:
         try:
             answer = await carry_out(engine, command)

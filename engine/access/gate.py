@@ -58,10 +58,7 @@ class Gate:
         if self._path is not None:
             self._stamp, self._access = _stamp(self._path), Access.read(self._path)
         self._mark, self._looked = self._marked(), monotonic()
-        if self._access is not None:
-            self._ruled(self._access.fingerprint)
-        elif off:
-            self._ruled("off")
+        self._declared = "off" if off else None if self._access is None else self._access.fingerprint
 
     @property
     def is_guarded(self) -> bool:
@@ -73,6 +70,11 @@ class Gate:
         ):
             self._mark, self._looked = self._marked(), monotonic()
         return self._access is not None or self._mark != "off"
+
+    def declare(self) -> None:
+        """Guard the database by the rules as they were given, or no more: once all else is in order."""
+        if self._declared is not None:
+            self._ruled(self._declared)
 
     def listen(self) -> None:
         """Let other processes seal tokens for this one."""
@@ -220,7 +222,8 @@ class Gate:
             raise AccessRefused(
                 "the database is guarded, and what runs on it now was opened without the rules",
                 hint="give the access file with --access FILE, in PROVENET_ACCESS, or as access=...,"
-                " and a token with --token @FILE or in PROVENET_TOKEN",
+                " and a token with --token @FILE or in PROVENET_TOKEN;"
+                " `provenet run TARGET --access off` takes the guard away",
             )
         return self._access
 

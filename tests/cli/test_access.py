@@ -101,6 +101,24 @@ def test_a_guarded_database(rules: Path, cli: Cli, monkeypatch: pytest.MonkeyPat
     assert cli("audit").code == 0
 
 
+def test_a_command_guards_no_database(rules: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules of one database are in the environment, and a command is about another."""
+    monkeypatch.setenv("PROVENET_ACCESS", "access.toml")
+    said = cli("approve", "bert", "--as", "dana@pricing")
+    assert said.code == 0, said.err
+    assert cli("erase", "anna", "--as", "dana", "--reason", "asked for it").code == 1
+    moved = cli("migrate", "--net", "offers", "offers", "--dry-run")
+    assert "deploy TARGET` first" in moved.err
+    assert cli("access", "--json").json == []
+    assert cli("run", "offers.py").code == 0
+    refused = cli("kill", "--all", "--as", "dana")
+    assert refused.code == 1
+    monkeypatch.delenv("PROVENET_ACCESS")
+    assert "run TARGET --access off" in cli("kill", "--all", "--as", "dana").err
+    assert cli("run", "offers.py", "--access", "off").code == 0
+    assert cli("kill", "--all", "--as", "dana").code == 0
+
+
 def test_a_signed_command_is_good_once(rules: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROVENET_ACCESS", "access.toml")
     assert cli("run", "offers.py").code == 0
@@ -207,6 +225,10 @@ def test_a_shared_secret_signs_as_well(rules: Path, cli: Cli, monkeypatch: pytes
     (rules / "small.toml").write_text(text, encoding="utf-8")
     words = ("token", "issue", "dana", "--secret-env", "SMALL", "--kid", "small", "--role", "pricing")
     made = cli(*words).out.strip()
+    said = cli("approve", "bert", "--token", made, "--access", "small.toml")
+    assert said.code == 1
+    assert "not guarded, and a token says nothing there" in said.err
+    assert cli("run", "offers.py", "--access", "small.toml").code == 0
     said = cli("approve", "bert", "--token", made, "--access", "small.toml")
     assert said.code == 0, said.err
 

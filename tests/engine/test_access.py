@@ -7,6 +7,7 @@ import base64
 import hmac
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -537,6 +538,26 @@ async def test_a_guarded_database_stays_guarded(tmp_path: Path) -> None:
     async with opened(waiting(), path, access="off") as engine:
         await engine.approve("c", "look", "dana@pricing")
     assert [x.target == "off" for x in Reader(path).access() if x.verdict == "rules"] == [False, True]
+    assert audit(path).clean
+
+
+async def test_what_fails_before_cases_run_guards_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.db"
+    async with opened(waiting(), path) as engine:
+        await begun(engine)
+    given = rules()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "cryptography", None)
+        with pytest.raises(EngineError, match="not installed: cryptography"):
+            await opened(waiting(), path, access=given).__aenter__()
+    assert not Reader(path).is_guarded()
+    assert not Reader(path).access()
+    async with opened(waiting(), path, access=given):
+        pass
+    assert Reader(path).is_guarded()
+    assert [x.verdict for x in Reader(path).access()] == ["rules"]
     assert audit(path).clean
 
 
