@@ -23,6 +23,7 @@ from provenet.engine.store.store import Store
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Judge, Perform
 from provenet.nets.schema import UNIT, UNIT_VALUE, from_json
+from provenet.nets.secrets import hide
 from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, ProposalFault, Request
 from provenet.sdb.reject import REJECT, Reject
 
@@ -163,8 +164,8 @@ class Stage:
             receipt, how = UNIT_VALUE, "none"
         else:
             raise _NotKnown(
-                f"a simulation does not know what {effect.name!r} would return for {text[:200]}",
-                hint=f"give it one: provenet fork ... --receipt '{effect.name}=JSON'",
+                f"a simulation does not know what {effect.name!r} would return: tell it, with --receipt"
+                f" '{effect.name}=JSON' of provenet fork; it was given {_seen(request, text)}"
             )
         self._played(effect, request, text, how, case.encoder(effect.receipt_type)(receipt))
         return receipt
@@ -180,6 +181,11 @@ class Stage:
         }
         name = f"played:{request.key}"
         self._store.put("provenet_meta", name, (name, clean(json.dumps(said, ensure_ascii=False))))
+
+
+def _seen(request: Request, text: str) -> str:
+    """What work was given, as people see it: a case's reason is no place for what is marked."""
+    return plain(hide(json.loads(text), request.payload_type))[:200]
 
 
 class _NotKnown(EngineError):
@@ -201,8 +207,8 @@ class Recorded:
         known = self.recording.answers.get((request.case, job.step.name, job.token))
         if known is None or known.text is None or known.about != text_hash(text):
             unknown = _NotKnown(
-                f"no answer of {job.step.name!r} is recorded for {text[:200]}",
-                hint="name an agent, TARGET, whose proposers can be asked",
+                f"no answer of {job.step.name!r} is recorded: name an agent, the TARGET of provenet fork,"
+                f" whose proposers can be asked; it was given {_seen(request, text)}"
             )
             if self.runner is not None:
                 self.runner.park(job.case, unknown.message, job.step.name)  # which cancels this very job

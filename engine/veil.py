@@ -33,15 +33,17 @@ class Veil:
         self._scopes: dict[str, dict[str, Type]] = {}
         self._tasks: dict[str, list[Type]] = {}
         self._events: dict[str, Type] = {}
-        self._effects: set[str] = set()
+        self._effects: dict[str, dict[tuple[Type | None, Type | None], None]] = {}
         for t in () if net is None else net.transitions:
             scope = net.scope(t) if net is not None else {}
             if not any(map(keeps_secrets, scope.values())):
                 continue
             self._scopes[t.name] = scope
             match t.trigger:
-                case Perform(handler=handler):
-                    self._effects.add(handler)
+                case Perform(handler=handler, payload=given):
+                    payload = None if given is None else type_of(given, scope)
+                    receipt = t.fresh[0].type if t.fresh else None
+                    self._effects.setdefault(handler, {})[payload, receipt] = None
                 case Choice(task=task):
                     self._tasks.setdefault(task, []).append(_about(t, t.trigger, scope))
                 case Signal(event=event) if any(keeps_secrets(f.type) for f in t.fresh):
@@ -108,10 +110,18 @@ class Veil:
         return text if of is None else str(self._shown(_SECRET, text))
 
     def played(self, effect: dict[str, Any]) -> dict[str, Any]:
-        """What a stand-in played in a simulation: its payload and its receipt may be of any shape."""
+        """What a stand-in played in a simulation; what is of no type that the net has is hidden whole."""
         if self._shown is None or effect.get("effect") not in self._effects:
             return effect
-        return effect | {k: HIDDEN for k in ("payload", "receipt") if effect.get(k) is not None}
+        found = dict(effect)
+        for name, types in zip(
+            ("payload", "receipt"), zip(*self._effects[effect["effect"]], strict=True), strict=True
+        ):
+            # In a receipt's place may stand why there is none.
+            is_other = name == "receipt" and str(effect.get("how")).startswith("refused")
+            for of in dict.fromkeys(types) if effect.get(name) is not None else ():
+                found[name] = HIDDEN if of is None or is_other else self._hide(found[name], of)
+        return found
 
     def _hide(self, data: Any, of: Type) -> Any:
         return data if self._shown is None else hide(data, of, self._shown)

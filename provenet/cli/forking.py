@@ -85,6 +85,8 @@ def _show(out: Out, found: Fork, to: str) -> None:
         receipt = "" if played["receipt"] is None else f" -> {short_value(played['receipt'])}"
         said = f"{played['effect']} {short_value(played['payload'])}{receipt}"
         out.line(f"  played: {said}   ({played['how']})", "dim")
+    if there == "parked" and found.simulated:
+        out.line(f"  {found.simulated[-1].text}", "yellow")  # the columns cut off what to do about it
     for refused in found.refused:
         out.line(f"  not taken there: {refused}", "yellow")
     for name, end in zip(("really", "in the simulation"), found.outcomes, strict=True):

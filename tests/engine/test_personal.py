@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenet.engine import Decision, Reader, RealClock, Task, audit, faults
+from provenet.engine.codec import plain
 from provenet.engine.errors import (
     CaseExists,
     ErasureRefused,
@@ -531,6 +532,15 @@ async def test_a_simulation_runs_on_with_the_key_and_without_it_nothing_does(tmp
     other = WhatIf(agent=writing(post, says=says), receipts={})
     told = await asyncio.to_thread(lambda: fork(path, "a", 2, tmp_path / "sim3.db", other, keys=KEYS))
     assert told.differs
+    # A case's reason is clear text: it quotes no person, and no ciphertext.
+    hidden = {"to": "a", "name": "***", "mail": "***", "cents": 50}
+    reason = Reader(tmp_path / "sim3.db", keys=KEYS, personal="shown").case("a").case.reason or ""
+    assert reason.endswith(f"it was given {plain(hidden)}")
+    assert "--receipt 'post.send=JSON'" in reason
+    (shown,) = found.played
+    assert (shown["payload"], shown["receipt"]) == (hidden, {"number": "s-1", "to": "***"})
+    (whole,) = Reader(tmp_path / "sim.db", keys=KEYS, personal="shown").played("a")
+    assert (whole["payload"]["name"], whole["receipt"]["to"]) == (NAME, MAIL)
     nothing_readable(tmp_path / "sim.db")
     assert [str(p) for p in audit(tmp_path / "sim.db", keys=KEYS).problems] == []
     await asked(path, {"do": "erase", "case": "a", "who": "dana", "reason": ""})
