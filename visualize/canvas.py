@@ -8,7 +8,6 @@ from typing import Literal
 
 import graphviz
 
-from provenet.nets.expr.show import show
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net, Place, Role, Transition
 from provenet.visualize import html, words
@@ -206,14 +205,18 @@ class Canvas:
                     fixedsize="true",
                     tooltip="a case starts here",
                 )
-                where = "" if entry.where is None or self.big else show(entry.where)
-                graph.edge(
-                    f"in{i}",
-                    self.place_ids[entry.place],
-                    html.label(html.font(html.text(where, width=22, limit=80), size=8, slant="italic"))
-                    if where
-                    else "",
-                )
+                where = "" if entry.where is None or self.big else words.written(entry.where)
+                graph.edge(f"in{i}", self.place_ids[entry.place], **self.said(where, slant="italic"))
+
+    def said(self, words_of: str, *, slant: str = "") -> dict[str, str]:
+        """Attributes of an arc that something is written on: whole as a tooltip, on a ground of its own."""
+        if not words_of:
+            return {}
+        inner = html.font(html.text(words_of, width=26, limit=240), size=8, slant=slant)
+        cell = html.td(inner, align="left", balign="left", bgcolor=self.theme.paper)
+        # The empty cells keep it off the arc that it belongs to.
+        label = html.table(html.tr(html.td("", width=4), cell, html.td("", width=2)), cellpadding=1)
+        return {"label": html.label(label), "labeltooltip": plain(words_of)}
 
     def transition(self, graph: graphviz.Digraph, t: Transition, *, group: str = "") -> None:
         """Draw one transition in its role's shape and colour."""
@@ -251,7 +254,7 @@ class Canvas:
         if what := words.happens(t):
             lines.append(html.font(html.text(what, width=24, limit=80), size=8, colour=ink))
         lines += [
-            html.font(html.text(line, width=26, limit=120), size=8, colour=ink, slant="italic")
+            html.font(html.text(line, width=34, limit=600), size=8, colour=ink, slant="italic")
             for line in self._conditions(t)
         ]
         if stop := words.cancels(t, self.ordinary):
@@ -276,7 +279,7 @@ class Canvas:
             peripheries=str(look.rims),
             fillcolor=fill,
             fontcolor=ink,
-            margin="0.1,0.04" if look.shape == "component" else "0.06,0.03",
+            margin="0.2,0.06" if look.shape == "component" else "0.11,0.055",
             height="0.3",
             width="0.5",
             color=outline,
@@ -293,9 +296,7 @@ class Canvas:
         bar = html.td("", port="bar", bgcolor=outline, fixedsize="true", **size)
         lines = [html.font(html.text(name, width=18, limit=80), size=9)]
         lines += [
-            html.font(
-                html.text(line, width=28, limit=120, most=3), size=8, colour=self.theme.faint, slant="italic"
-            )
+            html.font(html.text(line, width=28, limit=600), size=8, colour=self.theme.faint, slant="italic")
             for line in self._conditions(t, always=True)
         ]
         if stop := words.cancels(t, self.ordinary):
@@ -359,11 +360,11 @@ class Canvas:
     def _conditions(self, t: Transition, *, always: bool = False) -> list[str]:
         if not (always or self.inscriptions == "on"):
             return []
-        out = [] if t.guard is None else [f"[{show(t.guard)}]"]
+        out = [] if t.guard is None else [f"[{words.written(t.guard)}]"]
         if self.inscriptions == "on":
             out += [f"brings {f.var}: {f.type}" for f in t.fresh]
-            out += [] if t.requires is None else [f"requires {show(t.requires)}"]
-            out += [] if t.ensures is None else [f"ensures {show(t.ensures)}"]
+            out += [] if t.requires is None else [f"requires {words.written(t.requires)}"]
+            out += [] if t.ensures is None else [f"ensures {words.written(t.ensures)}"]
         return out
 
     def _dots(self, count: int) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import graphviz
 
-from provenet.nets.expr.show import show
 from provenet.nets.net import Put, Read, Role, Take, Transition
-from provenet.visualize import html
+from provenet.visualize import html, words
 from provenet.visualize.badges import badge
 from provenet.visualize.canvas import Canvas
 from provenet.visualize.structure import Group
@@ -44,12 +43,13 @@ def _cluster(canvas: Canvas, box: graphviz.Digraph, group: Group) -> None:
     stamp = badge(canvas.found, f"group:{group.id}", theme)
     cells = [html.td(title), *([html.td(stamp)] if stamp else [])]
     bad = canvas.found.refuted(f"group:{group.id}")
+    tint = dict(zip(("contract", "saga", "human"), theme.tints, strict=True))[group.kind]
     box.attr(
-        label=html.label(html.table(html.tr(*cells))),
+        label=html.label(html.table(html.tr(*cells), bgcolor=tint)),
         labelloc="t",
         labeljust="l",
         style="rounded,filled",
-        fillcolor=dict(zip(("contract", "saga", "human"), theme.tints, strict=True))[group.kind],
+        fillcolor=tint,
         color=theme.bad if bad else theme.faint,
         penwidth="2.4" if bad else "0.8",
         margin="8",
@@ -80,33 +80,31 @@ def _arcs(canvas: Canvas, graph: graphviz.Digraph, t: Transition) -> None:
     for take in t.takes:
         if take.place in told:
             continue
-        place, label = canvas.place_ids[take.place], _label(canvas, take)
+        place, said = canvas.place_ids[take.place], _said(canvas, take)
         if take.place in both:
-            graph.edge(place, into, label, dir="both")
+            graph.edge(place, into, **said, dir="both")
         elif backward:
-            graph.edge(into, place, label, dir="back")
+            graph.edge(into, place, **said, dir="back")
         else:
-            graph.edge(place, into, label)
+            graph.edge(place, into, **said)
     for read in t.reads:
         if read.place not in told:
-            graph.edge(
-                canvas.place_ids[read.place], into, _label(canvas, read), style="dashed", arrowhead="dot"
-            )
+            said = _said(canvas, read)
+            graph.edge(canvas.place_ids[read.place], into, style="dashed", arrowhead="dot", **said)
     for put in t.puts:
         if put.place in told or put.place in both:
             continue
-        place, label = canvas.place_ids[put.place], _label(canvas, put)
+        place, said = canvas.place_ids[put.place], _said(canvas, put)
         if backward:
-            graph.edge(place, out, label, dir="back")
+            graph.edge(place, out, **said, dir="back")
         else:
-            graph.edge(out, place, label)
+            graph.edge(out, place, **said)
 
 
-def _label(canvas: Canvas, arc: Take | Read | Put) -> str:
+def _said(canvas: Canvas, arc: Take | Read | Put) -> dict[str, str]:
     parts = [f"{arc.weight}×"] if arc.weight != 1 else []
     if canvas.inscriptions == "on" and not canvas.big:
-        said = (show(arc.expr) if arc.expr else "") if isinstance(arc, Put) else (arc.var or "")
-        parts += [said] if said else []
-    if not parts:
-        return ""
-    return html.label(html.font(html.text(" ".join(parts), width=26, limit=90, most=3), size=8))
+        parts.append(
+            (words.written(arc.expr) if arc.expr else "") if isinstance(arc, Put) else (arc.var or "")
+        )
+    return canvas.said(" ".join(part for part in parts if part))

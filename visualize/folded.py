@@ -56,7 +56,7 @@ def folded(canvas: Canvas) -> graphviz.Digraph:
         for tail, head, label, style in _arcs(canvas, t, boxes, told):
             if (tail, head, label) not in drawn:
                 drawn.add((tail, head, label))
-                graph.edge(tail, head, label, **style)
+                graph.edge(tail, head, **canvas.said(label), **style)
     return canvas.finish(outer, graph, "folded")
 
 

@@ -9,7 +9,8 @@ import re
 
 from provenet.visualize.labels import markup
 
-_CHUNK = re.compile(r"[^\s_.\-/,;:]*[_.\-/,;:]?\s*|\s+")
+_WORD = re.compile(r"\S+\s*|\s+")
+_PART = re.compile(r"[^_.\-/,;:]*[_.\-/,;:]?")
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -17,7 +18,8 @@ def wrap(text: str, width: int) -> list[str]:
     out: list[str] = []
     for paragraph in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         line = ""
-        for chunk in _CHUNK.findall(paragraph):
+        words = _WORD.findall(paragraph)
+        for chunk in (p for w in words for p in ([w] if len(w.rstrip()) <= width else _PART.findall(w))):
             if len(line) + len(chunk.rstrip()) > width and line:
                 out.append(line.rstrip())
                 line = ""

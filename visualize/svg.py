@@ -53,6 +53,9 @@ def clean(svg: bytes) -> bytes:
             del parent.attrib[HREF]
         if parent.tag == f"{SVG}text":
             _fix_text(parent)
+    for graph in root.iter(f"{SVG}g"):
+        if graph.get("class") == "graph":
+            _lift_writing(graph)
     written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return written + b"\n"
 
@@ -123,6 +126,26 @@ def _widths() -> tuple[dict[str, int], dict[str, int]]:
     """Advance widths in thousandths of the size: regular, and where bold differs."""
     table = json.loads((FONTS / "widths.json").read_text(encoding="utf-8"))
     return table["regular"], table["bold"]
+
+
+def _lift_writing(graph: Any) -> None:
+    """Draw the headings of clusters and what is written on arcs after all arcs: these pass behind."""
+    lifted = ET.Element(f"{SVG}g", {"class": "writing"})
+    last = 0
+    for i, child in enumerate(list(graph)):
+        if child.get("class") == "cluster":
+            holder = next(child.iter(f"{SVG}a"), child)
+            # The first shape is the frame itself.
+            for piece in [e for e in holder if e.tag != f"{SVG}title"][1:]:
+                holder.remove(piece)
+                lifted.append(piece)
+        elif child.get("class") == "edge":
+            last = i + 1
+            for piece in [e for e in child if e.get("id", "").endswith("-label")]:
+                child.remove(piece)
+                lifted.append(piece)
+    if len(lifted):
+        graph.insert(last or len(graph), lifted)
 
 
 def _fix_text(element: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 
-from provenet.nets.expr.ast import Const, Expr
+from provenet.nets.expr.ast import And, Const, Expr, Not, Or
 from provenet.nets.expr.show import show
 from provenet.nets.net import (
     After,
@@ -42,7 +42,19 @@ def delay(expr: Expr) -> str:
         return f"after {duration(expr.value)}"
     if isinstance(expr, Const) and isinstance(expr.value, datetime):
         return f"at {expr.value:%Y-%m-%d %H:%M %Z}"
-    return f"after {show(expr)}"
+    return f"after {written(expr)}"
+
+
+def written(expr: Expr) -> str:
+    """An expression for people: without the quotes of names, and without the types that contracts make."""
+    match expr:
+        case And((only,)) | Or((only,)):
+            return written(only)
+        case Not(And((only,)) | Or((only,))):
+            return written(Not(only))
+        case _:
+            pass
+    return re.sub(r"`([^`]*)`", r"\1", re.sub(r"`[^`]*`\{", "{", show(expr)))
 
 
 def type_name(of: Type) -> str:
@@ -125,7 +137,7 @@ def who_acts(net: Net, t: Transition) -> str:
 
 def rules(info: ContractInfo) -> list[str]:
     """The rules of a policy as text over the proposal's fields; a long one by its name."""
-    texts = [(without_proposal(show(r.expr)), r.name) for r in info.rules]
+    texts = [(without_proposal(written(r.expr)), r.name) for r in info.rules]
     return [name if len(text) > 70 and name and len(name) < len(text) else text for text, name in texts]
 
 

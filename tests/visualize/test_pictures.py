@@ -318,6 +318,41 @@ def test_inscriptions_on_demand() -> None:
     assert "brings proposal" in " ".join(texts(render_net(NET, view="expanded", inscriptions="on")))
 
 
+def test_inscriptions_are_whole_and_without_the_quotes_of_names() -> None:
+    said = " ".join(texts(render_net(NET, view="expanded", inscriptions="on")))
+    assert "[p.proposal.discount_pct <= 30] " in said
+    assert "[not p.proposal.discount_pct <= 30] " in said
+    assert "{inputs: p.inputs, proposal: p.proposal}" in said
+    assert "`" not in said
+    assert "…" not in said
+
+
+@pytest.mark.parametrize("direction", ["LR", "TB"])
+def test_arcs_pass_behind_headings_and_what_is_written_on_them(direction: Any) -> None:
+    svg = render_net(NET, view="expanded", inscriptions="on", direction=direction)
+    drawn = list(parse(svg).iter())
+    kinds = [e.get("class") for e in drawn]
+    (writing,) = [e for e in drawn if e.get("class") == "writing"]
+    assert max(i for i, kind in enumerate(kinds) if kind == "edge") < kinds.index("writing")
+    lifted = " ".join("".join(e.itertext()) for e in writing.iter() if e.tag.endswith("}text"))
+    assert "publish approved" in lifted
+    assert "{inputs: p.inputs" in lifted
+
+
+@pytest.mark.parametrize("view", ["folded", "expanded"])
+def test_the_condition_of_an_entry_stands_beside_its_arc(view: Any) -> None:
+    net = NetBuilder("entry")
+    start, end = net.entry("start", Offer, where=lambda it: it.discount_pct <= 30), net.final("end", Offer)
+    net.route("go", takes={"o": start}, puts={end: "o"})
+    drawn = list(parse(render_net(net.build(), view=view, direction="TB")).iter())
+    edge = next(e for e in drawn if e.get("class") == "edge")
+    line = next(e for e in edge.iter() if e.tag.endswith("}path"))
+    said = next(e for e in drawn if e.text == "it.discount_pct <= 30")
+    across = [float(x) for x in re.findall(r"([-.0-9]+),", line.get("d"))]
+    assert said.get("text-anchor") == "start"
+    assert float(said.get("x")) > max(across) + 3
+
+
 def test_weights_and_read_arcs() -> None:
     arcs = Transition("t", takes=(Take("p", None, 3),), reads=(Read("q"),), puts=(Put("q", None, 2),))
     graph = draw(Net("n", (Place("p"), Place("q")), (arcs,)), view="expanded")
