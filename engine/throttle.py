@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Literal, Protocol, TypeAlias
 
 from provenet.engine.case import LiveCase
@@ -28,6 +28,7 @@ MICRO = 1_000_000
 """Dollars are counted in millionths."""
 
 _ENDLESS = 2**62
+_MOST = 10**12
 
 Key: TypeAlias = tuple[str, str, int]
 """Name of the throttle, whose share it is, and number of the window."""
@@ -87,8 +88,24 @@ class Throttle:
         return (
             _ENDLESS if self.calls is None else self.calls,
             _ENDLESS if self.tokens is None else self.tokens,
-            _ENDLESS if self.dollars is None else int(self.dollars * MICRO),
+            _ENDLESS if self.dollars is None else _micros(self.dollars),
         )
+
+
+def countable(answer: Proposal) -> Proposal:
+    """An answer that says what it cost in numbers which can be counted: what is none counts as nothing."""
+    tokens, cost = (answer.tokens_in, answer.tokens_out), answer.cost_usd
+    paid = isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost < _MOST
+    used = [type(n) is int and 0 <= n < _MOST for n in tokens]
+    if paid and all(used):
+        return answer
+    into, out = (n if known else 0 for n, known in zip(tokens, used, strict=True))
+    return replace(answer, tokens_in=into, tokens_out=out, cost_usd=cost if paid else Decimal(0))
+
+
+def _micros(dollars: Decimal) -> int:
+    """Millionths, rounded up: many calls that cost less than one each shall cost something."""
+    return int((dollars * MICRO).to_integral_value(ROUND_CEILING))
 
 
 class _Meter(Protocol):
@@ -145,8 +162,7 @@ class Throttles:
             if throttle.concerns(job) and (throttle.tokens is not None or throttle.dollars is not None):
                 assert self._meter is not None
                 tokens = answer.tokens_in + answer.tokens_out
-                cost = answer.cost_usd if isinstance(answer.cost_usd, Decimal) else Decimal(0)
-                self._meter.add(throttle.key(job.case, now), 0, tokens, int(cost * MICRO))
+                self._meter.add(throttle.key(job.case, now), 0, tokens, _micros(answer.cost_usd))
 
     def close(self) -> None:
         """Let go of the database."""

@@ -1,10 +1,9 @@
 """Work outside any transaction: asking proposers, performing effects, letting scripted people decide.
 
 A proposal may be repeated, an effect may not: its idempotency key is the same on every try and after every
-restart. What a
-handler returns or raises is not trusted: a value that does not fit, an exception or a time-out becomes the
-reject signal of the
-failure transition; where there is none, it is tried again, and then the case is parked.
+restart. What a handler returns or raises is not trusted: a value that does not fit, an exception or a
+time-out becomes the reject signal of the failure transition; where there is none, it is tried again, and then
+the case is parked.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -38,7 +36,7 @@ from provenet.engine.personal import shown_open
 from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.engine.threads import Threads
-from provenet.engine.throttle import Throttles
+from provenet.engine.throttle import Throttles, countable
 from provenet.engine.watching.context import traceparent
 from provenet.engine.watching.events import Answered, Asked, Outcome
 from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, TypeMismatch
@@ -163,12 +161,12 @@ class Workers:
             answer = await self._within(proposer.propose(request), trigger.timeout)
             fault_point("after-answer")
             if isinstance(answer, Proposal):
-                return partial(self._answered, job, answer)
+                return partial(self._answered, job, countable(answer))
             why = Reject(rule="fault", expected="a Proposal", got=type(answer).__name__)
         except (asyncio.CancelledError, FaultInjected):
             raise
         except ProposalFault as error:
-            why, spent = error.reject, error.spent
+            why, spent = error.reject, countable(error.spent)
         except TypeMismatch as error:
             why = _schema(error)
         except TimeoutError:
@@ -236,7 +234,6 @@ class Workers:
             text = job.case.encoder(job.step.fresh[0][1])(answer.value)
         # One that came late never takes the place of the one that was used.
         key = {"failed": f"{job.key}/{job.tries}", "late": f"{job.key}/late"}.get(state, job.key)
-        cost = str(answer.cost_usd) if isinstance(answer.cost_usd, Decimal) else "0"
         row = (
             key,
             job.case.no,
@@ -248,7 +245,7 @@ class Workers:
             job.case.blind(clean(answer.prompt_hash)),
             answer.tokens_in,
             answer.tokens_out,
-            cost,
+            str(answer.cost_usd),
             None if reason is None else clean(hidden(job.case, reason)),
             self.runner.now(),
         )
@@ -554,7 +551,7 @@ class Workers:
                 clean(paid.model),
                 paid.tokens_in,
                 paid.tokens_out,
-                paid.cost_usd if isinstance(paid.cost_usd, Decimal) else Decimal(0),
+                paid.cost_usd,
             )
         )
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from provenet.engine import Engine, Reader, RealClock, audit
@@ -34,8 +35,10 @@ class Model:
         self.asked: list[tuple[float, str]] = []
         self.now: Callable[[], float] = lambda: 0.0
 
-    def agent(self, *, tokens: int = 0, dollars: str = "0") -> Agent:
-        def answer(request: Request) -> Proposal:
+    def agent(
+        self, *, tokens: int = 0, dollars: str = "0", answer: Callable[[Request], Proposal] | None = None
+    ) -> Agent:
+        def costs(request: Request) -> Proposal:
             self.asked.append((self.now(), request.case.partition("-")[0]))
             return Proposal((request.payload.id, 1), model="m", tokens_in=tokens, cost_usd=Decimal(dollars))
 
@@ -46,7 +49,7 @@ class Model:
                     "think",
                     takes=seen,
                     gives=yes,
-                    propose=Answers(answer),
+                    propose=Answers(answer or costs),
                     returns=Item,
                     verify=within(Item, lambda i: i.n >= 0, name="any"),
                     commit=Effect("keep", lambda _: None, payload=Item),
@@ -120,6 +123,36 @@ async def test_tokens_and_dollars_once_spent_stop_further_calls() -> None:
             await engine.run_until_idle()
         # 100, 200, 300: the fourth finds it spent.
         assert Counter(at // DAY.total_seconds() for at, _ in model.asked) == {0: 3, 1: 3, 2: 2}
+
+
+@settings(max_examples=15, deadline=None)
+@example(Decimal("sNaN"), 1)
+@example(Decimal(1), "x")
+@given(
+    st.one_of(st.decimals(), st.just(Decimal("0.0000004")), st.floats(), st.none()),
+    st.one_of(st.integers(), st.text(max_size=2), st.booleans()),
+)
+def test_whatever_an_answer_says_that_it_cost_can_be_counted(cost: Any, tokens: Any) -> None:
+    def answer(request: Request) -> Proposal:
+        return Proposal((request.payload.id, 1), model="m", tokens_in=tokens, cost_usd=cost)
+
+    async def go() -> None:
+        throttle = Throttle(name="t", per=DAY, dollars=Decimal("0.0000001"))
+        agent = Model().agent(answer=answer)
+        async with opened(agent, throttles=[throttle], proposals=1) as engine:
+            deployed(engine, agent)
+            await engine.start_cases("small", cases("a", 3))
+            await engine.run_until_idle()
+            assert engine.read.counts() == {"done": 3}
+            spent = engine.read.spent()
+            assert spent["proposals"] == 3
+            assert 0 <= spent["tokens_in"] < 10**13
+            counts = isinstance(cost, Decimal) and cost.is_finite() and 0 < cost < 10**12
+            # Whatever counts at all uses the smallest of windows up.
+            assert (engine.clock.now() >= START + 2 * DAY) == counts
+            assert (Decimal(spent["cost_usd"]) > 0) == counts
+
+    asyncio.run(go())
 
 
 async def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
