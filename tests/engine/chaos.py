@@ -248,7 +248,7 @@ class Storm:
         planned, moved, version, pause, last, after = len(left), began, -1, 0.0, "the beginning", ""
         first: int | None = None
         happened: Counter[str] = Counter()
-        passed, struck = self.body.clocks is None, began
+        passed, struck = False, began
         with self._working():
             while True:
                 found, now = left_of(database), time.monotonic()
@@ -269,8 +269,10 @@ class Storm:
                     left.pop()
                     happened[what] += 1
                     last, struck = what, time.monotonic()
-                elif stalls and not passed:
-                    passed = self._pass_days()
+                elif stalls and self.body.clocks is not None and (left or not passed):
+                    # What is left may need something that moves; what waits in the end waits for time.
+                    self._pass_days()
+                    passed, struck = not left, time.monotonic()
                 time.sleep(rng.uniform(0.02, 0.4))
         counts = Reader(database).counts()
         harm = [] if counts == {"done": cases} else [f"of {cases} cases: {counts}"]
@@ -286,12 +288,11 @@ class Storm:
         }
         return Aftermath(harm, told)
 
-    def _pass_days(self) -> bool:
+    def _pass_days(self) -> None:
         """Let all deadlines pass: clocks that were set back had put them off."""
         assert self.body.clocks is not None
         for number in range(self.workers):
             Shifted(self.body.clocks / f"clock-{number}").jump(timedelta(days=60))
-        return True
 
     def _stuck(self, database: str) -> str:
         query = "SELECT id, status, version, reason FROM provenet_case WHERE finished IS NULL LIMIT 5"
