@@ -7,7 +7,7 @@
         await engine.start_case("renewal", inputs={"customer": customer}, case_id="r-1")
         await engine.run_until_idle()
 
-Opening a database resumes every unfinished case in it. One process runs cases on a SQLite file at a time;
+Opening a database resumes the unfinished cases of its agents. One process runs cases on a SQLite file at a time;
 on PostgreSQL each case is held by one of many.
 """
 
@@ -152,7 +152,7 @@ class Engine(Verbs):
         retention: Retention | None = None,
         keys: Keys | None = None,
     ) -> Engine:
-        """An engine on a database, for ``async with``; entering it resumes every unfinished case.
+        """An engine on a database, for ``async with``; entering it resumes unfinished cases of its agents.
 
         Args:
             url: ``renewals.db``, ``sqlite:///renewals.db`` or ``:memory:``.

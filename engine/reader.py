@@ -44,6 +44,7 @@ from provenet.engine.store.tables import (
     TaskRow,
     TimerRow,
     TokenRow,
+    WorkerRow,
 )
 from provenet.engine.vault import seals
 from provenet.engine.veil import WHOLE, Veil
@@ -218,6 +219,30 @@ class Reader:
         for status in found:
             _must_be(CaseRow, "status", status)
         return found
+
+    @_decodes
+    def open_versions(self) -> list[dict[str, Any]]:
+        """Net versions with unfinished cases: name, hash, whether it is the net's latest, how many cases.
+
+        ``held`` counts those that a process is known to run; on SQLite, where no process is noted, none.
+        """
+        with Session(self.engine) as s:
+            rows = s.exec(
+                select(CaseRow.net, CaseRow.owner, func.count())
+                .where(col(CaseRow.status).in_((*LIVE, "parked")))
+                .group_by(CaseRow.net, col(CaseRow.owner))
+            ).all()
+            alive = set(s.exec(select(WorkerRow.no).where(WorkerRow.ended == 0)).all())
+        names = {str(n["hash"]): str(n["name"]) for n in self.nets()}
+        latest = {name: digest for digest, name in names.items()}
+        found: dict[str, dict[str, Any]] = {
+            digest: {"net": name, "hash": digest, "latest": latest[name] == digest, "cases": 0, "held": 0}
+            for digest, name in names.items()
+        }
+        for digest, owner, count in rows:
+            found[digest]["cases"] += count
+            found[digest]["held"] += count if owner in alive else 0
+        return [v for v in found.values() if v["cases"]]
 
     @_decodes
     def case(self, case: str) -> CaseDetail:

@@ -87,6 +87,7 @@ class Standing:
         at: The present, by the cases' own clock.
         clock: ``real`` or ``virtual``.
         nets: Names of the nets, with how many cases of each are unfinished.
+        earlier: How many of them are on versions that are not the latest of their net, by name and hash.
         statuses: How many cases are in each status.
         ended_per_minute: Cases that ended in the last minute.
         started_per_minute: Cases that started in it.
@@ -103,6 +104,7 @@ class Standing:
     at: datetime
     clock: str
     nets: dict[str, int]
+    earlier: dict[str, dict[str, int]]
     statuses: dict[str, int]
     ended_per_minute: int
     started_per_minute: int
@@ -128,9 +130,10 @@ def standing(reader: Reader) -> Standing:
         StoreError: It cannot be read.
     """
     clock, statuses = reader.clock(), reader.counts()
+    versions = reader.open_versions()
     try:
         with Session(reader.engine) as s:
-            return _look(s, clock, statuses)
+            return _look(s, clock, statuses, versions)
     except sa.exc.SQLAlchemyError as error:
         raise translated(error, reader.location) from None
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
@@ -142,17 +145,24 @@ def standing(reader: Reader) -> Standing:
         ) from None
 
 
-def _look(s: Session, clock: str, statuses: dict[str, int]) -> Standing:
+def _look(s: Session, clock: str, statuses: dict[str, int], versions: list[dict[str, Any]]) -> Standing:
     now = to_micros(datetime.now(UTC))
     if clock == "virtual":
         last = select(EventRow.at).order_by(col(EventRow.id).desc()).limit(1)
         now = int(s.exec(last).first() or now)
     minute = now - 60 * _SECOND
     due = s.exec(select(func.min(TimerRow.due))).one()
+    nets = dict.fromkeys(s.exec(select(NetRow.name)).all(), 0)
+    earlier: dict[str, dict[str, int]] = {}
+    for version in versions:
+        nets[version["net"]] += version["cases"]
+        if not version["latest"]:
+            earlier.setdefault(version["net"], {})[version["hash"]] = version["cases"]
     return Standing(
         at=from_micros(now),
         clock=clock,
-        nets=_nets(s),
+        nets=dict(sorted(nets.items())),
+        earlier=earlier,
         statuses=statuses,
         ended_per_minute=_count(s, col(CaseRow.finished) > minute),
         started_per_minute=_count(s, col(CaseRow.created) > minute),
@@ -168,19 +178,6 @@ def _look(s: Session, clock: str, statuses: dict[str, int]) -> Standing:
             for name in s.exec(select(WorkerRow.name).where(WorkerRow.ended == 0).order_by(col(WorkerRow.no)))
         ),
     )
-
-
-def _nets(s: Session) -> dict[str, int]:
-    names = dict(s.exec(select(NetRow.hash, NetRow.name)).all())
-    open_cases = (
-        select(CaseRow.net, func.count())
-        .where(col(CaseRow.status).in_(("running", "waiting", "parked")))
-        .group_by(CaseRow.net)
-    )
-    found = dict.fromkeys(sorted(names.values()), 0)
-    for digest, count in s.exec(open_cases):
-        found[names[digest]] += count
-    return found
 
 
 def _count(s: Session, which: Any) -> int:

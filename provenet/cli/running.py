@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from provenet.cli.access import SignedToken, rules_of, token_of
+from provenet.cli.access import SignedToken, check_rules, rules_of, token_of
 from provenet.cli.loading import Loaded, Target, load
 from provenet.cli.printing import ExitCode, JsonFlag, Out, Unusable, counted, stop, visible
 from provenet.cli.watching import Log, LogLevel, Metrics, Otlp, Watching, observing
@@ -96,7 +97,8 @@ def run_command(
 ) -> None:
     """Start cases and run until all is idle.
 
-    The net is proved and deployed where it was not; unfinished cases of the database resume.
+    The net is proved and deployed where it was not, and unfinished cases of this version of it resume. Those
+    of another version need that one's code: run it as well, or `provenet migrate` them.
     """
     out = Out(as_json=as_json)
     if clock not in {"real", "virtual"}:
@@ -118,6 +120,8 @@ def run_command(
     from provenet.cli.driving import Job, run, stand_line
     from provenet.cli.proving import checked
 
+    rules = rules_of(access, off="yes")
+    check_rules(rules)
     by = None
     if on is not None:
         from provenet.cli.dispatching import dispatcher
@@ -137,10 +141,13 @@ def run_command(
         days=days,
         serve=serve,
         report=report,
-        access=rules_of(access, off="yes"),
+        access=rules,
         token=token_of(token),
     )
     watching = Watching(metrics=metrics, log=log, level=log_level, otlp=otlp)
+    waiting = _others(loaded, database)
+    if serve:
+        _tell_others(out, loaded, database, waiting)
     if workers > 1:
         from provenet.cli.workers import run_workers
 
@@ -155,6 +162,8 @@ def run_command(
                 last, stopped_by = run_on(job, by, observers)
     stuck = sum(last.statuses.get(s, 0) for s in ("parked", "failed"))
     out.line(stand_line(last), "bold")
+    if not serve:
+        _tell_others(out, loaded, database, waiting)
     if last.statuses.get("waiting") and not stopped_by:
         out.line(
             "  some wait: `provenet tasks` lists decisions; run again to go on, or add --serve",
@@ -168,12 +177,46 @@ def run_command(
             "statuses": dict(last.statuses),
             "firings": last.firings,
             "seconds": round(last.seconds, 3),
+            "other_versions": waiting,
             "stopped": bool(stopped_by),
         }
     )
     if stopped_by:
         raise typer.Exit(128 + stopped_by)
     stop(ExitCode.FAILED if stuck else ExitCode.DONE)
+
+
+def _others(loaded: Loaded, database: str) -> list[dict[str, Any]]:
+    """Unfinished cases of other versions, which nobody is known to run."""
+    from provenet.engine.reader import Reader
+    from provenet.engine.store.database import located, ready
+    from provenet.nets.formats.canonical import content_hash
+
+    if not ready(located(database)):
+        return []
+    mine = content_hash(loaded.net)
+    return [
+        {"net": v["net"], "net_hash": v["hash"], "cases": v["cases"] - v["held"]}
+        for v in Reader(database).open_versions()
+        if v["hash"] != mine and v["cases"] > v["held"]
+    ]
+
+
+def _tell_others(out: Out, loaded: Loaded, database: str, waiting: list[dict[str, Any]]) -> None:
+    """Say that they wait, and what to do about it."""
+    from provenet.engine.store.database import located
+
+    for each in waiting:
+        short, name = each["net_hash"][:8], each["net"]
+        verb = "waits" if each["cases"] == 1 else "wait"
+        move = ""
+        if name == loaded.net.name:
+            move = f", or `provenet migrate --net {short} {shlex.quote(name)} --db {located(database)}`"
+        cases = counted(each["cases"], "case")
+        out.line(
+            f"  {cases} {verb} for version {short} of {name!r}, which is not run here: run it too{move}",
+            "yellow",
+        )
 
 
 def _check_workers(database: str, *, serve: bool) -> None:

@@ -70,6 +70,8 @@ def _lines(now: Standing) -> Iterator[tuple[str, str]]:
     yield f"  {now.firings_per_second:,.1f} firings/s   {rates}", ""
     for net, count in now.nets.items():
         yield f"  net {shown(net)}: {count:,} unfinished", ""
+        for version, some in now.earlier.get(net, {}).items():
+            yield f"      {some:,} of them on an earlier version, {shown(version[:8])}", "yellow"
     if now.workers:
         yield f"  {counted(len(now.workers), 'worker')}: {shown(', '.join(now.workers), 160)}", "dim"
     if now.next_timer is not None:

@@ -96,6 +96,12 @@ def test_cases_in_flight_move_to_a_new_version(cli: Cli, ran: Path) -> None:
     deployed = cli("deploy", "offers2.py", "--db", "x.db", "--json")
     assert deployed.code == 0, deployed.err
     new = deployed.json["net_hash"]
+    ran_new = cli("run", "offers2.py", "--db", "x.db")
+    assert f"3 cases wait for version {old[:8]} of 'offers', which is not run here" in ran_new.out
+    assert f"`provenet migrate --net {old[:8]} offers --db x.db`" in ran_new.out
+    shown = cli("top", "--db", "x.db", "--once").out
+    assert "net offers: 3 unfinished" in shown
+    assert f"3 of them on an earlier version, {old[:8]}" in shown
     tried = cli("migrate", "--net", old[:8], "offers", "--dry-run", "--db", "x.db")
     assert tried.code == 0, tried.err
     assert "3 cases would move" in tried.out
@@ -115,5 +121,6 @@ def test_cases_in_flight_move_to_a_new_version(cli: Cli, ran: Path) -> None:
     again = cli("run", "offers2.py", "--db", "x.db", "--json")
     assert again.code == 0, again.out + again.err
     assert again.json["statuses"] == {"done": 2, "waiting": 2}
+    assert again.json["other_versions"] == []
     assert ledger(ran) == ["publish anna 10", "publish bert 35"]
     assert cli("audit", "--db", "x.db").code == 0
