@@ -7,7 +7,7 @@ a transition, a place. A name that matches nothing is an error when the property
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from provenet.nets.expr.ast import And, Expr
@@ -29,7 +29,7 @@ def never(
     transition: str = "",
     of: Any = None,
     where: Expr | Callable[..., Any] | None = None,
-    unless: str = "",
+    unless: str | Collection[str] = "",
     name: str = "",
 ) -> Requirement:
     """An effect, a commit or a transition never happens with such values, unless a person approved.
@@ -40,10 +40,17 @@ def never(
         transition: Name of a transition.
         of: Token model of ``payload`` for a lambda.
         where: Condition over ``payload`` (what the effect is given; the proposal; the first taken token).
-        unless: Id of a human task: it is allowed where that task approved this very payload before.
+        unless: Id of a human task, or several: it is allowed where one of them approved this very payload
+            before.
         name: Text for people.
     """
-    given = {"effect": effect, "contract": contract, "transition": transition, "unless": unless}
+    tasks = (unless,) if isinstance(unless, str) else tuple(unless or ())
+    if not all(isinstance(task, str) for task in tasks):
+        raise PropertyError(
+            f"unless={unless!r} names no human tasks", hint='unless="approve", or several names'
+        )
+    named = tasks[0] if len(tasks) == 1 else tasks
+    given = {"effect": effect, "contract": contract, "transition": transition, "unless": named}
     args: list[tuple[str, Any]] = [(k, v) for k, v in given.items() if v]
     if where is not None:
         args.append(("where", _condition(where, {"payload": of})))

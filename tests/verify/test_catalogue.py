@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -14,6 +15,7 @@ from provenet.nets.expr.parse import parse
 from provenet.nets.models import schema_of
 from provenet.nets.net import Choice, Net, Put, Requirement, Role, Take, Transition
 from provenet.nets.schema import BOOL, INT
+from provenet.sdb.human import Human
 from provenet.verify.check import CATALOGUE, prove, requirements_of
 from provenet.verify.errors import PropertyError
 from provenet.verify.requirements import always, bound, mutex, never, precedes
@@ -314,6 +316,40 @@ def test_a_property_of_what_never_happens_is_vacuous() -> None:
     assert "never fires" in verdict.vacuous
 
 
+def two_people(*, second: str = "approved") -> Net:
+    """An offer that nobody checked goes to one person, and what he refuses to another one."""
+    net = NetBuilder("two people")
+    review, appeal = net.entry("review", Offer), net.place("appeal", Offer)
+    approved, refused = net.place("approved", Offer), net.final("refused", Offer)
+    sold = net.final("sold", Offer)
+    week = timedelta(days=7)
+    net.add(Human("ask", takes=review, approve=approved, deny=appeal, who="boss", within=week))
+    if second == "approved":
+        net.add(Human("appeal", takes=appeal, approve=approved, deny=refused, who="board", within=week))
+    else:
+        net.route("appeal", takes={"o": appeal}, puts={approved: "o"})
+    net.transition("sell", takes={"o": approved}, puts={sold: "o"})
+    return net.build()
+
+
+def test_never_unless_one_of_several_approved_it() -> None:
+    def unless(*tasks: str) -> Requirement:
+        return never(transition="sell", of=Offer, where=lambda payload: payload.discount > 30, unless=tasks)
+
+    holds(two_people(), unless("ask", "appeal"))
+    for alone in ("ask", "appeal"):
+        assert unless(alone).arg("unless") == alone  # the same requirement and hash as with the name alone
+        fails(two_people(), unless(alone), 2 if alone == "appeal" else 3)
+    verdict = fails(two_people(second="nobody"), unless("ask", "ask.approve"), 3)
+    assert "neither 'ask' nor 'ask.approve' approved it" in verdict.reason
+    assert verdict.title.endswith("unless ask or ask.approve")
+
+
+def test_unless_names_tasks() -> None:
+    with pytest.raises(PropertyError, match="names no human tasks"):
+        never(effect="sell", unless=[3])  # type: ignore[list-item]
+
+
 # mistakes in what is asked
 
 
@@ -326,6 +362,7 @@ def test_a_property_of_what_never_happens_is_vacuous() -> None:
         (never(contract="ofer"), "offer"),
         (never(transition="ask.aprove"), "ask.approve"),
         (never(effect="sell", unless="aks"), "ask"),
+        (never(effect="sell", unless=["ask", "aks"]), "ask"),
         (always("revew", where=Const(True, BOOL)), "review"),
         (precedes("ask", "sel"), "sell"),
         (bound("reviw", k=1), "review"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from provenet.nets.expr.ast import And, Expr, Get, direct, free_variables, substitute
@@ -25,6 +25,7 @@ from provenet.verify.mending.surgery import (
 )
 from provenet.verify.properties.common import carried, info_of, roles
 from provenet.verify.properties.control import committed
+from provenet.verify.properties.naming import approvers
 
 _LONG = 80
 _SANE = ("DATA-2",)
@@ -36,7 +37,7 @@ def forbidden(case: Case) -> Iterator[Candidate]:
     bad = case.requirement.arg("where")
     for t in case.fired()[:1]:
         found = committed(case.net, t)
-        unless = case.requirement.arg("unless")
+        unless = approvers(case.requirement)
         if bad is not None and found is not None and not _approved(case.net, t.contract, unless):
             good = negated(bad)
             yield from _tightened(case.net, t, direct(substitute(good, {"payload": found[0]})), unless)
@@ -75,7 +76,7 @@ def older_rules(case: Case) -> Iterator[Candidate]:
             yield Candidate(text, mended, also=_SANE)
 
 
-def _tightened(net: Net, t: Transition, condition: Expr, unless: str | None = None) -> Iterator[Candidate]:
+def _tightened(net: Net, t: Transition, condition: Expr, unless: Collection[str] = ()) -> Iterator[Candidate]:
     info = info_of(net, t.contract)
     parts = condition.parts if isinstance(condition, And) else (condition,)
     rules = [(part, as_rule(net, t, part)) for part in parts]
@@ -97,19 +98,19 @@ def _tightened(net: Net, t: Transition, condition: Expr, unless: str | None = No
             yield Candidate(f"tighten {info.policy or t.contract!r} by {said}{refused}", mended, also=_SANE)
 
 
-def _approved(net: Net, contract: str, unless: str | None) -> bool:
+def _approved(net: Net, contract: str, unless: Collection[str]) -> bool:
     """Whether a contract is there to commit what a person approved: its policy must not overrule him."""
-    yes = [t for t in net.by_role(Role.APPROVE) if unless in (t.name, t.contract)]
+    yes = [t for t in net.by_role(Role.APPROVE) if not {t.name, t.contract}.isdisjoint(unless)]
     behind = {p.place for t in yes for p in t.puts}
     return any(a.place in behind for t in net.transitions if t.contract == contract for a in t.takes)
 
 
-def _refused(net: Net, contract: str, unless: str | None) -> str:
+def _refused(net: Net, contract: str, unless: Collection[str]) -> str:
     """Where what the policy refuses goes in the end, where that is the very person who may allow it."""
     left = [p.place for t in roles(net, contract, Role.GIVE_UP, Role.REJECT) for p in t.puts]
-    deciders = [t for t in net.by_role(Role.APPROVE) if unless in (t.name, t.contract)]
-    places = [p for p in dict.fromkeys(left) if any(a.place == p for t in deciders for a in t.takes)]
-    return f": what it refuses goes to {unless!r}" if unless and places else ""
+    able = [t for t in net.by_role(Role.APPROVE) if any(a.place in left for a in t.takes)]
+    named = [task for task in unless if any(task in {t.name, t.contract} for t in able)]
+    return f": what it refuses goes to {' or '.join(map(repr, named))}" if named else ""
 
 
 # guards that are not what the policy says

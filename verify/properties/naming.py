@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from provenet.nets.errors import did_you_mean
-from provenet.nets.net import Net, Perform, Role
+from provenet.nets.net import Net, Perform, Requirement, Role
 from provenet.verify.errors import PropertyError
 
 
@@ -25,6 +25,12 @@ def named(net: Net, name: str) -> set[str]:
         known += [t.trigger.handler for t in net.transitions if isinstance(t.trigger, Perform)]
         raise unknown(name, "transition, contract, task or effect", known)
     return found
+
+
+def approvers(requirement: Requirement) -> tuple[str, ...]:
+    """The human tasks of ``unless=``: one, several, or none."""
+    given: str | tuple[str, ...] | None = requirement.arg("unless")
+    return (given,) if isinstance(given, str) and given else tuple(given or ())
 
 
 def known_place(net: Net, name: str) -> str:

@@ -23,7 +23,7 @@ from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.properties.control import approvals, committed
 from provenet.verify.properties.following import CATALOGUE as FOLLOWING
-from provenet.verify.properties.naming import known_place, named, unknown
+from provenet.verify.properties.naming import approvers, known_place, named, unknown
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Question, inputs_of
 from provenet.verify.regions import resting_token
 from provenet.verify.smt import Opaque
@@ -36,8 +36,8 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     title = requirement.name or _never_title(requirement)
     targets = _targets(net, requirement)
     where = requirement.arg("where")
-    unless = requirement.arg("unless")
-    for task in (unless,) if unless else ():
+    unless = approvers(requirement)
+    for task in unless:
         if not any(task in {t.contract, t.name} for t in net.by_role(Role.APPROVE)):
             raise unknown(task, "human task", (t.contract for t in net.by_role(Role.APPROVE)))
     groups: dict[Type, list[Question]] = {}
@@ -59,7 +59,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             parts.append(Not(And((Var(GHOST_SET), Compare("==", Var(GHOST_VALUE), payload)))))
         groups.setdefault(of, []).append(Question(t.name, And(tuple(parts))))
     for of, questions in groups.items():
-        ghost = approvals(net, of, unless) if unless else None
+        ghost = approvals(net, of, *unless) if unless else None
         answer = ctx.never_fires(questions, ghost)
         names = ", ".join(q.transition for q in questions)
         silent = f"{names} never fires" if _silent(ctx, {q.transition for q in questions}) else ""
@@ -71,8 +71,7 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             answer,
             net=net,
             subject=names,
-            broken="a run does what must never happen"
-            + (f", and {unless!r} did not approve it" if unless else ""),
+            broken="a run does what must never happen" + _unapproved(unless),
             mend=_never_mend(requirement),
             vacuous=silent,
             about=() if where is None else {node.field for node in walk(where) if isinstance(node, Get)},
@@ -278,14 +277,25 @@ def _payload(net: Net, t: Transition) -> tuple[Expr, Type]:
 
 def _never_title(requirement: Requirement) -> str:
     what = requirement.arg("effect") or requirement.arg("contract") or requirement.arg("transition")
-    where, unless = requirement.arg("where"), requirement.arg("unless")
+    where, unless = requirement.arg("where"), approvers(requirement)
     text = f"never {what}"
     if where is not None:
         text += f" where {show(where)}"
-    return text + (f" unless {unless}" if unless else "")
+    return text + (f" unless {' or '.join(unless)}" if unless else "")
+
+
+def _unapproved(tasks: Collection[str]) -> str:
+    named = " nor ".join(map(repr, tasks))
+    match len(tasks):
+        case 0:
+            return ""
+        case 1:
+            return f", and {named} did not approve it"
+        case _:
+            return f", and neither {named} approved it"
 
 
 def _never_mend(requirement: Requirement) -> str:
-    unless = requirement.arg("unless")
+    unless = " or ".join(map(repr, approvers(requirement)))
     tighten = "tighten the policy that lets it pass"
-    return f"{tighten}, or route it to {unless!r} first" if unless else tighten
+    return f"{tighten}, or route it to {unless} first" if unless else tighten
