@@ -7,8 +7,8 @@
         await engine.start_case("renewal", inputs={"customer": customer}, case_id="r-1")
         await engine.run_until_idle()
 
-Opening a database resumes the unfinished cases of its agents. One process runs cases on a SQLite file at a time;
-on PostgreSQL each case is held by one of many.
+Opening a database resumes the unfinished cases of its agents. One process runs cases on a SQLite file at a
+time; on PostgreSQL each case is held by one of many.
 """
 
 from __future__ import annotations
