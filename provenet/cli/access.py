@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from provenet.cli.groups import group
-from provenet.cli.printing import JsonFlag, Out, Unusable, counted
+from provenet.cli.printing import JsonFlag, Out, Unusable, counted, visible
 from provenet.cli.reading import Database, reader_of
 
 if TYPE_CHECKING:
@@ -65,6 +66,21 @@ def rules_of(given: str, *, off: Literal["no", "yes"] = "no") -> Rules | None:
     if off == "yes" and given == "off":
         return "off"
     return Path(given) if given else None
+
+
+def check_rules(rules: Rules | None) -> None:
+    """Make sure that a file of rules can be enforced here, before a database is made that it would guard.
+
+    Raises:
+        RulesRefused: It says nothing of sense.
+        EngineError: A package is not installed.
+    """
+    if isinstance(rules, Path):
+        from provenet.engine.access import Access
+        from provenet.engine.access.packages import jwt_package
+
+        jwt_package()
+        Access.read(rules)
 
 
 def register(app: typer.Typer) -> None:
@@ -138,8 +154,9 @@ def keygen_command(
     with os.fdopen(number, "wb") as opened:
         opened.write(private)
     text = "".join(public.decode().splitlines()[1:-1])
-    out.line(f"{file}: the private key. It belongs where tokens are signed, and nowhere else.", "dim")
-    out.line("the access file:", "dim")
+    if not as_json:  # beside what goes into a file
+        said = f"{file}: the private key. It belongs where tokens are signed, and nowhere else."
+        sys.stderr.write(visible(f"{said}\nthe access file:") + "\n")
     out.line(f'[keys."{file.stem}"]\npublic = "{text}"')
     out.data({"file": str(file), "kid": file.stem, "public": text})
 

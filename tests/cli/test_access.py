@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,28 @@ def test_a_private_key_is_for_its_owner_alone(rules: Path, cli: Cli) -> None:
     said = cli("token", "keygen", "ops.pem")
     assert said.code == 2
     assert "there already" in said.err
+
+
+def test_what_goes_into_the_access_file_is_all_that_is_printed(rules: Path, cli: Cli) -> None:
+    said = cli("token", "keygen", "new.pem")
+    assert said.out.startswith('[keys."new"]\npublic = "')
+    assert len(said.out.splitlines()) == 2
+    assert "new.pem: the private key" in said.err
+
+
+@pytest.mark.parametrize("broken", ["package", "file"])
+def test_rules_that_cannot_be_enforced_make_no_database(
+    rules: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    if broken == "package":
+        monkeypatch.setitem(sys.modules, "cryptography", None)
+    else:
+        (rules / "access.toml").write_text("[rolls]\n", encoding="utf-8")
+    said = cli("run", "offers.py", "--db", "new.db", "--access", "access.toml")
+    assert said.code != 0
+    expected = "pip install 'provenet[access]'" if broken == "package" else "did you mean"
+    assert expected in said.err
+    assert not (rules / "new.db").exists()
 
 
 def test_a_token_is_inspected(rules: Path, cli: Cli) -> None:
