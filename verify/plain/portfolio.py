@@ -4,7 +4,8 @@ Each stage of the plan is one engine with the seconds it may take; ``jobs`` stag
 process of its own, so that a limit is kept whatever a solver does, and its memory is given back. An answer
 found by one is told to the others through shared flags. A run that an engine claims is replayed before it
 counts. A stage's seconds begin when its engine is ready: on a new machine the first one to use a compiled
-kernel compiles it, which takes seconds, and being stopped meanwhile would leave nothing for the next one.
+kernel compiles it, which takes seconds, and being stopped meanwhile would leave nothing for the next one. On
+a net of few markings the processes run the same kernels as they are written, and compile nothing.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ _LOG = logging.getLogger(__name__)
 
 _GRACE = 0.5
 """Seconds after its deadline at which an engine that did not stop is stopped."""
+
+_FEW = 1_000
+_LOOKS = 30_000
+"""Markings up to which a net is small, and looks at a transition that finding that out may take."""
 
 _READY = -1
 """Comes before the first answer, with the deadline of the stage that begins now."""
@@ -145,6 +150,7 @@ class _Race:
         counts: Callable[[int, Any], bool],
     ) -> None:
         self._net, self._goals, self._budget, self._counts = net, goals, budget, counts
+        self._few = _few_markings(net)
         methods = mp.get_all_start_methods()
         self._context: Any = mp.get_context("fork" if "fork" in methods else "spawn")
         self._flags = self._context.RawArray(ctypes.c_bool, len(goals))
@@ -190,6 +196,7 @@ class _Race:
             self._net,
             list(self._goals),
             self._flags,
+            self._few,
             self._budget.deadline,
             self._budget.memory,
         )
@@ -211,6 +218,7 @@ def _work(
     net: PTNet,
     goals: list[Any],
     flags: Any,
+    few: bool,  # noqa: FBT001
     latest: float,
     memory: int,
 ) -> None:
@@ -219,6 +227,10 @@ def _work(
     _limit_memory(memory)
     numbers = [i for i in range(len(goals)) if not flags[i]]
     try:
+        if few:
+            from provenet.verify.plain.engines.jit import interpret
+
+            interpret()
         if isinstance(engine, Prepared):
             engine.prepare()
         deadline = min(latest, time.monotonic() + stage.seconds)
@@ -231,6 +243,27 @@ def _work(
     except Exception:  # noqa: BLE001  (one engine's mistake must not take the others' answers along)
         _LOG.warning("engine %r failed; the others go on", engine.name, exc_info=True)
     pipe.close()
+
+
+def _few_markings(net: PTNet) -> bool:
+    """Whether the net has so few reachable markings that no kernel is worth being compiled for it."""
+    known = {net.initial}
+    open_ = [net.initial]
+    looks = 0
+    while open_:
+        marking = open_.pop()
+        looks += len(net.transitions)
+        if looks > _LOOKS:
+            return False
+        for t in range(len(net.transitions)):
+            if net.enabled(marking, t):
+                after = net.fire(marking, t)
+                if after not in known:
+                    if len(known) == _FEW:
+                        return False
+                    known.add(after)
+                    open_.append(after)
+    return True
 
 
 def _limit_memory(size: int) -> None:

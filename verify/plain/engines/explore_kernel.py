@@ -13,12 +13,18 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from provenet.verify.plain.engines.jit import SLOTS, SMALL, WHOLE, WORDS, inlined, kernel
+from provenet.verify.plain.engines.jit import (
+    SLOTS,
+    SMALL,
+    WHOLE,
+    WORDS,
+    inlined,
+    interpreted,
+    kernel,
+    lowest_bit_instruction,
+)
 
 Small = NDArray[np.int32]
 Whole = NDArray[np.int64]
@@ -66,19 +72,12 @@ _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-@intrinsic
-def _lowest_bit(typing_context: Any, word: Any) -> Any:
+def _lowest_bit(word: Any) -> Any:
     """The number of the lowest bit set in a word that is not zero."""
-    del typing_context, word
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        del context, signature
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
+    return (int(word) & -int(word)).bit_length() - 1
 
 
-lowest_bit: Any = _lowest_bit
+lowest_bit: Any = _lowest_bit if interpreted() else lowest_bit_instruction()
 
 
 @inlined

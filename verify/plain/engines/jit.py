@@ -1,6 +1,9 @@
-"""Compile a kernel with numba, kept on disk where there is a place for it.
+"""Compile a kernel with numba, kept on disk where there is a place for it; or run it as it is written.
 
-Only modules that an engine loads while it runs import this one: numba itself takes 0.4 s to import.
+Only modules that an engine loads while it runs import this one: numba itself takes 0.4 s to import, and to
+compile all kernels takes a core 20 s on a new machine. So a process that has only a small net to look at
+says ``interpret()`` before it loads them: the same functions then run in the interpreter, on numpy's integers
+of the same widths.
 
 numba would keep what it compiled beside the module, in the installed package, where an uninstall does not
 find it: the folder that stays then shadows the next install. So it lies in a folder of the user's, one for
@@ -14,11 +17,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numba
+import numpy as np
 
 from provenet import __version__
 
@@ -31,28 +34,79 @@ SLOTS = "uint32[::1]"
 SHARE = "float32[::1]"
 
 
+_NUMPY = {"int64": np.int64, "uint64": np.uint64, "float32": np.float32}
+
+
+class _Mode:
+    interpreted = False
+
+
+def interpret() -> None:
+    """From now on, and for the rest of this process, kernels that are loaded are not compiled."""
+    _Mode.interpreted = True
+
+
+def interpreted() -> bool:
+    """Whether kernels are run as they are written."""
+    return _Mode.interpreted
+
+
 def kernel(result: str, *arguments: str) -> Callable[[Kernel], Kernel]:
     """Compile for one signature, at once; from the cache where an earlier process compiled the same code."""
     signature = f"{result}({', '.join(arguments)})"
 
+    def as_written(function: Kernel) -> Kernel:
+        # Compiled code turns numbers into the integers of the signature too, and lets them wrap around.
+        types = [_NUMPY.get(name) for name in arguments]
+
+        @wraps(function)
+        def run(*given: Any) -> Any:
+            with np.errstate(over="ignore"):
+                pairs = zip(types, given, strict=True)
+                return function(*(value if of is None else of(value) for of, value in pairs))
+
+        return cast("Kernel", run)
+
     def compiled(function: Kernel) -> Kernel:
-        own = numba.config.CACHE_DIR
+        import numba
+
+        settings: Any = numba.config
+        own = settings.CACHE_DIR
         folder = _writable(Path(own).absolute() if own else cache_folder())
         out: Any = None
         if folder is not None:
             with _SETTING:
-                before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(folder)
+                settings.CACHE_DIR = str(folder)
                 try:
                     out = numba.njit(signature, cache=True, nogil=True)(function)
                 except Exception:  # noqa: BLE001  a full disk or a broken file there; what else it is comes again
                     out = None
                 finally:
-                    numba.config.CACHE_DIR = before
+                    settings.CACHE_DIR = own
         if out is None:
             out = numba.njit(signature, nogil=True)(function)
         return cast("Kernel", out)
 
-    return compiled
+    return as_written if interpreted() else compiled
+
+
+def lowest_bit_instruction() -> Any:
+    """For compiled kernels: the number of the lowest bit set in a word that is not zero."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    @intrinsic
+    def lowest_bit(typing_context: Any, word: Any) -> Any:
+        del typing_context, word
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            del context, signature
+            return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+        return types.int64(types.uint64), generate
+
+    return lowest_bit
 
 
 def cache_folder() -> Path:
@@ -66,6 +120,10 @@ def cache_folder() -> Path:
 
 def inlined(function: Kernel) -> Kernel:
     """Compile a helper into each kernel that calls it."""
+    if interpreted():
+        return function
+    import numba
+
     return cast("Kernel", numba.njit(nogil=True)(function))
 
 
