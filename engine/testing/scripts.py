@@ -216,7 +216,7 @@ class ProposerScript(Script):
         if isinstance(answer, Lost):
             self._world.mistake(_misplaced(self, answer))
             await self._world.sleep(FOREVER)
-        given = await scripted([answer]).propose(request)
+        given = await scripted({request.key: answer}).propose(request)
         self._given[request.key] = answer
         return given
 

@@ -29,7 +29,8 @@ def scripted(answers: Sequence[Answer] | Mapping[ScriptKey, Answer | list[Answer
     Args:
         answers: In a sequence, every case takes the answers from the first on, in the order of its calls; a
             repeated call (the same ``request.key``) gets the same answer again. In a mapping, an answer is
-            found by ``request.key``, by ``(case, attempt)``, or by case, where a list is taken in order.
+            found by ``request.key``, by ``(case, attempt)``, or by case, where a list is taken in order. A
+            process that takes a case up at attempt n, after a crash say, goes on with the n-th answer.
 
     Raises:
         ProvenetError: It is neither.
@@ -62,6 +63,7 @@ class ScriptedProposer:
 
     answers: dict[Any, Answer] | list[Answer]
     _turns: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
+    _first: dict[str, int] = field(default_factory=dict, repr=False)
 
     async def propose(self, request: Request) -> Proposal:
         """Give the next answer of the script.
@@ -85,6 +87,8 @@ class ScriptedProposer:
         )
 
     def _find(self, request: Request) -> Answer:
+        if request.case not in self._first:
+            self._first[request.case] = self._before(request)
         if isinstance(self.answers, list):
             return self._next(self.answers, request)
         for key in (request.key, (request.case, request.attempt)):
@@ -95,9 +99,14 @@ class ScriptedProposer:
         found = self.answers[request.case]
         return self._next(found, request) if isinstance(found, list) else found
 
+    def _before(self, request: Request) -> int:
+        """How many answers of its list a case had elsewhere when it comes here for the first time."""
+        case, others = request.case, () if isinstance(self.answers, list) else self.answers
+        return sum((case, attempt) not in others for attempt in range(1, request.attempt))
+
     def _next(self, answers: list[Answer], request: Request) -> Answer:
         turns = self._turns.setdefault(request.case, {})
-        turn = turns.setdefault(request.key, len(turns))
+        turn = turns.setdefault(request.key, self._first[request.case] + len(turns))
         if turn >= len(answers):
             raise _exhausted(request, f"{len(answers)} answers, all given")
         return answers[turn]

@@ -58,6 +58,18 @@ async def test_every_case_walks_the_list_by_itself() -> None:
         await proposer.propose(asking("a", 4))
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+async def test_a_case_that_another_process_began_goes_on_in_the_list(at: int) -> None:
+    said = [(n, Decimal(n)) for n in (1, 2, 3)]
+    for proposer in (scripted(said), scripted({"a": said})):
+        found = [(await proposer.propose(asking("a", n))).value[0] for n in (*range(at, 4), at)]
+        assert found == [*range(at, 4), at]
+    # What was answered by a narrower key was not taken from the list.
+    proposer = scripted({("a", 1): (9, Decimal(9)), "a": said})
+    found = [(await proposer.propose(asking("a", n))).value[0] for n in range(at, 4)]
+    assert found == [9, 1, 2][at - 1 :]
+
+
 async def test_faults_in_a_script() -> None:
     spent = Proposal(value=None, tokens_in=3)
     proposer = scripted(
