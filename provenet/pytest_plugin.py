@@ -54,8 +54,13 @@ def pytest_runtest_makereport(
     """Show the cases of a test that fails."""
     report = yield
     if call.when == "call" and report.failed and _OPEN in item.stash:
+        told = ""
         if call.excinfo is not None:
             item.stash[_FAILED] = call.excinfo.value
+            told = str(call.excinfo.value)
         for bench in item.stash[_OPEN]:
-            report.sections.append(("provenet cases", bench.story()))
+            # What a failed assertion on a case has shown already is not shown again.
+            left = [text for text in bench.stories() if text not in told]
+            if left:
+                report.sections.append(("provenet cases", "\n\n".join(left)))
     return report

@@ -152,7 +152,11 @@ class BenchCore:
 
     def story(self) -> str:
         """All cases, as failure messages show them."""
-        return "\n\n".join(story(self.reader.case(case.id)) for case in self.reader.cases(limit=20))
+        return "\n\n".join(self.stories())
+
+    def stories(self) -> list[str]:
+        """The cases, one text each."""
+        return [story(self.reader.case(case.id)) for case in self.reader.cases(limit=20)]
 
     @property
     def database(self) -> str:

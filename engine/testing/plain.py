@@ -135,6 +135,10 @@ class Bench:
         """All cases, as failure messages show them."""
         return self._bench.story()
 
+    def stories(self) -> list[str]:
+        """The cases, one text each."""
+        return self._bench.stories()
+
     @property
     def engine(self) -> Engine:
         """The engine itself; another one after each restart."""

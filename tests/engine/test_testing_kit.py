@@ -557,6 +557,14 @@ def test_fails(provenet_bench):
     case.run()
     assert case.status == "parked"
 
+def test_asserts(provenet_bench):
+    bench = provenet_bench(shop())
+    bench.proposer("bid").always(SMALL)
+    bench.start(INPUT, case_id="other").run()
+    case = bench.start(INPUT, case_id="shown")
+    case.run()
+    case.assert_status("parked")
+
 def test_ends_badly(provenet_bench):
     provenet_bench(shop()).crash_at("signal")
 
@@ -569,11 +577,15 @@ def test_the_plugin_opens_checks_and_shows(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(SUITE)
     done = _pytest(tmp_path, "-q", "-p", "provenet.pytest_plugin", "test_it.py")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert re.search(r"1 failed, 3 passed, .*1 error", done.stdout), done.stdout
+    assert re.search(r"2 failed, 3 passed, .*1 error", done.stdout), done.stdout
     assert "provenet cases" in done.stdout
     assert "case 'case-1' of net 'shop' is done, in 'late'" in done.stdout
     assert "ERROR at teardown of test_ends_badly" in done.stdout
     assert "ERROR at teardown of test_fails" not in done.stdout
+    # A case that the assertion shows is shown once, the others beside it.
+    assert done.stdout.count("case 'shown' is done, in 'late', expected parked") == 1
+    assert done.stdout.count("case 'shown' of net 'shop' is done") == 1
+    assert done.stdout.count("case 'other' of net 'shop' is done") == 1
 
 
 def test_the_plugin_costs_nothing_until_it_is_used(tmp_path: Path) -> None:
