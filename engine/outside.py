@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from provenet.engine.case import LIVE, LiveCase, OpenTask, brought
@@ -30,9 +32,68 @@ from provenet.engine.store.store import Store
 from provenet.engine.watching.events import Decided
 from provenet.nets.errors import ExprError, FiringError, TypeMismatch, did_you_mean
 from provenet.nets.models import to_value
-from provenet.nets.net import Choice
+from provenet.nets.net import Choice, Net, Role
 from provenet.nets.schema import UNIT, Value
 from provenet.sdb.saga import KILL_SIGNAL
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """What a pull of the kill switch did.
+
+    Attributes:
+        cases: How many cases it reached.
+        stopped: How many of them were stopped where they stood: their net has no kill transition.
+        left: Places with undo tokens of those, with how many: committed steps that nobody takes back.
+    """
+
+    cases: int
+    stopped: int
+    left: Mapping[str, int]
+
+    @classmethod
+    def of(cls, reached: Iterable[LiveCase]) -> Killed:
+        """What became of the cases that it reached."""
+        cases = tuple(reached)
+        stopped = [c for c in cases if c.status == "killed" and c.outcome_place is None]
+        left: dict[str, int] = {}
+        for case in stopped:
+            for place, count in not_undone(case.program.net, dict(case.marking.items())).items():
+                left[place] = left.get(place, 0) + count
+        return cls(len(cases), len(stopped), left)
+
+    def __str__(self) -> str:
+        said = f"killed: {self.cases:,} case{'' if self.cases == 1 else 's'}"
+        if not self.stopped:
+            return said
+        if self.cases == 1:
+            said += ", stopped where it stands"
+        elif self.stopped == self.cases:
+            said += ", stopped where they stand"
+        else:
+            said += f", {self.stopped:,} of them stopped where they stand"
+        return said + (f": {left_undone(self.left)}" if self.left else "")
+
+
+def not_undone(net: Net, marking: Mapping[str, Any]) -> dict[str, int]:
+    """Places with undo tokens, with how many: committed steps that are not taken back."""
+    sagas = {s.id for s in net.sagas}
+    states = {place for s in net.sagas for place in (s.open, s.aborting, s.completing)}
+    # What a scope itself unwinds are steps that need no undoing.
+    undo = {
+        a.place
+        for t in net.transitions
+        if t.role is Role.COMPENSATE or (t.role is Role.UNWIND and t.contract not in sagas)
+        for a in t.takes
+    }
+    return {p: len(tokens) for p, tokens in sorted(marking.items()) if p in undo - states and tokens}
+
+
+def left_undone(left: Mapping[str, int]) -> str:
+    """Committed steps that are not taken back, in words."""
+    count = sum(left.values())
+    steps = "1 committed step is" if count == 1 else f"{count:,} committed steps are"
+    return f"{steps} not taken back: {', '.join(left)}"
 
 
 class Outside:

@@ -148,8 +148,8 @@ async def carry_out(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
             return {"done": f"{event!r}: {told}", "published": told.to_json()}
         case {"do": "kill", "scope": "case" | "net" | "all" as scope, "target": target}:
             who, reason = command.get("who", ""), command.get("reason", "")
-            count = await engine.kill(scope, target, who=who, reason=reason, token=token)
-            return {"done": f"killed: {count:,} case{'' if count == 1 else 's'}", "cases": count}
+            did = await engine.pull(scope, target, who=who, reason=reason, token=token)
+            return {"done": str(did), "cases": did.cases, "stopped": did.stopped, "left": dict(did.left)}
         case {"do": "release", "scope": "net" | "all" as scope, "target": target}:
             await engine.release(scope, target, token=token)
             return {"done": f"released: {target or 'everything'}"}
@@ -366,6 +366,8 @@ async def _alone(
         return answer | {"note": "the processes that run on this database see it within a second"}
     if answer.get("published", {}).get("asked"):
         return answer  # an engine runs them, and takes it at once
+    if answer.get("cases") and answer["cases"] == answer.get("stopped"):
+        return answer  # nothing follows
     return answer | {"note": "no engine runs this case now: what follows happens as soon as one does"}
 
 

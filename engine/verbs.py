@@ -16,7 +16,7 @@ from provenet.engine.codec import clean
 from provenet.engine.faults import fault_point
 from provenet.engine.holding import Holding
 from provenet.engine.inbox import Inbox, Taken
-from provenet.engine.outside import Outside
+from provenet.engine.outside import Killed, Outside
 from provenet.engine.people import Ruling, open_task
 from provenet.engine.pruning import Schedule
 from provenet.engine.publishing import Published, Publishing
@@ -230,8 +230,10 @@ class Verbs:
         reason: str = "",
         token: str | Posted | None = None,
     ) -> int:
-        """Pull the kill switch: no commit begins any more, what was committed is compensated.
+        """Pull the kill switch: no commit begins any more.
 
+        Where the net has a kill transition (``scope.kill``), what was committed is compensated; where it has
+        none, the case is stopped where it stands, and nothing is taken back.
         A net or everything stays killed, and starts no new case, until ``release``.
 
         Args:
@@ -249,6 +251,18 @@ class Verbs:
             NoSuchCase: There is no such case.
             CaseClosed: The case is over already.
         """
+        return (await self.pull(scope, target, who=who, reason=reason, token=token)).cases
+
+    async def pull(
+        self,
+        scope: KillScope,
+        target: str = "",
+        *,
+        who: str = "",
+        reason: str = "",
+        token: str | Posted | None = None,
+    ) -> Killed:
+        """Do what ``kill`` does, and say as well what is left undone."""
         asked = {"do": "kill", "scope": scope, "target": target, "reason": reason}
         who = await self._gate.admit(asked, token, who)
         self._holding.check()
@@ -270,8 +284,9 @@ class Verbs:
             self._store.flush_if_large()
             self._outside.kill(case, who, reason)
         self._tell(Pulled(scope, target, who, reason, len(reached), "no", self._runner.now()))
+        found = Killed.of(reached)
         await self._store.durable()
-        return len(reached)
+        return found
 
     async def release(
         self, scope: Literal["net", "all"], target: str = "", *, token: str | Posted | None = None

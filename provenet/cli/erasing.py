@@ -66,8 +66,8 @@ def erase_command(
     out, rules = Out(as_json=as_json), rules_of(access)
     for alive in reader_of(database).unfinished(case=case or "", subject=subject or "") if kill else ():
         stopping = {"do": "kill", "scope": "case", "target": alive, "who": who, "reason": reason}
-        ask(database, signed_by(token, stopping), access=rules)
-        out.line(f"killed case {alive}", "dim")
+        killed = ask(database, signed_by(token, stopping), access=rules)
+        out.line(f"killed case {alive}{str(killed['done']).removeprefix('killed: 1 case')}", "dim")
     command = {"do": "erase", "case": case, "subject": subject, "who": who, "reason": reason}
     answer: dict[str, Any] = ask(database, signed_by(token, command), access=rules)
     out.line(str(answer["done"]), "bold")

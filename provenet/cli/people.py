@@ -194,7 +194,8 @@ def kill_command(
 ) -> None:
     """Pull the kill switch.
 
-    No commit begins any more, and what was committed is taken back.
+    No commit begins any more. Where the net has a kill transition (`scope.kill`), what was committed is taken
+    back; where it has none, a case is stopped where it stands, and what is not taken back is named.
     """
     asked = [("case", case), ("net", net), ("all", "" if everything else None)]
     chosen = [(scope, target) for scope, target in asked if target is not None]

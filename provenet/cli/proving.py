@@ -254,7 +254,14 @@ def _table(out: Out, net: Net, report: Report) -> None:
     wide = out.width >= _WIDE
     rows = []
     groups = _groups(report)
-    silent = [g for g in groups if all(v.vacuous for v in g) and str(g[0].status) == "PROVED"]
+    silent = [
+        g
+        for g in groups
+        if all(v.vacuous for v in g)
+        and str(g[0].status) == "PROVED"
+        # That a killed case is not compensated must be seen before one is.
+        and not (net.sagas and g[0].property == "CTL-2")
+    ]
     for group in groups:
         if len(silent) > _MOST_SILENT and group in silent:
             continue

@@ -87,6 +87,8 @@ def case_command(
 
     With --at N: marking, tasks and timers as they were, replayed from the log by the firing rule.
     """
+    from provenet.engine.outside import left_undone, not_undone
+
     out = Out(as_json=as_json)
     reader = reader_of(database, personal=personal)
     if at is not None:
@@ -104,12 +106,15 @@ def case_command(
         out.line(f"  timer: {transition} at {due:%Y-%m-%d %H:%M}", "dim")
     if events := _events(reader.net(view.net_hash), detail):
         out.line(f"  takes events: {', '.join(events)}", "dim")
-    if view.status not in {"done", "killed"}:
+    if view.outcome_place is None:
         for place, tokens in detail.marking.items():
             for token in tokens:
                 out.line(
                     f"  token: {place} {short_value(token) if token is not None else ''}".rstrip(), "dim"
                 )
+        net = reader.net(view.net_hash)
+        if view.status == "killed" and net is not None and (left := not_undone(net, detail.marking)):
+            out.line(f"  {left_undone(left)}", "yellow")
     for e in detail.inbox:
         if e["status"] != "accepted":
             said = (

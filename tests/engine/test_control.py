@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from provenet.cli.main import main
 from provenet.engine import Decision, Engine, Task, VirtualClock, audit
 from provenet.engine.errors import (
     CaseClosed,
@@ -22,10 +23,14 @@ from provenet.engine.errors import (
     NotDeployed,
     SignalRefused,
 )
+from provenet.engine.requests import carry_out
 from provenet.nets.build import NetBuilder
-from provenet.sdb.handlers import Agent
+from provenet.nets.models import Token
+from provenet.sdb.contract import Contract
+from provenet.sdb.handlers import Agent, Effect
 from provenet.sdb.human import Human
-from provenet.sdb.saga import KILL_SIGNAL
+from provenet.sdb.policy import within
+from provenet.sdb.saga import KILL_SIGNAL, Saga
 from provenet.verify.check import prove
 from provenet.verify.verdict import Status
 from tests.engine.kit import START, Item, built, deployed, opened
@@ -351,6 +356,87 @@ async def test_a_killed_case_compensates_and_commits_nothing_more(tmp_path: Path
         await engine.release("all")
         await engine.start_case("orders", inputs={"order": Order(id="x", amount=1)})
     assert audit(tmp_path / "x.db").clean
+
+
+class Bill(Token):
+    id: str
+    cents: int
+
+
+def billing(does: Literal["kills", "stops"]) -> Agent:
+    """A saga of two payments that waits, with a kill transition or without one."""
+
+    def make(net: NetBuilder) -> None:
+        asked = net.entry("asked", Bill, where=lambda it: it.cents > 0)
+        first, paid, lost, kept = (net.place(name, Bill) for name in ("first", "paid", "lost", "kept"))
+        done, undone = net.final("done", Bill), net.final("undone", Bill)
+        scope = net.add(Saga("case", outcome=Bill, completes=done, aborts=undone))
+        pay = Effect("bank.pay", lambda request: None, payload=Bill)
+        back = Effect("bank.take_back", lambda request: None, payload=Bill)
+        cap = within(Bill, lambda b: b.cents <= 100, name="cap")
+        for name, takes, gives in (("pay", asked, first), ("pay again", first, paid)):
+            each = Contract(
+                name,
+                takes=takes,
+                gives=gives,
+                commit=pay,
+                undo=back,
+                saga=scope,
+                verify=cap,
+                otherwise=lost,
+                on_failure=lost,
+            )
+            net.add(each)
+        net.event("settle", event="settled", takes={"p": paid}, puts={kept: "p"})
+        net.timer("nobody settles", after=timedelta(days=30), takes={"p": paid}, puts={lost: "p"})
+        scope.complete(net, "close", takes={"o": kept}, outcome="o")
+        scope.abort(net, "call off", takes={"o": lost}, outcome="o")
+        if does == "kills":
+            scope.kill(net, "kill", outcome=Bill(id="", cents=0))
+
+    return built(make, "billing")
+
+
+LEFT = "2 committed steps are not taken back: pay again.undo, pay.undo"
+
+
+@pytest.mark.parametrize(
+    ("does", "said", "shown"),
+    [
+        (
+            "stops",
+            f"killed: 1 case, stopped where it stands: {LEFT}",
+            (LEFT, "token: paid {", "token: pay.undo {"),
+        ),
+        ("kills", "killed: 1 case", ("killed: undone", "by dana")),
+    ],
+)
+async def test_a_kill_says_what_is_not_taken_back(
+    tmp_path: Path,
+    does: Literal["kills", "stops"],
+    said: str,
+    shown: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    agent, path = billing(does), tmp_path / "x.db"
+    async with opened(agent, path) as engine:
+        deployed(engine, agent)
+        await engine.start_case("billing", inputs={"asked": Bill(id="a", cents=7)}, case_id="c")
+        await engine.run_until_idle(until=engine.clock.now())
+        command = {"do": "kill", "scope": "case", "target": "c", "who": "dana"}
+        answer = await carry_out(engine, command)
+        await engine.run_until_idle()
+        assert engine.read.case("c").case.status == "killed"
+    assert answer["done"] == said
+    assert answer["stopped"] == (does == "stops")
+    assert main(["case", "c", "--db", str(path)]) == 0
+    out = capsys.readouterr().out
+    for text in shown:
+        assert text in out
+    assert ("not taken back" in out) == (does == "stops")
+    (verdict,) = prove(agent.net, only=["CTL-2"]).verdicts
+    assert ("not taken back" in verdict.vacuous) == (does == "stops")
+    assert audit(path).clean
 
 
 async def test_the_kill_switch_of_a_net_holds_over_a_restart(tmp_path: Path) -> None:

@@ -39,9 +39,10 @@ def stopped(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     begun = [c for c in contracts(net) if roles(net, c, Role.INTENT)]
     never = {t.name for t in net.transitions if _begins(net, t, begun)}
     if not switches:
-        yield vacuous(
-            "CTL-2", _STOPPED, "the net has no kill switch of its own: the engine stops it where it stands"
-        )
+        why = "the net has no kill switch of its own: the engine stops it where it stands"
+        if net.sagas:
+            why += ", and what its scopes have committed is not taken back (scope.kill would)"
+        yield vacuous("CTL-2", _STOPPED, why)
         return
     if not never and not begun:
         yield vacuous("CTL-2", _STOPPED, "the net has no commit")
