@@ -255,6 +255,12 @@ def test_runner_checks_exit_codes(tmp_path: Path) -> None:
         runner.run(block("$ echo a\nb\n", "run", language="console"))
 
 
+def test_hashes_are_compared() -> None:
+    same("refunds  3ded6cad  in 3 ms\n", "refunds  3ded6cad  in 41 ms\n", "here")
+    with pytest.raises(AssertionError, match="3ded6cad"):
+        same("refunds  868cfc43\n", "refunds  3ded6cad\n", "here")
+
+
 def test_ellipsis_stands_for_lines() -> None:
     same("a\n...\nd\n", "a\nb\nc\nd\n", "here")
     with pytest.raises(AssertionError):
