@@ -213,6 +213,12 @@ def test_picture_of_the_renewal_net_is_up_to_date() -> None:
     assert not missing, "run: .venv/bin/python docs/pictures/make.py"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+def test_provenet_is_on_the_path_before_it_is_called(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert -1 < text.find(". .venv/bin/activate") < text.index("$ provenet ")
+
+
 def test_changelog_knows_this_version() -> None:
     import provenet
 
