@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from provenet.nets.net import Net
 from provenet.visualize import html
 from provenet.visualize.palette import Theme
 from provenet.visualize.structure import Structure
+from provenet.visualize.svg import assumed_width
 
 if TYPE_CHECKING:
     from provenet.verify.verdict import Report, Verdict
@@ -102,52 +104,53 @@ def verdict_table(report: Report, theme: Theme) -> str:
     if len(verdicts) > _ROWS:
         shown = [v for v in verdicts if v.status != "PROVED"][: 2 * _ROWS]
     rows = [_row(v, theme) for v in shown]
-    if rest := [v for v in verdicts if v not in shown]:
-        counts = {s: [v for v in rest if v.status == s] for s in order}
-        for status, of in counts.items():
-            if of:
-                ids = list(dict.fromkeys(v.property for v in of))
-                words = html.font(html.text(", ".join(ids), width=74, limit=600), size=9)
-                rows.append(
-                    html.tr(
-                        html.td(_stamp(status, status.lower(), theme), align="left", valign="top"),
-                        html.td(
-                            html.font(html.text(f"{len(of)} properties"), size=9, weight="bold"),
-                            align="left",
-                            valign="top",
-                        ),
-                        html.td(words, align="left", balign="left"),
-                    )
-                )
+    rest = [v for v in verdicts if v not in shown]
+    for status in order:
+        if of := [v for v in rest if v.status == status]:
+            named = ", ".join(dict.fromkeys(v.property for v in of))
+            said = html.font(html.text(named, width=74, limit=600), size=9)
+            rows.append(_told(_stamp(status, status.lower(), theme), f"{len(of)} properties", said))
     return html.table(*rows, cellpadding=3) if rows else ""
 
 
 def _row(v: Verdict, theme: Theme) -> str:
     about = f"{v.title} — {v.subject}" if v.subject else v.title
     why = v.method if v.status == "PROVED" else v.reason
-    words = html.font(html.text(about or v.property, width=74, limit=160), size=9)
-    if why:
-        words += "<BR/>" + html.font(html.text(why, width=78, limit=240), size=8.5, colour=theme.faint)
+    return _told(
+        _stamp(v.status, v.status.lower(), theme),
+        v.property,
+        html.font(html.text(about or v.property, width=74, limit=160), size=9),
+        html.font(html.text(why, width=78, limit=240), size=8.5, colour=theme.faint) if why else "",
+    )
+
+
+def _told(stamp: str, name: str, *said: str) -> str:
+    """One row of the table."""
     return html.tr(
-        html.td(_stamp(v.status, v.status.lower(), theme), align="left", valign="top"),
-        html.td(
-            html.font(html.text(v.property, width=18), size=9, weight="bold"), align="left", valign="top"
-        ),
-        html.td(words, align="left", balign="left"),
+        html.td(stamp),
+        html.td(html.font(html.text(name, width=18), size=9, weight="bold"), align="left"),
+        html.td(html.lines(*said), align="left"),
     )
 
 
 def _stamp(status: str, said: str, theme: Theme) -> str:
-    """Sign and words of one status, in the status' own frame."""
+    """Sign and words of one status, in the status' own frame, which no wider or higher cell stretches."""
     colour = {"PROVED": theme.good, "REFUTED": theme.bad, "UNKNOWN": theme.open}[status]
-    words = html.text(f"{_MARKS[status]} {said}", limit=60)
-    if status == "PROVED":
-        inner = html.font(words, size=8.5, colour="#ffffff", weight="bold")
-        return html.table(html.tr(html.td(inner)), bgcolor=colour, border=1, color=colour, style="rounded")
-    inner = html.font(words, size=8.5, colour=colour, weight="bold")
+    inner = html.font(
+        html.text(f"{_MARKS[status]} {said}"),
+        size=8.5,
+        weight="bold",
+        colour="#ffffff" if status == "PROVED" else colour,
+    )
+    # The sign is as wide for each status as for the layout: three bytes.
+    width = math.ceil(assumed_width(f"✓ {said}", size=8.5, bold=True)) + (14 if status == "REFUTED" else 8)
+    frame = {"border": 1, "color": colour}
+    fixed = {"fixedsize": "true", "width": width, "height": 21 if status == "REFUTED" else 17}
+    if status == "REFUTED":
+        # Cell and table are told their sizes, since a table of a fixed size does not fill itself.
+        cell = html.td(inner, width=width - 6, height=15, **frame)
+        return html.table(html.tr(cell), cellspacing=2, bgcolor=theme.paper, **frame, **fixed)
+    cell = html.td(inner, width=width - 2, height=15)
     if status == "UNKNOWN":
-        return html.table(
-            html.tr(html.td(inner)), bgcolor=theme.paper, border=1, color=colour, style="dashed"
-        )
-    framed = html.td(inner, border=1, color=colour)
-    return html.table(html.tr(framed), bgcolor=theme.paper, border=1, color=colour, cellspacing=2)
+        return html.table(html.tr(cell), style="dashed", bgcolor=theme.paper, **frame, **fixed)
+    return html.table(html.tr(cell), style="rounded", bgcolor=colour, **frame, **fixed)

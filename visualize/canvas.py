@@ -13,7 +13,7 @@ from provenet.nets.net import Net, Place, Role, Transition
 from provenet.visualize import html, words
 from provenet.visualize.badges import Findings, badge, verdict_table
 from provenet.visualize.labels import plain
-from provenet.visualize.palette import LOOKS, WHO, Family, Theme
+from provenet.visualize.palette import LOOKS, PARTS, WHO, Family, Theme
 from provenet.visualize.structure import Structure, ordinary_places
 
 Direction = Literal["LR", "TB", "auto"]
@@ -296,7 +296,12 @@ class Canvas:
         bar = html.td("", port="bar", bgcolor=outline, fixedsize="true", **size)
         lines = [html.font(html.text(name, width=18, limit=80), size=9)]
         lines += [
-            html.font(html.text(line, width=28, limit=600), size=8, colour=self.theme.faint, slant="italic")
+            html.font(
+                html.text(line, width=28, limit=600, most=3 if self.inscriptions == "off" else None),
+                size=8,
+                colour=self.theme.faint,
+                slant="italic",
+            )
             for line in self._conditions(t, always=True)
         ]
         if stop := words.cancels(t, self.ordinary):
@@ -383,11 +388,12 @@ class Canvas:
             )
         if self.found.report is not None:
             counts += f"   net {self.found.report.net_hash.removeprefix('sha256:')[:8]}"
-        head = html.font(html.text(net.name or "net", limit=120), size=15, weight="bold")
-        head += "<BR/>" + html.font(html.text(counts), size=9, colour=self.theme.faint)
-        for note in notes:
-            head += "<BR/>" + html.font(html.text(note, width=110), size=9, colour=self.theme.bad)
-        return html.table(html.tr(html.td(head, align="left", balign="left")), html.tr(html.td("", height=6)))
+        return html.lines(
+            html.font(html.text(net.name or "net", limit=120), size=15, weight="bold"),
+            html.font(html.text(counts), size=9, colour=self.theme.faint),
+            *(html.font(html.text(note, width=110), size=9, colour=self.theme.bad) for note in notes),
+            html.font(" ", size=6),
+        )
 
     def _below(self, kind: str) -> str:
         """Verdicts and legend."""
@@ -397,15 +403,26 @@ class Canvas:
         rows.append(html.tr(html.td(self._legend(kind), align="left")))
         return html.table(*rows, cellpadding=4)
 
+    def _alone(self, t: Transition, kind: str) -> bool:
+        """Whether a view draws a transition by itself, not within a box."""
+        return kind == "expanded" or t.name not in self.shape.of_transition
+
+    def _legend_tags(self, kind: str) -> dict[Family, list[str]]:
+        """What is drawn in each family's colour: roles, and in the folded view the parts of boxes."""
+        used: dict[Family, list[str]] = {}
+        for group in self.shape.groups if kind == "folded" else ():
+            for family, tag in PARTS[group.kind]:
+                used.setdefault(family, []).append(tag)
+        for t in self.net.transitions:
+            if self._alone(t, kind) and (t.role is not Role.ROUTE or self.big):
+                used.setdefault(LOOKS[t.role].family, []).append(LOOKS[t.role].tag)
+        return used
+
     def _legend(self, kind: str) -> str:
-        alone = [
-            t for t in self.net.transitions if kind == "expanded" or t.name not in self.shape.of_transition
-        ]
-        used = {LOOKS[t.role].family: None for t in alone}
+        used = self._legend_tags(kind)
         cells = []
         for family in (f for f in Family if f in used):
-            fill = self.theme.fills[family]
-            tags = dict.fromkeys(LOOKS[t.role].tag for t in alone if LOOKS[t.role].family is family)
+            fill, tags = self.theme.fills[family], dict.fromkeys(used[family])
             swatch = html.font(
                 html.text(", ".join(tags), width=32), size=8, colour=self.theme.text_on(fill), weight="bold"
             )
@@ -417,6 +434,8 @@ class Canvas:
             )
         rows = [html.tr(*cells[i : i + 2]) for i in range(0, len(cells), 2)]
         arcs = "● token     ◎ a case ends here     ▬▶ takes or puts     - -● reads"
+        if any(t.role is Role.ROUTE and self._alone(t, kind) for t in self.net.transitions):
+            arcs += "     ▬ a route: fires by itself"
         if kind == "folded" and self.shape.groups:
             arcs += "     - -▶ rejected or failed"
         if kind == "expanded" and any(self.told(t) for t in self.net.transitions):

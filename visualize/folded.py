@@ -334,8 +334,11 @@ def _box(canvas: Canvas, group: Group, tag: str, columns: int, *rows: str) -> st
     families = {"contract": Family.PLUMBING, "saga": Family.SAGA, "human": Family.HUMAN}
     fill = theme.fills[families[group.kind]]
     ink = theme.text_on(fill)
-    title = html.font(html.text(group.id or "·", width=34, limit=90), size=11.5, colour=ink, weight="bold")
-    title += "<BR/>" + html.font(html.text(tag, width=40), size=8, colour=ink)
+    title = html.lines(
+        html.font(html.text(group.id or "·", width=34, limit=90), size=11.5, colour=ink, weight="bold"),
+        html.font(html.text(tag, width=40), size=8, colour=ink),
+        cellpadding=0,
+    )
     cells = [html.td(title, align="left", balign="left")]
     if count := _work_in_flight(canvas, group):
         cells.append(
@@ -384,8 +387,5 @@ def _details(canvas: Canvas, lines: list[str], width: int) -> str:
 
 def _part_text(canvas: Canvas, lines: list[str], width: int, port: str) -> str:
     """A part's text in one cell."""
-    rows = [_headline(canvas, lines, width), _details(canvas, lines, width)]
-    inner = html.table(
-        *(html.tr(html.td(row, align="left", balign="left")) for row in rows if row), cellpadding=1
-    )
+    inner = html.lines(_headline(canvas, lines, width), _details(canvas, lines, width))
     return html.td(inner, port=port, align="left")

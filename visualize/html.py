@@ -77,6 +77,12 @@ def table(*rows: str, **attributes: object) -> str:
     return f"<TABLE{_attributes(defaults | attributes)}>{''.join(rows)}</TABLE>"
 
 
+def lines(*inner: str, **attributes: object) -> str:
+    """Lines of different sizes below one another, each as high as it needs; ``<BR/>`` lets them touch."""
+    rows = (tr(td(line, align="left", balign="left")) for line in inner if line)
+    return table(*rows, **({"cellpadding": 1} | attributes))
+
+
 def label(inner: str) -> str:
     """The value of a ``label`` attribute."""
     return f"<{inner}>"

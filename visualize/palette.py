@@ -155,6 +155,17 @@ WHO: Mapping[Family, str] = MappingProxyType({
 """What a family means, for the legend."""
 
 
+PARTS: Mapping[str, tuple[tuple[Family, str], ...]] = MappingProxyType({
+    "contract": (
+        (Family.MODEL, "propose"), (Family.POLICY, "verify"),
+        (Family.COMMIT, "commit"), (Family.REJECT, "reject"),
+    ),
+    "saga": ((Family.SAGA, "saga scope"),),
+    "human": ((Family.HUMAN, "human task"),),
+})  # fmt: skip
+"""The coloured parts of the boxes that the folded view draws, by the kind of group."""
+
+
 def channels(colour: str) -> tuple[float, float, float]:
     """Red, green and blue of ``#rrggbb``, linear, from 0 to 1 (IEC 61966-2-1)."""
     parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))

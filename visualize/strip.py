@@ -69,7 +69,7 @@ def trace_graph(
                 html.td(card.drawn(tallest, theme), valign="top", align="left"),
                 html.td(arrow, width=14),
             ]
-        rows.append(html.tr(*cells))
+        rows += [html.tr(*cells), html.tr(html.td("", height=4, cellpadding=0))]
     if verdict is not None and verdict.mend:
         words_of = html.font("Mend: ", size=10, weight="bold") + html.font(
             html.text(verdict.told_mend(), width=130, limit=600), size=10
@@ -123,11 +123,11 @@ class _Card:
     def drawn(self, tallest: float, theme: Theme) -> str:
         """The card as a table, filled up at the bottom: what a layout stretches, it stretches row by row."""
         body = [html.tr(html.td(line, align="left", balign="left", width=190)) for line in self.lines]
-        if (missing := round(tallest - self.height)) > 2:
-            body.append(html.tr(html.td("", height=missing, cellpadding=0)))
+        body.append(html.tr(html.td("", height=round(tallest - self.height) + 4, cellpadding=0)))
         return html.table(
             html.tr(html.td(self.head, bgcolor=self.fill, align="left", balign="left", cellpadding=4)),
             html.RULE,
+            html.tr(html.td("", height=4, cellpadding=0)),
             *body,
             border=3 if self.bad else 1,
             color=theme.bad if self.bad else theme.ink,
@@ -216,17 +216,13 @@ def _head(net: Net, trace: Trace, verdict: Verdict | None, theme: Theme) -> str:
         else f"{verdict.property}   {verdict.title}"
     )
     said = html.font(html.text(title, width=100, limit=240), size=14, weight="bold", colour=theme.bad)
-    for words_of in (
-        verdict.reason,
-        f"{net.name}, {steps}" + (f", {verdict.subject}" if verdict.subject else ""),
-    ):
-        if words_of:
-            said += "<BR/>" + html.font(
-                html.text(words_of, width=130, limit=600),
-                size=10,
-                colour=theme.faint if words_of != verdict.reason else theme.ink,
-            )
-    return said
+    run = f"{net.name}, {steps}" + (f", {verdict.subject}" if verdict.subject else "")
+    return html.lines(
+        said,
+        html.font(html.text(verdict.reason, width=130, limit=600), size=10) if verdict.reason else "",
+        html.font(html.text(run, width=130, limit=600), size=10, colour=theme.faint),
+        cellpadding=2,
+    )
 
 
 def _cards(strip: _Strip, trace: Trace, verdict: Verdict | None) -> Iterator[_Card]:

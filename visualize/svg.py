@@ -121,6 +121,12 @@ def text_width(text: str, *, size: float, bold: bool = False) -> float:
     return sum(regular.get(char, 1000) for char in text) * size / 1000
 
 
+def assumed_width(text: str, *, size: float, bold: bool = False) -> float:
+    """The width that the layout program reckons with: it counts 0.278 em for each byte beyond ASCII."""
+    known = text_width("".join(char for char in text if char.isascii()), size=size, bold=bold)
+    return known + sum(len(char.encode()) for char in text if not char.isascii()) * 0.278 * size
+
+
 @cache
 def _widths() -> tuple[dict[str, int], dict[str, int]]:
     """Advance widths in thousandths of the size: regular, and where bold differs."""
@@ -154,10 +160,7 @@ def _fix_text(element: Any) -> None:
     element.set("font-family", SANS)
     text, bold = element.text or "", element.get("font-weight") == "bold"
     size = float(element.get("font-size", "14"))
-    # The layout knows the widths of ASCII and counts 0.278 em for each further byte of UTF-8; where that is
-    # less than the text needs, the text is narrowed to stay inside its box.
-    known = text_width("".join(char for char in text if char.isascii()), size=size, bold=bold)
-    assumed = known + sum(len(char.encode()) for char in text if not char.isascii()) * 0.278 * size
-    if width := min(assumed, text_width(text, size=size, bold=bold)):
+    # Where the layout leaves less than the text needs, the text is narrowed to stay inside its box.
+    if width := min(assumed_width(text, size=size, bold=bold), text_width(text, size=size, bold=bold)):
         element.set("textLength", f"{width:.2f}")
         element.set("lengthAdjust", "spacingAndGlyphs")
