@@ -260,7 +260,7 @@ def _copy(past: Past, to: str | Path) -> None:
             raise CaseExists(
                 f"the simulation has a case {case_id!r} already",
                 where=str(store.location),
-                hint="name another database",
+                hint="a simulation holds one fork of a case: name a new one, as with --to what-if-2.db",
             )
         no = store.database.case_numbers(1)
         recorded = f"recorded:{case_id}"

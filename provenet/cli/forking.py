@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,12 +34,19 @@ def fork_command(
     *,
     case: CaseId,
     target: OptionalTarget = None,
-    at: Annotated[int, typer.Option("--at", metavar="N", help="Entry of its log to go on from.")],
+    at: Annotated[
+        int,
+        typer.Option(
+            "--at", metavar="N", help="Entry of its log to go on from, as `provenet case` numbers them."
+        ),
+    ],
     database: Database,
     to: Annotated[
         str,
         typer.Option(
-            "--to", metavar="SIM", help="The simulation's database: a new one, or an earlier fork's."
+            "--to",
+            metavar="SIM",
+            help="The simulation's database: a new one, or one with forks of other cases.",
         ),
     ],
     receipt: Annotated[
@@ -94,7 +102,9 @@ def _show(out: Out, found: Fork, to: str) -> None:
             out.line(f"  ended {name}: {end['place']} {short_value(end['value'])}")
     out.line("  the histories differ" if found.differs else "  the histories are the same")
     out.line(
-        f"Look: provenet case {found.case} --db {to}   go on: provenet run TARGET --clock virtual", "dim"
+        f"Look: provenet case {shlex.quote(found.case)} --db {shlex.quote(to)}"
+        f"   go on: provenet run TARGET --db {shlex.quote(to)} --clock virtual",
+        "dim",
     )
 
 

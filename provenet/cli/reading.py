@@ -328,7 +328,7 @@ def _log(out: Out, lines: tuple[LogLine, ...], start: datetime) -> None:
     last = ""
     for x in lines:
         day = f"day {(x.at - start).days}"
-        rows.append((day if day != last else "", x.text))
+        rows.append((day if day != last else "", str(x.seq), x.text))
         last = day
     out.rows(rows)
 

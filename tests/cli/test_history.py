@@ -68,6 +68,10 @@ def test_a_case_goes_on_otherwise_in_a_simulation(cli: Cli, ran: Path) -> None:
     assert "ended in the simulation: dropped" in other.out
     again = cli("fork", "bert", "--at", 1, "--db", "x.db", "--to", "sim.db")
     assert (again.code, "has a case 'bert' already" in again.err) == (1, True)
+    assert "--to what-if-2.db" in again.err
+    assert "go on: provenet run TARGET --db sim.db --clock virtual" in other.out
+    shown = [line for line in cli("case", "bert", "--db", "x.db").out.splitlines() if "approve offer" in line]
+    assert shown[0].split()[0] == str(at + 1)
     real = cli("fork", "bert", "--at", 1, "--db", "x.db", "--to", "x.db")
     assert (real.code, "no simulation" in real.err) == (1, True)
     # The real agent, run on the simulation, reaches nothing either.
