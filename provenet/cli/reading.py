@@ -216,6 +216,8 @@ def show_audit(out: Out, found: Any) -> None:
         f"{counted(found.effects, 'effect')}, {counted(found.nets, 'net version')}, in {found.seconds:.1f} s",
         "bold green" if found.clean else "bold red",
     )
+    if found.erased and not found.followed:
+        out.line(f"  personal data are erased in {counted(found.erased, 'case')}", "dim")
     if found.followed:
         whose = f"erased in {counted(found.erased, 'case')}" if found.erased else "closed without master keys"
         entries = "1 entry" if found.followed == 1 else f"{found.followed:,} entries"
