@@ -328,12 +328,13 @@ class Holding:
         no, self._fresh = self._fresh[0], self._fresh[1:]
         return no
 
-    def _kills(self) -> dict[tuple[str, str], int]:
+    def _kills(self) -> dict[tuple[str, str], tuple[int, str]]:
         """The kill switches that are on, for a net or for all."""
         rows = self._store.rows(
-            "SELECT scope, target, at FROM provenet_kill WHERE released IS NULL AND scope <> 'case'"
+            "SELECT scope, target, at, who FROM provenet_kill"
+            " WHERE released IS NULL AND scope <> 'case' ORDER BY id"
         )
-        return {(scope, target): at for scope, target, at in rows}
+        return {(scope, target): (at, who) for scope, target, at, who in rows}
 
     def _later(self, event: Event) -> None:
         if self._watch is not None:

@@ -104,12 +104,12 @@ class Outside:
         runner: What moves them.
 
     Attributes:
-        kills: Pulled kill switches: scope and target, and since when.
+        kills: Pulled kill switches: scope and target, since when, and by whom.
     """
 
     def __init__(self, store: Store, runner: Runner) -> None:
         self._store, self._runner = store, runner
-        self.kills: dict[tuple[str, str], int] = {}
+        self.kills: dict[tuple[str, str], tuple[int, str]] = {}
 
     def decide(
         self,
@@ -284,9 +284,9 @@ class Outside:
 
     def obey(self, case: LiveCase) -> None:
         """Kill a case that the kill switch did not reach: its agent was missing, or a crash came between."""
-        pulled = (("all", "") in self.kills) or (("net", case.program.net.name) in self.kills)
-        if pulled and case.status in LIVE and not case.killed:
-            self._kill(case, "", "the kill switch was on")
+        pulled = self.kills.get(("all", "")) or self.kills.get(("net", case.program.net.name))
+        if pulled is not None and case.status in LIVE and not case.killed:
+            self._kill(case, pulled[1], "the kill switch was on")
 
     def _kill(self, case: LiveCase, who: str, reason: str) -> None:
         steps: tuple[Step, ...] = case.program.signals.get(KILL_SIGNAL, ())

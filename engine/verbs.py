@@ -278,7 +278,7 @@ class Verbs:
                 for c in tuple(self._runner.cases.values())
                 if scope == "all" or c.program.net.name == target
             ]
-            self._outside.kills[scope, target] = self._runner.now()
+            self._outside.kills[scope, target] = self._runner.now(), who
         self._store.append("provenet_kill", (scope, target, who, reason, self._runner.now(), None))
         for case in reached:
             self._store.flush_if_large()

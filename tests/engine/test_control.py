@@ -439,6 +439,17 @@ async def test_a_kill_says_what_is_not_taken_back(
     assert audit(path).clean
 
 
+async def test_a_case_that_the_switch_reaches_later_says_who_pulled_it(tmp_path: Path) -> None:
+    agent = waiting()
+    async with opened(agent, tmp_path / "x.db") as engine:
+        await started(engine, agent)
+    async with opened([], tmp_path / "x.db") as engine:
+        assert await engine.kill("net", "small", who="ops") == 0
+    async with opened(agent, tmp_path / "x.db") as engine:
+        assert engine.read.log("c")[-1].text == "killed by ops: the kill switch was on"
+    assert audit(tmp_path / "x.db").clean
+
+
 async def test_the_kill_switch_of_a_net_holds_over_a_restart(tmp_path: Path) -> None:
     agent = waiting()
     async with opened(agent, tmp_path / "x.db") as engine:
