@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from provenet.nets.net import Net
-from provenet.visualize import html
+from provenet.visualize import html, words
 from provenet.visualize.palette import Theme
 from provenet.visualize.structure import Structure
 from provenet.visualize.svg import assumed_width
@@ -71,7 +71,7 @@ def findings(net: Net, shape: Structure, report: Report | None) -> Findings:
             about.setdefault(element, []).append(v)
         for place, fact in v.facts.items():
             if fact and fact != "true":
-                facts.setdefault(place, {})[fact] = None
+                facts.setdefault(place, {})[words.fact(fact)] = None
     return Findings(
         report, {e: tuple(vs) for e, vs in about.items()}, {p: tuple(known) for p, known in facts.items()}
     )

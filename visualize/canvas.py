@@ -179,7 +179,7 @@ class Canvas:
             )
         known = self.found.facts.get(place.name, ())[:4] if self.facts == "on" else ()
         lines += [
-            html.font(html.text(fact, width=30, limit=180), size=8, colour=self.theme.good, slant="italic")
+            html.font(html.text(fact, width=34, limit=400), size=8, colour=self.theme.good, slant="italic")
             for fact in known
         ]
         if stamp := badge(self.found, place.name, self.theme):
@@ -214,8 +214,10 @@ class Canvas:
             return {}
         inner = html.font(html.text(words_of, width=26, limit=240), size=8, slant=slant)
         cell = html.td(inner, align="left", balign="left", bgcolor=self.theme.paper)
-        # The empty cells keep it off the arc that it belongs to.
-        label = html.table(html.tr(html.td("", width=4), cell, html.td("", width=2)), cellpadding=1)
+        # An empty cell keeps it off the arc that it belongs to: the layout puts it above, or to the right.
+        gap = html.td("", width=4, height=4, cellpadding=0)
+        rows = (html.tr(cell), html.tr(gap)) if self.direction == "LR" else (html.tr(gap, cell),)
+        label = html.table(*rows, cellpadding=1)
         return {"label": html.label(label), "labeltooltip": plain(words_of)}
 
     def transition(self, graph: graphviz.Digraph, t: Transition, *, group: str = "") -> None:

@@ -65,13 +65,12 @@ def _arcs(
 ) -> Iterator[tuple[str, str, str, dict[str, str]]]:
     """Arcs of one transition, from or to the box that it is folded into."""
     group = canvas.shape.of_transition.get(t.name)
-    across = canvas.direction == "LR"
-    side_in, side_out = ("w", "e") if across else ("n", "s")
+    side_in = "w" if canvas.direction == "LR" else "n"
     if group is not None:
         node = boxes[group.id]
-        into, out = f"{node}:in:{side_in}", node
         port = _port(group, t)
-        out = f"{node}:{port}:{side_out}" if port else node
+        # Where it leaves its part is left to the layout: a side of ours makes it loop when it goes elsewhere.
+        into, out = f"{node}:in:{side_in}", f"{node}:{port}" if port else node
     else:
         into, out = canvas.end_of(t, "in"), canvas.end_of(t, "out")
     refused = t.role in {Role.GIVE_UP, Role.FAIL}

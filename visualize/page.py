@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 from provenet.nets.errors import ProvenetError
 from provenet.nets.marking import Marking
 from provenet.nets.net import Net
+from provenet.visualize import words
 from provenet.visualize.badges import findings
 from provenet.visualize.canvas import BIG
 from provenet.visualize.draw import render_net
@@ -25,7 +26,6 @@ from provenet.visualize.errors import RenderError
 from provenet.visualize.playback import named_traces, playback
 from provenet.visualize.structure import Structure, structure
 from provenet.visualize.svg import HREF, SVG, parse
-from provenet.visualize.words import type_name
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -130,9 +130,9 @@ def _facts(net: Net, report: Report) -> list[dict[str, Any]]:
     for v in report.verdicts:
         for place, fact in v.facts.items():
             if fact and fact != "true":
-                known.setdefault(place, {})[fact] = None
+                known.setdefault(place, {})[words.fact(fact)] = None
     return [
-        {"place": p.label or p.name, "type": type_name(p.type), "facts": list(known.get(p.name, ()))}
+        {"place": p.label or p.name, "type": words.type_name(p.type), "facts": list(known.get(p.name, ()))}
         for p in net.places
     ]
 
@@ -211,7 +211,7 @@ def _named(
         return t.name, f"{t.name}\n{str(t.role).replace('_', ' ')}"
     place = net.places[number]
     known = facts[number]["facts"]
-    tip = place.name + (f"\n{place.type}" if type_name(place.type) else "")
+    tip = place.name + (f"\n{place.type}" if words.type_name(place.type) else "")
     return place.name, tip + "".join(f"\nevery token: {fact}" for fact in known)
 
 

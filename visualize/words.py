@@ -24,6 +24,8 @@ from provenet.nets.net import (
 )
 from provenet.nets.schema import RecordType, Type, UnitType
 
+# Strings and quoted names whole, then what structures an expression, then single characters.
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`| or | and | if |.', re.DOTALL)
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -55,6 +57,22 @@ def written(expr: Expr) -> str:
         case _:
             pass
     return re.sub(r"`([^`]*)`", r"\1", re.sub(r"`[^`]*`\{", "{", show(expr)))
+
+
+def fact(text: str) -> str:
+    """A fact as people say it: ``not a or b or c`` as ``a → b or c``."""
+    parts, depth, plain = [""], 0, True
+    for piece in _PIECE.findall(text):
+        depth += (piece in ("(", "[", "{")) - (piece in (")", "]", "}"))
+        if depth == 0 and piece == " or ":
+            parts.append("")
+            continue
+        plain = plain and not (depth == 0 and (piece == " if " or (piece == " and " and len(parts) == 1)))
+        parts[-1] += piece
+    premise, *rest = parts
+    if not plain or not rest or not premise.startswith("not "):
+        return text
+    return f"{premise.removeprefix('not ')} → {' or '.join(rest)}"
 
 
 def type_name(of: Type) -> str:

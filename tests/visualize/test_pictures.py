@@ -26,7 +26,7 @@ from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.saga import Saga
 from provenet.verify.verdict import Report, Status, Verdict
-from provenet.visualize import COLOUR, GREY, RenderError, Theme, convert, draw, render, render_net
+from provenet.visualize import COLOUR, GREY, RenderError, Theme, convert, draw, render, render_net, words
 from provenet.visualize.palette import LOOKS, Family, channels, contrast, lightness
 from provenet.visualize.structure import structure
 from provenet.visualize.svg import parse
@@ -296,6 +296,23 @@ def test_verdicts_are_told_apart_by_sign_and_frame() -> None:
         assert "discount_pct <= 99" in lines
         assert COLOUR.bad in graph.source
     assert "discount_pct <= 99" not in " ".join(texts(render_net(NET, report=said)))
+
+
+@pytest.mark.parametrize(
+    ("fact", "said"),
+    [
+        ("not a > 0 or b", "a > 0 → b"),
+        ("not (a or b) or c and d or e", "(a or b) → c and d or e"),
+        ('not a == " or " or b', 'a == " or " → b'),
+        ("not a and b or c", "not a and b or c"),
+        ("not a or b if c else d", "not a or b if c else d"),
+        ("(not a or b) and c", "(not a or b) and c"),
+        ("not a", "not a"),
+        ("a or not b", "a or not b"),
+    ],
+)
+def test_a_fact_that_follows_from_something_says_so(fact: str, said: str) -> None:
+    assert words.fact(fact) == said
 
 
 def test_a_subject_may_name_several_elements() -> None:
