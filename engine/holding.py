@@ -332,7 +332,7 @@ class Holding:
         """The kill switches that are on, for a net or for all."""
         rows = self._store.rows(
             "SELECT scope, target, at, who FROM provenet_kill"
-            " WHERE released IS NULL AND scope <> 'case' ORDER BY id"
+            " WHERE released IS NULL AND scope <> 'case' ORDER BY at"
         )
         return {(scope, target): (at, who) for scope, target, at, who in rows}
 
