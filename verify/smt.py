@@ -65,9 +65,11 @@ from provenet.nets.schema import (
 from provenet.verify.smt_membership import Membership, Reading
 from provenet.verify.smt_models import (
     EPOCH,
+    SHORT,
     Codes,
     Unrepresentable,
     concretize,
+    texts_of,
 )
 from provenet.verify.smt_queries import Queries
 from provenet.verify.smt_text import Opaque, literal, matcher, text_of
@@ -262,6 +264,14 @@ class Encoding:
         if isinstance(wanted, ListType) and isinstance(value, SymList) and is_bounded(wanted) and value.items:
             value = SymList(value.length, value.items[: wanted.max_length], value.code)
         return self._shape(value, wanted)
+
+    def plain_texts(self, value: SymValue, of: Type) -> list[z3.BoolRef]:
+        """For each text in a value: that it is no constant but a short one of its own, such as ``"a"``."""
+        first = len(self._codes)
+        return [
+            z3.And(text >= first, text < first + SHORT)
+            for text in (texts_of(value, of) if self.strings == "identity" else ())
+        ]
 
     def concretize(self, model: z3.ModelRef, value: SymValue, of: Type) -> Value:
         """The token value that a model gives to a symbolic value.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,6 +34,9 @@ from provenet.verify.smt_text import text_of
 from provenet.verify.smt_values import Strings, SymList, SymOptional, SymValue
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHORT = 13
+"""Codes beyond the constants' that stand for one letter."""
+
 _MAX_PLAIN = 10_000
 
 
@@ -135,6 +139,20 @@ def concretize(model: z3.ModelRef, value: SymValue, of: Type, strings: Strings, 
             return tuple(
                 concretize(model, v, f.type, strings, codes) for f, v in zip(fields, value, strict=True)
             )
+
+
+def texts_of(value: SymValue, of: Type) -> Iterator[z3.ArithRef]:
+    """The codes of the texts in a value, but for those in lists."""
+    match of:
+        case StrType() if isinstance(value, z3.ArithRef):
+            yield value
+        case OptionalType(item) if isinstance(value, SymOptional):
+            yield from texts_of(value.value, item)
+        case RecordType(_, fields) if isinstance(value, tuple):
+            for f, v in zip(fields, value, strict=True):
+                yield from texts_of(v, f.type)
+        case _:
+            return
 
 
 def read_text(code: int, max_length: int | None, codes: Codes) -> str:

@@ -78,6 +78,9 @@ class Spurious:
 
 _INPUT = -1  # the number of a case's input, which stands for each of the partial values that it may have
 
+_WISHES = 12
+"""Texts of a run that are asked for one by one, where not all can be plain."""
+
 Extra = Callable[[Encoding, SymRun], list[z3.BoolRef]]
 """What a property asks of the end of the run, beyond that the path fires."""
 
@@ -188,7 +191,39 @@ class Realizer:
             return Spurious((), f"the solver gave up: {solver.reason_unknown()}")
         if answer == z3.unsat:
             return Spurious(_clash(run, wanted, timeout_ms) or (len(path) - 1,), "no data fits this path")
-        return self._concrete(solver.model(), prefix)
+        model = solver.model()
+        plain = self._plainer(solver, prefix)
+        if plain is not None and isinstance(trace := self._concrete(plain, prefix), Trace):
+            return trace
+        return self._concrete(model, prefix)
+
+    def _plainer(self, solver: z3.Solver, prefix: Sequence[_Prefix]) -> z3.ModelRef | None:
+        """A model whose texts are no constants of the net wherever others will do; ``None`` where none will.
+
+        A solver's first choice is the net's first constant, and whoever reads the run takes it for its point.
+        """
+        enc = self.encoding
+        places = {e.place: self.net.place(e.place).type for e in self.net.entries}
+        wished: list[z3.BoolRef] = []
+        for p in prefix:
+            types = places if p.step is None else p.step.scope
+            wished += [w for name, value in p.outside.items() for w in enc.plain_texts(value, types[name])]
+        if not wished:
+            return None
+        solver.push()
+        solver.add(*wished)
+        if solver.check() == z3.sat:
+            return solver.model()
+        solver.pop()
+        found = None
+        for wish in wished[:_WISHES]:
+            solver.push()
+            solver.add(wish)
+            if solver.check() == z3.sat:
+                found = solver.model()
+            else:
+                solver.pop()
+        return found
 
     def _along(self, space: Space, here: _Prefix, path: Sequence[Edge]) -> list[_Prefix] | Spurious:
         """The symbolic runs that a path goes through."""

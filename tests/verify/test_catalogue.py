@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from provenet import Token
 from provenet.nets.build import NetBuilder
 from provenet.nets.errors import NetError
 from provenet.nets.expr.ast import Compare, Const, Get, Var
@@ -348,6 +350,38 @@ def test_never_unless_one_of_several_approved_it() -> None:
 def test_unless_names_tasks() -> None:
     with pytest.raises(PropertyError, match="names no human tasks"):
         never(effect="sell", unless=[3])  # type: ignore[list-item]
+
+
+class Claim(Token):
+    id: str
+    kind: str
+    note: str | None
+    cents: int
+
+
+def test_texts_of_a_run_say_nothing_where_they_mean_nothing() -> None:
+    net = NetBuilder("claims")
+    asked, paid = net.entry("asked", Claim), net.final("paid", Claim)
+    refused = net.final("refused", Claim)
+
+    def gift(c: Any) -> Any:
+        return (c.kind == "gift") & (c.note == "from us")
+
+    net.transition("pay", takes={"c": asked}, puts={paid: "c"}, when=gift)
+    net.transition("refuse", takes={"c": asked}, puts={refused: "c"}, when=lambda c: ~gift(c))
+
+    def told(transition: str) -> tuple[object, ...]:
+        verdict = fails(
+            net.build(), never(transition=transition, of=Claim, where=lambda payload: payload.cents > 5), 1
+        )
+        assert verdict.trace is not None
+        (value,) = verdict.trace.steps[0].binding.values()
+        return tuple(value)
+
+    # "gift" matters here, and the id next to it does not; what is refused need be no other constant.
+    assert told("pay") == ("a", "gift", "from us", 6)
+    assert "gift" not in told("refuse")
+    assert "from us" not in told("refuse")
 
 
 # mistakes in what is asked
