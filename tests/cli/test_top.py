@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from provenet.engine import Reader
 from tests.cli.conftest import AGENTS, Cli
 
 ROWS = "id,wants\nanna,10\nbert,35\ncleo,70\ndora,40\n"
@@ -41,6 +42,17 @@ def ran(once: Path, folder: Path) -> Path:
     for name in ("in.csv", "x.db", "log.jsonl"):
         shutil.copy(once / name, folder)
     return folder
+
+
+def test_versions_of_unfinished_cases_and_who_holds_them(ran: Path) -> None:
+    with closing(sqlite3.connect(ran / "x.db")) as db, db:
+        for number, ended in ((98, 1), (99, 0)):
+            statement = "INSERT INTO provenet_worker (no, name, ended, attends) VALUES (?, 'w', ?, 1)"
+            db.execute(statement, (number, ended))
+        db.execute("UPDATE provenet_case SET owner = 98 WHERE id = 'cleo'")
+        db.execute("UPDATE provenet_case SET owner = 99 WHERE id IN ('anna', 'bert')")
+    (found,) = Reader(ran / "x.db").open_versions()
+    assert (found["net"], found["latest"], found["cases"], found["held"]) == ("offers", True, 3, 1)
 
 
 def test_a_snapshot_says_what_the_database_says(cli: Cli, ran: Path) -> None:
