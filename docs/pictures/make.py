@@ -1,7 +1,7 @@
 """Make the pictures of the documentation again: `.venv/bin/python docs/pictures/make.py`.
 
-The renewal net comes from the example, the refund agent from the tutorial's own blocks, and its
-counterexample from the break that the tutorial makes.
+The renewal net and its part that makes an offer come from the example, the refund agent from the tutorial's
+own blocks, and its counterexample from the break that the tutorial makes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.docs.pages import Runner, blocks  # noqa: E402  the repository's root is not on the path before
+from provenet.examples.contract_renewal import agent  # noqa: E402  the repository's root is not on the path before
+from provenet.nets.net import Net  # noqa: E402
+from provenet.visualize import render_net  # noqa: E402
+from provenet.visualize.structure import structure  # noqa: E402
+from tests.docs.pages import Runner, blocks  # noqa: E402
 
 
 def main() -> None:
     """Write every picture."""
     provenet("render", "provenet.examples.contract_renewal:agent", "-o", str(HERE / "renewal.svg"))
+    (HERE / "offer.svg").write_bytes(render_net(offer_part(agent().net), direction="LR"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         refunds = refund_agent(folder)
@@ -33,6 +39,34 @@ def main() -> None:
         (HERE / "counterexample.svg").write_bytes(strip.read_bytes())
     for picture in sorted(HERE.glob("*.svg")):
         print(f"{picture.relative_to(ROOT)}  {picture.stat().st_size:,} bytes")
+
+
+def offer_part(net: Net) -> Net:
+    """How an offer of the renewal agent reaches billing: two contracts, and the person between them."""
+    shape = structure(net)
+    shown = ("make offer", "approve offer", "publish approved offer")
+    kept = [
+        t
+        for t in net.transitions
+        if t.name in shape.of_transition and shape.of_transition[t.name].id in shown
+    ]
+    scope = {p for t in kept for p, group in shape.of_place.items() if group.kind == "saga"} | {"case.void"}
+    parts = tuple(
+        replace(
+            t,
+            takes=tuple(a for a in t.takes if a.place not in scope),
+            reads=tuple(a for a in t.reads if a.place not in scope),
+            puts=tuple(a for a in t.puts if a.place not in scope),
+        )
+        for t in kept
+    )
+    touched = {a.place for t in parts for a in (*t.takes, *t.reads, *t.puts)}
+    return Net(
+        "how an offer reaches billing",
+        tuple(p for p in net.places if p.name in touched),
+        parts,
+        contracts=tuple(c for c in net.contracts if c.id in shown),
+    )
 
 
 def refund_agent(folder: Path) -> Path:
