@@ -86,11 +86,17 @@ class Postgres:
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a query."""
-        return self.connection.execute(_marked(statement), parameters).fetchall()
+        try:
+            return self.connection.execute(_marked(statement), parameters).fetchall()
+        except psycopg.Error as error:
+            raise translate(error, self.location) from None
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement; how many rows it touched."""
-        return self.connection.execute(_marked(statement), parameters).rowcount
+        try:
+            return self.connection.execute(_marked(statement), parameters).rowcount
+        except psycopg.Error as error:
+            raise translate(error, self.location) from None
 
     def begin(self) -> None:
         """Open the one transaction, where it is not open yet."""
@@ -229,7 +235,7 @@ class Postgres:
 
     def close(self) -> None:
         """Let go of the session, and with it of the process's lock; others take up its cases at once."""
-        with suppress(psycopg.Error):
+        with suppress(StoreError):
             self.rows(_LET_GO, (self.worker,))
             self.run("UPDATE provenet_worker SET ended = 1 WHERE no = ?", (self.worker,))
         self.connection.close()

@@ -79,18 +79,26 @@ class Sqlite:
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Rows of a query."""
-        with closing(self.connection.execute(statement, parameters)) as cursor:
-            return cursor.fetchall()
+        try:
+            with closing(self.connection.execute(statement, parameters)) as cursor:
+                return cursor.fetchall()
+        except sqlite3.Error as error:
+            raise translate(error, self.location) from None
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement; how many rows it touched."""
-        return self.connection.execute(statement, parameters).rowcount
+        try:
+            return self.connection.execute(statement, parameters).rowcount
+        except sqlite3.Error as error:
+            raise translate(error, self.location) from None
 
     def begin(self) -> None:
         """Open the one transaction, where it is not open yet."""
         if not self._open:
             self.connection.execute("BEGIN IMMEDIATE")
             self._open = True
+        elif not self.connection.in_transaction:
+            raise self._lost().error
 
     def write(self, changes: Sequence[Change], before_commit: Callable[[], None]) -> None:
         """Write everything and commit."""
@@ -122,13 +130,18 @@ class Sqlite:
             undo = False
         finally:
             if not self.connection.in_transaction:
-                # SQLite ends the whole transaction by itself where, say, the disk is full: what other effects
-                # wrote in it is gone, so nothing of it may be committed.
-                full = sqlite3.OperationalError("database or disk is full")
-                raise TransactionLost(translate(full, self.location))
+                raise self._lost()
             if undo:
                 self.connection.execute("ROLLBACK TO provenet_effect")
             self.connection.execute("RELEASE provenet_effect")
+
+    def _lost(self) -> TransactionLost:
+        """SQLite ended the whole transaction by itself, as it does where, say, the disk is full.
+
+        What was written in it is gone, so nothing that belongs to it may be committed.
+        """
+        full = sqlite3.OperationalError("database or disk is full")
+        return TransactionLost(translate(full, self.location))
 
     def add_case(self, columns: Sequence[str], row: Sequence[Any]) -> Literal["later", "exists"]:
         """No other process could take the id: the row may wait."""
@@ -295,7 +308,7 @@ def translate(error: Exception, where: Location) -> StoreError:
     if (
         code.startswith("SQLITE_FULL")
         or "disk is full" in text
-        or code in {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"}
+        or code in {"SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_SHMSIZE"}
     ):
         return StoreFull(
             "there is no room left to write",

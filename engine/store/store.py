@@ -273,10 +273,7 @@ class Store:
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows of a query on the writer's connection; what waits for the next commit is not among them."""
-        try:
-            return self.database.rows(statement, parameters)
-        except Exception as error:  # noqa: BLE001  the driver's own
-            raise self.database.translate(error) from None
+        return self.database.rows(statement, parameters)
 
     def give_up(self, error: Exception) -> Exception:
         """Take no more, since something failed in the midst of a transaction; what to raise."""

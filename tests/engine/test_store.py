@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenet.engine import Reader, audit
+from provenet.engine import Engine, Reader, audit
 from provenet.engine.codec import decoder, encoder, quote
 from provenet.engine.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreVersion
 from provenet.engine.store.database import located, open_to_post
@@ -188,6 +188,30 @@ async def test_a_full_disk_stops_the_engine_and_loses_nothing(tmp_path: Path) ->
     await run(":memory:", undisturbed, 40)
     assert ledger.effects() == undisturbed.effects()
     assert audit(database).clean
+
+
+async def test_a_transaction_that_the_database_gave_up_is_not_gone_on_with(database: Path) -> None:
+    # SQLite rolls back by itself where, say, the disk is full, also if only one statement of many failed.
+    async with opened(waiting(), database) as engine:
+        engine._store.begin()
+        engine._store.database.run("ROLLBACK")  # stands for SQLite's own
+        with pytest.raises(StoreFull):
+            await engine.approve("c", "look", "dana@pricing")
+        with pytest.raises(StoreFull):
+            await engine.start_case("waiting", case_id="one more")
+    assert Reader(database).tasks()[0].status == "open"
+    assert [case.id for case in Reader(database).cases()] == ["c"]
+    assert audit(database).clean
+
+
+async def test_a_query_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "x.db") as engine:
+        rows = engine._store.rows
+        pages = rows("PRAGMA page_count")[0][0]
+        rows(f"PRAGMA max_page_count = {pages}")
+        filling = "INSERT INTO provenet_meta VALUES ('long', hex(zeroblob(100000))) RETURNING name"
+        with pytest.raises(StoreFull, match="no room left"):
+            rows(filling)
 
 
 async def test_a_case_that_was_changed_behind_the_engines_back_stops_it(database: Path) -> None:
