@@ -583,12 +583,10 @@ def test_the_plugin_opens_checks_and_shows(tmp_path: Path) -> None:
     assert "ERROR at teardown of test_ends_badly" in done.stdout
     assert "ERROR at teardown of test_fails" not in done.stdout
     # A case that the assertion shows is shown once, the others beside it.
-    told = done.stdout.partition("short test summary info")[
-        0
-    ]  # which repeats an assertion whole where CI is set
+    told, _, _ = done.stdout.partition("short test summary info")  # it repeats all where CI is set
     assert told.count("case 'shown' is done, in 'late', expected parked") == 1
-    assert done.stdout.count("case 'shown' of net 'shop' is done") == 1
-    assert done.stdout.count("case 'other' of net 'shop' is done") == 1
+    assert told.count("case 'shown' of net 'shop' is done") == 1
+    assert told.count("case 'other' of net 'shop' is done") == 1
 
 
 def test_the_plugin_costs_nothing_until_it_is_used(tmp_path: Path) -> None:
