@@ -288,7 +288,7 @@ def _never(net: Net, stated: Stated) -> tuple[Asked, ...]:
         if requirement.kind != "never" or not is_meant(requirement, stated):
             continue
         effect, contract, name = (requirement.arg(k) for k in ("effect", "contract", "transition"))
-        where, unless = requirement.arg("where"), requirement.arg("unless")
+        where, unless = requirement.arg("where"), _tasks(requirement)
         groups: dict[Type, list[Never]] = {}
         for t in net.transitions:
             performs = isinstance(t.trigger, Perform) and t.trigger.handler == effect
@@ -302,7 +302,7 @@ def _never(net: Net, stated: Stated) -> tuple[Asked, ...]:
             groups.setdefault(of, []).append(Never(t.name, And(tuple(parts))))
         for of, never in groups.items():
             if ", ".join(n.transition for n in never) == stated.subject:
-                ghost = Ghost(of, _approvals(net, of, unless)) if unless else None
+                ghost = Ghost(of, _approvals(net, of, *unless)) if unless else None
                 what = "" if where is None else f" where {show(where)}"
                 but = f" unless {listed(ghost.sets)} approved it" if ghost is not None else ""
                 out.append(Asked(f"{stated.subject} never{what}{but}", tuple(never), ghost))
@@ -332,7 +332,8 @@ def is_meant(requirement: Requirement, stated: Stated) -> bool:
     of = requirement.arg
     where = "" if of("where") is None else show(of("where"))
     what = of("effect") or of("contract") or of("transition")
-    when = (f" where {where}" if where else "") + (f" unless {of('unless')}" if of("unless") else "")
+    unless = " or ".join(_tasks(requirement))
+    when = (f" where {where}" if where else "") + (f" unless {unless}" if unless else "")
     places = ", ".join(dict.fromkeys(of("places", ())))
     titles = {
         "never": f"never {what}{when}",
@@ -386,13 +387,19 @@ def _accepted(net: Net, accept: Transition, proposal: Type | None) -> tuple[Expr
     return None
 
 
-def _approvals(net: Net, of: Type, task: str = "") -> dict[str, Expr]:
-    """What a person who approves was shown, of a type: all of it, or a part."""
+def _tasks(requirement: Requirement) -> tuple[str, ...]:
+    """The human tasks that may allow what is required never to happen: one, or several."""
+    found = requirement.arg("unless", ())
+    return ((found,) if found else ()) if isinstance(found, str) else tuple(found)
+
+
+def _approvals(net: Net, of: Type, *tasks: str) -> dict[str, Expr]:
+    """What a person who approves was shown, of a type: all of it, or a part; all tasks where none is named."""
     sets: dict[str, Expr] = {}
     for t in net.by_role(Role.APPROVE):
         if not isinstance(t.trigger, Choice):
             continue  # a role alone makes nobody a person
-        if task and task not in (t.contract, t.name):
+        if tasks and t.contract not in tasks and t.name not in tasks:
             continue
         if t.trigger.about is not None:
             shown: Expr | None = t.trigger.about

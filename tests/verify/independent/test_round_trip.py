@@ -18,11 +18,13 @@ from provenet.verify.asked import WORDS
 from provenet.verify.independent import claims
 from provenet.verify.independent.check import Result
 from provenet.verify.independent.claims import Stated
-from tests.verify.independent.support import certified, checked, outcomes, plain_net
+from provenet.verify.requirements import never
+from tests.verify.independent.support import certified, changed, checked, outcomes, plain_net
 from tests.verify.nets import cap, selling, trip
 from tests.verify.plain.nets import nets
 from tests.verify.small_contracts import contract_nets
 from tests.verify.small_nets import requirements, small_nets
+from tests.verify.test_catalogue import Offer, two_people
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -84,6 +86,27 @@ def test_the_renewal_agent() -> None:
     assert [shown[p] for p in everywhere] == [len(net.contracts)] * len(everywhere)
     assert {"SDB-4", "CTL-1", "CTL-4", "DATA-1", "DATA-3", "STATE-2", "never", "always"} <= set(shown)
     assert len(results) - shown.total() < 30
+
+
+@pytest.mark.parametrize("name", ["", "only what a person approved"])
+def test_what_one_of_several_people_may_allow(name: str) -> None:
+    def asked(second: str, *tasks: str) -> Net:
+        required = never(
+            transition="sell", of=Offer, where=lambda payload: payload.discount > 30, unless=tasks, name=name
+        )
+        return replace(two_people(second=second), requirements=(required,))
+
+    both, nobody = asked("approved", "ask", "appeal"), asked("nobody", "ask", "ask.approve")
+    alone = certified(asked("approved", "ask"))["verdicts"][0]
+    for net in (both, nobody):
+        assert outcomes(checked(net, certified(net))) == [("never", "re-checked")]
+    # A run in which the second one approved breaks nothing where either may.
+    assert alone["trace"]["steps"][1]["transition"] == "appeal.approve"
+    told = changed(
+        certified(both),
+        lambda out: out["verdicts"][0].update(verdict="REFUTED", evidence=[], trace=alone["trace"]),
+    )
+    assert outcomes(checked(both, told)) == [("never", "refused")]
 
 
 @pytest.mark.parametrize(
