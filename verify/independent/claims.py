@@ -394,7 +394,7 @@ def _tasks(requirement: Requirement) -> tuple[str, ...]:
 
 
 def _approvals(net: Net, of: Type, *tasks: str) -> dict[str, Expr]:
-    """What a person who approves was shown, of a type: all of it, or a part; all tasks where none is named."""
+    """What a person was shown who approves, all of it or a part, by type; any task where none is named."""
     sets: dict[str, Expr] = {}
     for t in net.by_role(Role.APPROVE):
         if not isinstance(t.trigger, Choice):
