@@ -9,7 +9,8 @@ work that does not move.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from provenet.engine.clock import to_micros
@@ -53,8 +54,7 @@ class Sweep:
     def __init__(self, stepper: Stepper, store: Store, adapter: Adapter) -> None:
         self._stepper, self._store, self._adapter = stepper, store, adapter
         self._kills: set[tuple[str, str, int]] = set()
-        self._waits: dict[int, tuple[int, float, float]] = {}
-        self._late = self._working = 0
+        self._late, self._working = _Found(), _Found()
 
     async def run(self) -> None:
         """Look, for as long as the engine takes turns.
@@ -132,30 +132,16 @@ class Sweep:
             "SELECT DISTINCT c.no, c.id, c.version FROM provenet_timer t"
             " JOIN provenet_case c ON c.no = t.case_no"
             " WHERE t.due < ? AND c.no > ? AND c.status IN ('running', 'waiting') ORDER BY c.no LIMIT ?",
-            (now - LATE, self._late, MANY),
+            (now - LATE, self._late.after, MANY),
         )
         working = self._store.rows(
             "SELECT no, id, version FROM provenet_case WHERE status = 'running' AND no > ?"
             " ORDER BY no LIMIT ?",
-            (self._working, MANY),
+            (self._working.after, MANY),
         )
-        # Where there are more than one look can hold, the next one goes on from here.
-        begun, self._late, self._working = self._working, _last(late), _last(working)
-        before = self._waits
-        self._waits = {no: w for no, w in before.items() if no <= begun or 0 < self._working < no}
         found: set[int] = set()
-        for first, rows in ((0.0, late), (QUIET, working)):
-            for no, case, version in rows:
-                if no in found:
-                    continue
-                found.add(no)
-                seen, due, pause = before.get(no, (-1, 0.0, 0.0))
-                if seen != version:
-                    due, pause = at + first, QUIET
-                if due <= at:
-                    yield case
-                    due, pause = at + pause, min(LONGEST, pause * 2)
-                self._waits[no] = version, due, pause
+        yield from self._late.due(late, at, 0.0, found)
+        yield from self._working.due(working, at, QUIET, found)
 
     async def _wake(self, cases: Iterable[str]) -> None:
         for case in cases:
@@ -165,6 +151,39 @@ class Sweep:
                 return  # the next look finds them again
 
 
-def _last(rows: list[tuple[Any, ...]]) -> int:
-    """The number of the case after which there may be more; 0 where there are none."""
-    return int(rows[-1][0]) if len(rows) == MANY else 0
+@dataclass(slots=True)
+class _Found:
+    """Whom one kind of look has found.
+
+    Attributes:
+        after: The case after which the next look goes on, where there are more than one can hold; else 0.
+        waits: By a case's number: its version, when it is woken next, and the pause after that.
+    """
+
+    after: int = 0
+    waits: dict[int, tuple[int, float, float]] = field(default_factory=dict)
+
+    def due(self, rows: Sequence[tuple[Any, ...]], at: float, first: float, found: set[int]) -> Iterator[str]:
+        """Whoever is to be woken now of those that a look has found, and no other look before it.
+
+        Args:
+            rows: Their numbers, ids and versions.
+            at: The time.
+            first: Seconds until somebody is woken for the first time.
+            found: The numbers that are spoken for; these come to them.
+        """
+        begun, self.after = self.after, int(rows[-1][0]) if len(rows) == MANY else 0
+        before = self.waits
+        # Who was not looked for this time is remembered.
+        self.waits = {no: w for no, w in before.items() if no <= begun or 0 < self.after < no}
+        for no, case, version in rows:
+            if no in found:
+                continue
+            found.add(no)
+            seen, due, pause = before.get(no, (-1, 0.0, 0.0))
+            if seen != version:
+                due, pause = at + first, QUIET
+            if due <= at:
+                yield case
+                due, pause = at + pause, min(LONGEST, pause * 2)
+            self.waits[no] = version, due, pause

@@ -670,6 +670,32 @@ async def test_however_many_do_not_move_each_is_woken(
         assert deaf.woken == []
 
 
+async def test_however_many_timers_are_late_each_case_is_woken_with_pauses(
+    clock: Shifted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one look holds, and nobody fires them, as where their agent is missing."""
+    monkeypatch.setattr(sweep, "MANY", 2)
+
+    def ring(net: NetBuilder) -> None:
+        start, over = net.entry("start", Item), net.final("over", Item)
+        net.timer("ring", after=timedelta(hours=1), takes={"i": start}, puts={over: "i"})
+
+    agent = built(ring)
+    async with Engine.open(tmp_path / "x.db", agents=[agent], clock=clock, takes="turns") as engine:
+        deployed(engine, agent)
+        stepper, deaf = engine.stepper(), Deaf()
+        every = [f"c-{i}" for i in range(7)]
+        async for _ in stepper.start("small", [(case, {"start": Item(id=case, n=1)}) for case in every]):
+            pass
+        for case in every:
+            await stepper.advance(case)
+        clock.jump(timedelta(hours=2))
+        looks = stepper.sweep(deaf)
+        for _ in range(20):
+            await looks.look()
+        assert sorted(deaf.woken) == every
+
+
 async def opened_task(workers: Fleet, case: str) -> str:
     """The task of a case that is open, as soon as it is."""
     for _ in range(200):
