@@ -28,7 +28,9 @@ MICRO = 1_000_000
 """Dollars are counted in millionths."""
 
 _ENDLESS = 2**62
-_MOST = 10**12
+
+_MOST = 10**9
+"""Most tokens or dollars of one answer: those of all that come at once are still a number of the database."""
 
 Key: TypeAlias = tuple[str, str, int]
 """Name of the throttle, whose share it is, and number of the window."""
