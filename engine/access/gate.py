@@ -151,7 +151,7 @@ class Gate:
         """Who it is, why they may, the token's id, and what is spent by whom."""
         access = self._rules()
         if not token or (isinstance(token, Posted) and token.sealed is None):
-            raise _without_token(access, verb, str(command.get("scope", "")), self._net_about(command, net))
+            raise _without_token(access, verb, str(command.get("scope", "")))
         about, spent, by = digest(command), "", "call"
         if isinstance(token, Posted):
             if self._seal is None:
@@ -298,9 +298,10 @@ def _target(command: Mapping[str, Any]) -> str:
     return f"{case} {about}".strip()
 
 
-def _without_token(access: Access, verb: str, scope: str, net: str | None) -> AccessRefused:
-    """Somebody who gave no token is told which one this takes."""
-    what, roles = spelled(verb, scope), access.named(verb, scope, net)
+def _without_token(access: Access, verb: str, scope: str) -> AccessRefused:
+    """Somebody who gave no token is told which one this takes, but not whether there is such a case."""
+    what = spelled(verb, scope)
+    roles = ", ".join(sorted(name for name, role in access.roles.items() if role.may & {verb, what}))
     if not roles:
         return AccessRefused(
             f"{what!r} takes a token, and there is no role that may",

@@ -541,6 +541,18 @@ async def test_a_guarded_database_stays_guarded(tmp_path: Path) -> None:
     assert audit(path).clean
 
 
+async def test_who_has_no_token_does_not_learn_which_cases_there_are(tmp_path: Path) -> None:
+    async with opened(waiting(), tmp_path / "x.db", access=rules()) as engine:
+        await begun(engine)
+        said = set()
+        for case in ("c", "nobody"):
+            with pytest.raises(AccessRefused) as refused:
+                await engine.kill("case", case)
+            said.add((refused.value.message, refused.value.hint))
+        ((message, _),) = said
+        assert message == "'kill:case' takes a token with a role that may: elsewhere, operator, stopper"
+
+
 async def test_what_fails_before_cases_run_guards_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
