@@ -211,7 +211,8 @@ def _tell_others(out: Out, loaded: Loaded, database: str, waiting: list[dict[str
         verb = "waits" if each["cases"] == 1 else "wait"
         move = ""
         if name == loaded.net.name:
-            move = f", or `provenet migrate --net {short} {shlex.quote(name)} --db {located(database)}`"
+            there = shlex.quote(str(located(database)))
+            move = f", or `provenet migrate --net {short} {shlex.quote(name)} --db {there}`"
         cases = counted(each["cases"], "case")
         out.line(
             f"  {cases} {verb} for version {short} of {name!r}, which is not run here: run it too{move}",
