@@ -5,7 +5,8 @@ process of its own, so that a limit is kept whatever a solver does, and its memo
 found by one is told to the others through shared flags. A run that an engine claims is replayed before it
 counts. A stage's seconds begin when its engine is ready: on a new machine the first one to use a compiled
 kernel compiles it, which takes seconds, and being stopped meanwhile would leave nothing for the next one. On
-a net of few markings the processes run the same kernels as they are written, and compile nothing.
+a net of few markings the processes run the same kernels as they are written, and compile nothing, but for
+linear formulas whose automata are large.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ _GRACE = 0.5
 _FEW = 1_000
 _LOOKS = 30_000
 """Markings up to which a net is small, and looks at a transition that finding that out may take."""
+
+_OPERATORS = 6
+"""Temporal operators of a linear formula up to which its automaton is small: it may double with each one."""
 
 _READY = -1
 """Comes before the first answer, with the deadline of the stage that begins now."""
@@ -150,7 +154,7 @@ class _Race:
         counts: Callable[[int, Any], bool],
     ) -> None:
         self._net, self._goals, self._budget, self._counts = net, goals, budget, counts
-        self._few = _few_markings(net)
+        self._few = all(map(_small_automaton, goals)) and _few_markings(net)
         methods = mp.get_all_start_methods()
         self._context: Any = mp.get_context("fork" if "fork" in methods else "spawn")
         self._flags = self._context.RawArray(ctypes.c_bool, len(goals))
@@ -243,6 +247,13 @@ def _work(
     except Exception:  # noqa: BLE001  (one engine's mistake must not take the others' answers along)
         _LOG.warning("engine %r failed; the others go on", engine.name, exc_info=True)
     pipe.close()
+
+
+def _small_automaton(asked: Formula | tl.Temporal) -> bool:
+    """Whether the search for a path that breaks a formula is short on a small graph."""
+    if not isinstance(asked, tl.Temporal) or tl.is_ctl(asked):
+        return True
+    return sum(isinstance(f, tl.X | tl.F | tl.G | tl.U | tl.R) for f in tl.subformulas(asked)) <= _OPERATORS
 
 
 def _few_markings(net: PTNet) -> bool:

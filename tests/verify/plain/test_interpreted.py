@@ -37,6 +37,7 @@ from provenet.verify.plain.engines.ltl import some_path
 from provenet.verify.plain.engines.space import Space, Stop
 from provenet.verify.plain.engines.state_graph import state_graph
 from provenet.verify.plain.engines.walk import Walk
+from provenet.verify.plain.formula_text import parse_formula
 from provenet.verify.plain.net import PTNet
 from tests.verify.plain.formulas import branching, paths
 from tests.verify.plain.nets import goals, nets, reachable
@@ -171,6 +172,15 @@ def test_walks(data: st.DataObject, net: PTNet) -> None:
 def test_small_nets_are_told_from_large_ones(net: PTNet) -> None:
     complete = reachable(net, limit=portfolio._FEW)[1]
     assert portfolio._few_markings(net) == complete
+
+
+def test_a_large_automaton_is_no_work_for_the_interpreter() -> None:
+    net = ring(3, 1)
+    many = " & ".join(f"F {p} >= {n}" for p in net.places for n in (1, 2, 3))
+    for text, small in ((f"A (({many}) -> G F {net.places[0]} >= 1)", False), ("A G F deadlock", True)):
+        asked = tl.simplified(parse_formula(text, net))
+        race = portfolio._Race(net, [asked], Budget.seconds(1), [0], lambda i, answer: True)
+        assert race._few == small
 
 
 def test_finding_out_takes_little_on_a_large_net() -> None:
