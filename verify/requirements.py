@@ -8,6 +8,7 @@ a transition, a place. A name that matches nothing is an error when the property
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from provenet.nets.expr.ast import And, Expr
@@ -44,7 +45,9 @@ def never(
             before.
         name: Text for people.
     """
-    tasks = (unless,) if isinstance(unless, str) else tuple(unless or ())
+    # A set has another order in each process, and a net one hash.
+    several = sorted(unless, key=str) if isinstance(unless, AbstractSet) else unless
+    tasks = (several,) if isinstance(several, str) else tuple(several or ())
     if not all(isinstance(task, str) for task in tasks):
         raise PropertyError(
             f"unless={unless!r} names no human tasks", hint='unless="approve", or several names'

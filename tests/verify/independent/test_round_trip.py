@@ -20,11 +20,11 @@ from provenet.verify.independent.check import Result
 from provenet.verify.independent.claims import Stated
 from provenet.verify.requirements import never
 from tests.verify.independent.support import certified, changed, checked, outcomes, plain_net
-from tests.verify.nets import cap, selling, trip
+from tests.verify.nets import Offer, cap, selling, trip
 from tests.verify.plain.nets import nets
 from tests.verify.small_contracts import contract_nets
 from tests.verify.small_nets import requirements, small_nets
-from tests.verify.test_catalogue import Offer, two_people
+from tests.verify.test_catalogue import two_people
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
