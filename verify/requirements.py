@@ -46,8 +46,8 @@ def never(
         name: Text for people.
     """
     # A set has another order in each process, and a net one hash.
-    several = sorted(unless, key=str) if isinstance(unless, AbstractSet) else unless
-    tasks = (several,) if isinstance(several, str) else tuple(several or ())
+    several = sorted(unless, key=str) if isinstance(unless, AbstractSet) else unless or ()
+    tasks = tuple(several) if isinstance(several, Collection) and not isinstance(several, str) else (several,)
     if not all(isinstance(task, str) for task in tasks):
         raise PropertyError(
             f"unless={unless!r} names no human tasks", hint='unless="approve", or several names'

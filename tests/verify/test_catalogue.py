@@ -350,8 +350,12 @@ def test_never_unless_one_of_several_approved_it() -> None:
 def test_unless_names_tasks() -> None:
     some = {f"task {i}" for i in range(8)}
     assert never(effect="sell", unless=some).arg("unless") == tuple(sorted(some))  # one hash in each process
-    with pytest.raises(PropertyError, match="names no human tasks"):
-        never(effect="sell", unless=[3])  # type: ignore[list-item]
+    for wrong in ([3], 3):
+        with pytest.raises(PropertyError, match="names no human tasks"):
+            never(effect="sell", unless=wrong)  # type: ignore[arg-type]
+    asked = Requirement("never", (("transition", "sell"), ("unless", 3)))  # as a file may say it
+    with pytest.raises(PropertyError, match="names no human task"):
+        prove(two_people(), only=[asked])
 
 
 class Claim(Token):

@@ -389,8 +389,8 @@ def _accepted(net: Net, accept: Transition, proposal: Type | None) -> tuple[Expr
 
 def _tasks(requirement: Requirement) -> tuple[str, ...]:
     """The human tasks that may allow what is required never to happen: one, or several."""
-    found = requirement.arg("unless", ())
-    return ((found,) if found else ()) if isinstance(found, str) else tuple(found)
+    found = requirement.arg("unless") or ()
+    return tuple(map(str, found if isinstance(found, tuple | list) else (found,)))
 
 
 def _approvals(net: Net, of: Type, *tasks: str) -> dict[str, Expr]:

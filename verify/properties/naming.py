@@ -29,8 +29,8 @@ def named(net: Net, name: str) -> set[str]:
 
 def approvers(requirement: Requirement) -> tuple[str, ...]:
     """The human tasks of ``unless=``: one, several, or none."""
-    given: str | tuple[str, ...] | None = requirement.arg("unless")
-    return (given,) if isinstance(given, str) and given else tuple(given or ())
+    given = requirement.arg("unless") or ()
+    return tuple(map(str, given if isinstance(given, tuple | list) else (given,)))
 
 
 def known_place(net: Net, name: str) -> str:
