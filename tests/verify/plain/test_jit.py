@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -56,6 +58,17 @@ def test_kernels_are_kept_in_a_folder_of_the_user_by_version(tmp_path: Path) -> 
     again = module_of(tmp_path / "code" / "one.py")
     assert again.more(4) == 9
     assert again.more.stats.cache_hits
+
+
+def test_threads_that_load_kernels_at_once_leave_the_setting_as_it_was(tmp_path: Path) -> None:
+    def one(number: int) -> ModuleType:
+        time.sleep(0.02 * number)  # while the one before compiles
+        return module_of(tmp_path / "code" / f"at_once_{number}.py")
+
+    with ThreadPoolExecutor(4) as threads:
+        made = list(threads.map(one, range(4)))
+    assert [m.more(4) for m in made] == [9] * 4
+    assert vars(numba.config)["CACHE_DIR"] == ""
 
 
 def test_numbas_own_setting_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

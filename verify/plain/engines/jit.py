@@ -71,11 +71,11 @@ def kernel(result: str, *arguments: str) -> Callable[[Kernel], Kernel]:
         import numba
 
         settings: Any = numba.config
-        own = settings.CACHE_DIR
-        folder = _writable(Path(own).absolute() if own else cache_folder())
         out: Any = None
-        if folder is not None:
-            with _SETTING:
+        with _SETTING:
+            own = settings.CACHE_DIR
+            folder = _writable(Path(own).absolute() if own else cache_folder())
+            if folder is not None:
                 settings.CACHE_DIR = str(folder)
                 try:
                     out = numba.njit(signature, cache=True, nogil=True)(function)
