@@ -130,6 +130,10 @@ def langgraph(database: str, steps: int, cases: int) -> float | None:
         return langgraph_rate(saver, steps, cases)
 
 
+def _processes(n: int) -> str:
+    return f"{n} process" + ("es" if n > 1 else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url")
@@ -151,9 +155,9 @@ def main() -> None:
                 "LangGraph PostgresSaver": langgraph(databases.fresh(), steps, max(cases // 8, 4)),
             }
             for n in options.processes:
-                row[f"{n} processes, one case at a time each"] = together(database, steps, cases // 4, 1, n)
+                row[f"{_processes(n)}, one case at a time each"] = together(database, steps, cases // 4, 1, n)
             for n in options.processes:
-                row[f"{n} processes, 64 in flight each"] = together(database, steps, cases, 64, n)
+                row[f"{_processes(n)}, 64 in flight each"] = together(database, steps, cases, 64, n)
             assert audit(database).clean
             rows.append(row)
     base = rows[0]["LangGraph PostgresSaver"]

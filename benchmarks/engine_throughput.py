@@ -37,7 +37,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from peers import PADDING, dbos_rates, langgraph_run, snakes_run
+from peers import PADDING, dbos_rates, langgraph_rates, snakes_run
 from plots import bars
 
 from provenet.engine import Engine, VirtualClock, audit
@@ -294,19 +294,16 @@ def watched(agent: Agent, folder: Path, cases: int, rounds: int) -> dict[str, li
     return found
 
 
-def best(of: Callable[[], float], times: int = 3) -> float:
-    """The best of some runs: what the machine can do when it is left alone."""
-    return max(of() for _ in range(times))
-
-
-def pictured(one: list[Turn], many: list[Turn], graph: float | None, dbos: tuple[float, float] | None) -> str:
+def pictured(
+    one: list[Turn], many: list[Turn], graph: list[float] | None, dbos: tuple[float, float] | None
+) -> str:
     """The durable rates as bars."""
     rows = []
     for what, found in (("64 in flight", many), ("one at a time", one)):
         rows.append((f"*Provenet, {what}", median(t.run.rate for t in found), ""))
         rows.append((f"raw sqlite3, same commits, {what}", median(t.same for t in found), ""))
     if graph is not None:
-        rows.append(("LangGraph SqliteSaver, sync", graph, ""))
+        rows.append(("LangGraph SqliteSaver, sync", median(graph), ""))
     if dbos is not None:
         rows += [("DBOS on SQLite, one at a time", dbos[0], ""), ("DBOS on SQLite, 64 at once", dbos[1], "")]
     return bars("durable firings per second, SQLite", rows)
@@ -326,13 +323,12 @@ def main() -> None:
     agent = chain(steps)
     with tempfile.TemporaryDirectory(dir=options.dir) as name:
         folder = Path(name)
-        ours = best(lambda: in_memory(agent.net, 20_000))
-        theirs = best(lambda: snakes_run(steps, 2_000))
+        rule = [(in_memory(agent.net, 20_000), snakes_run(steps, 8_000)) for _ in range(rounds)]
         one = turns(agent, folder, cases // 4, 1, rounds)
         many = turns(agent, folder, cases, 64, rounds)
         memory = [asyncio.run(engine_run(agent, ":memory:", cases, 64)).rate for _ in range(rounds)]
         seen = watched(agent, folder, cases, rounds)
-        graph = langgraph_run(folder / "graph.db", steps, cases // 8)
+        graph = langgraph_rates(folder, steps, cases // 8, rounds)
         dbos = dbos_rates(folder, steps, cases // 8)
     print(f"{'':32}{'per second':>12}   {'':34}{'per second':>12}{'ratio':>9}")
 
@@ -342,19 +338,20 @@ def main() -> None:
         spread = f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})" if len(ratios) > 1 else ""
         print(f"{what:32}{rate:12,.0f}   {other:34}{its:12,.0f}{median(ratios):9.2f}{spread}")
 
-    line("in memory: firing rule", "SNAKES", [(ours, theirs)])
+    line("in memory: firing rule", "SNAKES", rule)
     durable = (("durable, one case at a time", one), ("durable, 64 cases in flight", many))
     for what, found in durable:
         line(what, "raw sqlite3, same commits", [(t.run.rate, t.same) for t in found])
         line(what, "raw sqlite3, log alone", [(t.run.rate, t.log) for t in found])
-    pairs = list(zip([t.run.rate for t in many], [t.run.rate for t in one], memory, strict=True))
-    line("durable, 64 cases in flight", "durable, one case at a time", [(a, b) for a, b, _ in pairs])
-    line("engine in memory, 64 in flight", "durable, 64 cases in flight", [(c, a) for a, _, c in pairs])
+    both = list(zip([t.run.rate for t in many], [t.run.rate for t in one], memory, strict=True))
+    line("durable, 64 cases in flight", "durable, one case at a time", [(a, b) for a, b, _ in both])
+    line("engine in memory, 64 in flight", "durable, 64 cases in flight", [(c, a) for a, _, c in both])
     for name, of in seen.items():
         line(f"64 in flight, {name}", "nobody watching", of)
     if graph is not None:
         for what, found in durable:
-            line(what, "LangGraph SqliteSaver, sync", [(t.run.rate, graph) for t in found])
+            pairs = [(t.run.rate, its) for t, its in zip(found, graph, strict=True)]
+            line(what, "LangGraph SqliteSaver, sync", pairs)
     if dbos is not None:
         for (what, found), its, other in zip(durable, dbos, ("one at a time", "64 at once"), strict=True):
             line(what, f"DBOS, its SQLite, {other}", [(t.run.rate, its) for t in found])

@@ -61,16 +61,19 @@ def langgraph_rate(saver: Any, steps: int, cases: int) -> float:
     return steps * cases / (time.perf_counter() - began)
 
 
-def langgraph_run(database: Path, steps: int, cases: int) -> float | None:
-    """Its rate with SqliteSaver; ``None`` where it is not installed."""
+def langgraph_rates(folder: Path, steps: int, cases: int, rounds: int) -> list[float] | None:
+    """Its rates with SqliteSaver, on databases of their own; ``None`` where it is not installed."""
     try:
         from langgraph.checkpoint.sqlite import SqliteSaver
     except ImportError:
         return None
-    with closing(sqlite3.connect(database, check_same_thread=False)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        return langgraph_rate(SqliteSaver(db), steps, cases)
+    found = []
+    for i in range(rounds):
+        with closing(sqlite3.connect(folder / f"graph-{i}.db", check_same_thread=False)) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            found.append(langgraph_rate(SqliteSaver(db), steps, cases))
+    return found
 
 
 def dbos_rates(folder: Path, steps: int, cases: int) -> tuple[float, float] | None:
