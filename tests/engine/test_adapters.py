@@ -355,6 +355,11 @@ async def test_dbos_keeps_nothing_of_what_is_over(postgres: str, clock: Shifted)
         assert await adapter.tidy() == 0  # for an hour
         over = kept()["SUCCESS"]
         assert await adapter.tidy(timedelta(0)) >= over
+        for _ in range(50):  # a wake that came twice may end a little later
+            if set(kept()) == {"DELAYED"}:
+                break
+            await asyncio.sleep(0.1)
+            await adapter.tidy(timedelta(0))
         # What waits for its time is there, and comes.
         assert set(kept()) == {"DELAYED"}
         clock.jump(timedelta(days=3))
