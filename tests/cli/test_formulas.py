@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from provenet.nets.formats.pnml import pnml_text
-from provenet.nets.net import Net, Place, Put, Take, Transition
 from tests.cli.conftest import Cli
+from tests.support import nets as support
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -22,14 +22,7 @@ def _kernels() -> None:
 @pytest.fixture
 def door(folder: Path) -> str:
     """A door that opens and closes, until it is locked."""
-    moves = (("open", "closed", "opened"), ("close", "opened", "closed"), ("lock", "closed", "locked"))
-    net = Net(
-        "door",
-        (Place("closed"), Place("opened"), Place("locked")),
-        tuple(Transition(name, takes=(Take(start),), puts=(Put(end),)) for name, start, end in moves),
-        initial=(("closed", ((),)),),
-    )
-    (folder / "door.pnml").write_text(pnml_text(net), encoding="utf-8")
+    (folder / "door.pnml").write_text(pnml_text(support.door()), encoding="utf-8")
     return "door.pnml"
 
 

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenet.nets.formats.pnml import pnml_text
-from provenet.nets.net import Net, Place, Put, Take, Transition
 from provenet.verify.plain import engines, portfolio
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.answer import Answer, Budget
@@ -39,6 +38,7 @@ from provenet.verify.plain.engines.state_graph import state_graph
 from provenet.verify.plain.engines.walk import Walk
 from provenet.verify.plain.formula_text import parse_formula
 from provenet.verify.plain.net import PTNet
+from tests.support.nets import door
 from tests.verify.plain.formulas import branching, paths
 from tests.verify.plain.nets import goals, nets, reachable
 from tests.verify.plain.test_explore import ring
@@ -189,14 +189,7 @@ def test_finding_out_takes_little_on_a_large_net() -> None:
 
 
 def test_a_small_net_compiles_nothing(tmp_path: Path) -> None:
-    moves = (("open", "closed", "opened"), ("close", "opened", "closed"), ("lock", "closed", "locked"))
-    net = Net(
-        "door",
-        (Place("closed"), Place("opened"), Place("locked")),
-        tuple(Transition(name, takes=(Take(start),), puts=(Put(end),)) for name, start, end in moves),
-        initial=(("closed", ((),)),),
-    )
-    (tmp_path / "door.pnml").write_text(pnml_text(net), encoding="utf-8")
+    (tmp_path / "door.pnml").write_text(pnml_text(door()), encoding="utf-8")
     asked = ["AG (opened -> EF closed)", "G F opened", "EF locked", "AG !(opened & closed)"]
     done = subprocess.run(
         [
