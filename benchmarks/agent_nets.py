@@ -21,11 +21,11 @@ from provenet.examples.contract_renewal.net import agent
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.nets.net import Net, Place, Put, Requirement, Take, Transition
+from provenet.nets.requirements import mutex, never, precedes
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
 from provenet.sdb.policy import Policy, within
 from provenet.verify.check import prove
-from provenet.verify.requirements import mutex, never, precedes
 from provenet.verify.verdict import Report, Status
 
 

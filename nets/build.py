@@ -434,7 +434,15 @@ class NetBuilder:
         Raises:
             NetError: With every mistake found while building and in the finished net.
         """
-        net = Net(
+        net = self.so_far()
+        mistakes = [*self._mistakes, *check_net(net)]
+        if mistakes:
+            raise NetError(self.name, mistakes)
+        return net
+
+    def so_far(self) -> Net:
+        """The net as it stands: unchecked, for a part that looks at what another part has added."""
+        return Net(
             name=self.name,
             places=tuple(replace(p, labels=self._labels_of("place", p)) for p in self._places),
             transitions=tuple(
@@ -451,10 +459,6 @@ class NetBuilder:
             deliveries=tuple(self._deliveries),
             keys=tuple(self._keys),
         )
-        mistakes = [*self._mistakes, *check_net(net)]
-        if mistakes:
-            raise NetError(self.name, mistakes)
-        return net
 
     def _labels_of(self, kind: str, node: Place | Transition) -> tuple[Label, ...]:
         """The labels of a place or a transition, each once and in one order."""

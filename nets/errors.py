@@ -131,6 +131,12 @@ class Breach(FiringError):
     code = "PN502"
 
 
+class PropertyError(ProvenetError):
+    """A property that cannot be asked: its kind is unknown, or it names what the net does not have."""
+
+    code = "VE100"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest match and the names there are."""
     names = sorted(set(known))

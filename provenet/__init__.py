@@ -35,17 +35,8 @@ if TYPE_CHECKING:
     from provenet.nets.expr.build import Term, choose, make
     from provenet.nets.models import Personal, Secret, Token
     from provenet.nets.net import Label, Net, Perform, Requirement, Role
-    from provenet.sdb.contract import Contract
-    from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Proposer, Request
-    from provenet.sdb.human import Human
-    from provenet.sdb.policy import Policy, PolicyRule, policy, rule, within
-    from provenet.sdb.proposers import function, model, recorded, scripted
-    from provenet.sdb.reject import Reject
-    from provenet.sdb.saga import KILL_SIGNAL, Saga
-    from provenet.verify.certificate import recheck
-    from provenet.verify.check import prove
-    from provenet.verify.policy_diff import policy_diff
-    from provenet.verify.requirements import (
+    from provenet.nets.patterns.delegation import Child, Delegation, by_priority, weighted
+    from provenet.nets.requirements import (
         always,
         at_least_as_strict,
         bound,
@@ -59,6 +50,16 @@ if TYPE_CHECKING:
         precedes,
         responds,
     )
+    from provenet.sdb.contract import Contract
+    from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Proposer, Request
+    from provenet.sdb.human import Human
+    from provenet.sdb.policy import Policy, PolicyRule, policy, rule, within
+    from provenet.sdb.proposers import function, model, recorded, scripted
+    from provenet.sdb.reject import Reject
+    from provenet.sdb.saga import KILL_SIGNAL, Saga
+    from provenet.verify.certificate import recheck
+    from provenet.verify.check import prove
+    from provenet.verify.policy_diff import policy_diff
     from provenet.verify.verdict import Report, Verdict
     from provenet.visualize import draw_trace, render_net
 
@@ -70,8 +71,10 @@ __all__ = [
     "Agent",
     "Audit",
     "Backoff",
+    "Child",
     "Contract",
     "Decision",
+    "Delegation",
     "Effect",
     "EffectRefused",
     "Engine",
@@ -111,6 +114,7 @@ __all__ = [
     "at_least_as_strict",
     "audit",
     "bound",
+    "by_priority",
     "cap",
     "choose",
     "draw_trace",
@@ -134,6 +138,7 @@ __all__ = [
     "rule",
     "scripted",
     "transaction",
+    "weighted",
     "within",
 ]
 
@@ -152,6 +157,11 @@ _EXPORTS: dict[str, str] = {
     "Term": "provenet.nets.expr.build",
     "choose": "provenet.nets.expr.build",
     "make": "provenet.nets.expr.build",
+    # Patterns
+    "Child": "provenet.nets.patterns.delegation",
+    "Delegation": "provenet.nets.patterns.delegation",
+    "by_priority": "provenet.nets.patterns.delegation",
+    "weighted": "provenet.nets.patterns.delegation",
     # Contracts at the boundary
     "Agent": "provenet.sdb.handlers",
     "Contract": "provenet.sdb.contract",
@@ -178,20 +188,20 @@ _EXPORTS: dict[str, str] = {
     # Proofs
     "Report": "provenet.verify.verdict",
     "Verdict": "provenet.verify.verdict",
-    "always": "provenet.verify.requirements",
-    "at_least_as_strict": "provenet.verify.requirements",
-    "bound": "provenet.verify.requirements",
-    "cap": "provenet.verify.requirements",
-    "eventually": "provenet.verify.requirements",
-    "formula": "provenet.verify.requirements",
-    "machine": "provenet.verify.requirements",
-    "mutex": "provenet.verify.requirements",
-    "never": "provenet.verify.requirements",
-    "opaque": "provenet.verify.requirements",
+    "always": "provenet.nets.requirements",
+    "at_least_as_strict": "provenet.nets.requirements",
+    "bound": "provenet.nets.requirements",
+    "cap": "provenet.nets.requirements",
+    "eventually": "provenet.nets.requirements",
+    "formula": "provenet.nets.requirements",
+    "machine": "provenet.nets.requirements",
+    "mutex": "provenet.nets.requirements",
+    "never": "provenet.nets.requirements",
+    "opaque": "provenet.nets.requirements",
     "policy_diff": "provenet.verify.policy_diff",
-    "precedes": "provenet.verify.requirements",
+    "precedes": "provenet.nets.requirements",
     "prove": "provenet.verify.check",
-    "responds": "provenet.verify.requirements",
+    "responds": "provenet.nets.requirements",
     "recheck": "provenet.verify.certificate",
     # Running
     "Engine": "provenet.engine",

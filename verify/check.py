@@ -17,11 +17,10 @@ import z3
 
 from provenet import __version__
 from provenet.nets.check import check_net
-from provenet.nets.errors import NetError, did_you_mean
+from provenet.nets.errors import NetError, PropertyError, did_you_mean
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Net, Requirement
 from provenet.verify.context import Context
-from provenet.verify.errors import PropertyError
 from provenet.verify.properties import (
     caps,
     control,

@@ -25,9 +25,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeGuard
+from typing import TypeGuard
 
 from provenet.nets.net import Net
+from provenet.nets.requirements import Runs
 from provenet.verify.context import Context
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import certainty_of, from_outside, is_final_state, unconditional
@@ -36,9 +37,6 @@ from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.logic import Formula, Le
 from provenet.verify.plain.net import PTNet
 from provenet.verify.product import Late, Product, Skeleton
-
-Runs: TypeAlias = Literal["fair", "all"]
-"""Which runs a formula speaks about."""
 
 _OFTEN = 32
 """How many states there may be between two looks at the clock, with solvers."""

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.quick import dataclass
-from provenet.verify.errors import PropertyError
 
 _FOLDER = Path(__file__).resolve().parent / "catalogue"
 

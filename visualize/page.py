@@ -103,7 +103,7 @@ def _sorted(report: Report) -> list[Verdict]:
 
 
 def _row(v: Verdict, trace: str) -> dict[str, Any]:
-    from provenet.verify.errors import PropertyError
+    from provenet.nets.errors import PropertyError
     from provenet.verify.pages import page
 
     try:

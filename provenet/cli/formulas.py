@@ -9,7 +9,7 @@ from provenet.cli.loading import Loaded, load
 from provenet.cli.printing import ExitCode, Out, Unusable, counted, progress, stop
 
 if TYPE_CHECKING:
-    from provenet.verify.modal import Runs
+    from provenet.nets.requirements import Runs
     from provenet.verify.plain.formula_verdict import FormulaVerdict, Run
     from provenet.verify.plain.net import PTNet
 
@@ -60,10 +60,10 @@ def _with_data(
     out: Out, loaded: Loaded, formulas: Sequence[str], runs: Runs, *, timeout: float
 ) -> list[dict[str, Any]]:
     from provenet.cli.proving import show_report
+    from provenet.nets.requirements import formula
     from provenet.verify.check import prove
     from provenet.verify.modal import vocabulary
     from provenet.verify.plain.formula_text import parse_formula
-    from provenet.verify.requirements import formula
 
     net = loaded.net
     for text in formulas:  # mistakes come before the first of them is decided

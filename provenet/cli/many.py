@@ -78,9 +78,8 @@ def checked_words(targets: Sequence[str], words: Sequence[str]) -> None:
     Raises:
         PropertyError: No property is called so, and files without Python code can have none of their own.
     """
-    from provenet.nets.errors import did_you_mean
+    from provenet.nets.errors import PropertyError, did_you_mean
     from provenet.verify.asked import WORDS
-    from provenet.verify.errors import PropertyError
     from provenet.verify.pages import titles
 
     if any(Path(target).suffix not in {".pnml", ".xml"} for target in targets):

@@ -10,8 +10,8 @@ import pytest
 
 from provenet.cli.main import main
 from provenet.nets.formats.canonical import pretty
+from provenet.nets.requirements import precedes
 from provenet.verify.independent.check import digest
-from provenet.verify.requirements import precedes
 from tests.verify.nets import cap, selling, trip
 
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.nets.net import Net, Requirement
+from provenet.nets.requirements import never
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
 from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.saga import Saga
-from provenet.verify.requirements import never
 
 WEEK = timedelta(days=7)
 

@@ -13,13 +13,13 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.check import check_net
 from provenet.nets.expr.ast import And, Build, Compare, Const, Expr, Get, Not, Var, substitute
 from provenet.nets.net import Auto, Net, Place, Put, Read, Requirement, Role, Signal, Take, Transition
+from provenet.nets.requirements import cap, machine
 from provenet.nets.schema import BOOL, INT, Field, IntType, RecordType
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, Proposal, Request
 from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.saga import Saga
-from provenet.verify.requirements import cap, machine
 
 OFFER = RecordType("Offer", (Field("n", IntType(0, 2)), Field("vip", BOOL)))
 WEEK = timedelta(days=7)

@@ -10,8 +10,8 @@ from hypothesis.strategies import DrawFn
 from provenet.nets.check import check_net
 from provenet.nets.expr.ast import And, Arith, Build, Compare, Const, Expr, Get, Var
 from provenet.nets.net import Auto, Entry, Fresh, Net, Place, Put, Requirement, Signal, Take, Transition
+from provenet.nets.requirements import cap, machine
 from provenet.nets.schema import BOOL, INT, EnumType, Field, IntType, RecordType
-from provenet.verify.requirements import cap, machine
 
 STATE = EnumType("State", ("new", "busy", "done"))
 JOB = RecordType("Job", (Field("state", STATE), Field("n", IntType(0, 2))))

@@ -11,16 +11,15 @@ import pytest
 
 from provenet import Token
 from provenet.nets.build import NetBuilder
-from provenet.nets.errors import NetError
+from provenet.nets.errors import NetError, PropertyError
 from provenet.nets.expr.ast import Compare, Const, Get, Var
 from provenet.nets.expr.parse import parse
 from provenet.nets.models import schema_of
 from provenet.nets.net import Choice, Net, Put, Requirement, Role, Take, Transition
+from provenet.nets.requirements import always, bound, mutex, never, precedes
 from provenet.nets.schema import BOOL, INT
 from provenet.sdb.human import Human
 from provenet.verify.check import CATALOGUE, prove, requirements_of
-from provenet.verify.errors import PropertyError
-from provenet.verify.requirements import always, bound, mutex, never, precedes
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.nets import Offer, cap, chain, selling, trip
 

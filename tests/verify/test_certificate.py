@@ -14,10 +14,10 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.expr.build import make
 from provenet.nets.models import Token
 from provenet.nets.net import Net
+from provenet.nets.requirements import always
 from provenet.nets.schema import INT
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
-from provenet.verify.requirements import always
 from provenet.verify.verdict import Certificate, Report, Status, Verdict
 from tests.verify.nets import cap, selling, trip
 

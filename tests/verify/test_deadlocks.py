@@ -8,10 +8,10 @@ from typing import Any
 from provenet.nets.build import NetBuilder
 from provenet.nets.expr.parse import parse
 from provenet.nets.net import Net
+from provenet.nets.requirements import never
 from provenet.nets.schema import BOOL, INT
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
-from provenet.verify.requirements import never
 from provenet.verify.verdict import Status, Verdict
 
 

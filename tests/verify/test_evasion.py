@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from provenet.nets.errors import PropertyError
 from provenet.nets.expr.ast import Arith, Build, Compare, Const, Get, Var
 from provenet.nets.net import (
     ContractInfo,
@@ -25,7 +26,6 @@ from provenet.nets.net import (
 )
 from provenet.nets.schema import BOOL, INT, UNIT, Field, RecordType
 from provenet.verify.check import prove
-from provenet.verify.errors import PropertyError
 from provenet.verify.facts import HornSystem, broken_clause, parse_facts
 from provenet.verify.properties.saga import CATALOGUE as SAGA
 from provenet.verify.questions import Question

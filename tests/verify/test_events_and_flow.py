@@ -9,19 +9,11 @@ from typing import Any
 import pytest
 
 from provenet.nets.build import NetBuilder
+from provenet.nets.errors import PropertyError
 from provenet.nets.expr.build import make
 from provenet.nets.models import Token
 from provenet.nets.net import ContractInfo, Delivery, Ignored, Label, Net, Requirement, Rule
-from provenet.nets.schema import INT, EnumType, IntType, StrType
-from provenet.sdb.contract import Contract
-from provenet.sdb.handlers import Effect
-from provenet.sdb.human import Human
-from provenet.sdb.policy import within
-from provenet.verify.certificate import recheck
-from provenet.verify.check import prove
-from provenet.verify.errors import PropertyError
-from provenet.verify.policy_diff import Relation, compare, policy_diff
-from provenet.verify.requirements import (
+from provenet.nets.requirements import (
     always,
     at_least_as_strict,
     bound,
@@ -31,6 +23,14 @@ from provenet.verify.requirements import (
     precedes,
     responds,
 )
+from provenet.nets.schema import INT, EnumType, IntType, StrType
+from provenet.sdb.contract import Contract
+from provenet.sdb.handlers import Effect
+from provenet.sdb.human import Human
+from provenet.sdb.policy import within
+from provenet.verify.certificate import recheck
+from provenet.verify.check import prove
+from provenet.verify.policy_diff import Relation, compare, policy_diff
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.nets import Model, Offer, nothing, selling
 from tests.verify.test_catalogue import STRAIGHT, edited, fails, holds, line, only

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 
 from provenet.nets.build import NetBuilder
 from provenet.nets.net import Net, Put, Take, Transition
+from provenet.nets.requirements import always
 from provenet.nets.schema import INT
 from provenet.verify.abstraction import Masks
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
 from provenet.verify.context import Context
 from provenet.verify.graph import Graph, Space
-from provenet.verify.requirements import always
 from provenet.verify.verdict import Status
 from tests.verify.small_contracts import contract_nets
 

@@ -16,10 +16,10 @@ from provenet.nets.expr.build import make
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.models import Token, schema_of
 from provenet.nets.net import After, Choice, Fresh, Net, Perform, Put, Requirement, Role, Take, Transition
+from provenet.nets.requirements import always, at_least_as_strict, bound, mutex, never, precedes
 from provenet.nets.schema import BOOL, DURATION, INT, IntType, RecordType
 from provenet.verify.check import prove
 from provenet.verify.mending import mends, trying
-from provenet.verify.requirements import always, at_least_as_strict, bound, mutex, never, precedes
 from provenet.verify.verdict import Mend, Report, Status, Verdict
 from tests.verify.nets import Offer, cap, chain, selling, trip
 from tests.verify.test_catalogue import edited, line

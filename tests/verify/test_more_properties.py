@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from provenet.nets.build import NetBuilder
+from provenet.nets.errors import PropertyError
 from provenet.nets.expr.ast import Arith, Build, Compare, Const, Get, Var
 from provenet.nets.models import Token, schema_of
 from provenet.nets.net import (
@@ -28,13 +29,12 @@ from provenet.nets.net import (
     Take,
     Transition,
 )
+from provenet.nets.requirements import cap, machine, opaque
 from provenet.nets.schema import BOOL, INT, Field, IntType, RecordType
 from provenet.sdb.contract import Contract
 from provenet.sdb.reject import REJECT
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove, requirements_of
-from provenet.verify.errors import PropertyError
-from provenet.verify.requirements import cap, machine, opaque
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.nets import Offer, selling, trip
 from tests.verify.test_catalogue import STRAIGHT, edited, fails, holds, only

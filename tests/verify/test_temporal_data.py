@@ -19,17 +19,17 @@ from provenet.nets.expr.ast import Arith, Compare, Const, Var
 from provenet.nets.formats.canonical import net_from_json, net_to_json
 from provenet.nets.marking import is_final
 from provenet.nets.net import Auto, Choice, Entry, Fresh, Net, Place, Put, Read, Signal, Take, Transition
+from provenet.nets.requirements import Runs, formula, responds
 from provenet.nets.schema import BOOL, INT, IntType
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
 from provenet.verify.context import Context
-from provenet.verify.modal import Runs, vocabulary
+from provenet.verify.modal import vocabulary
 from provenet.verify.plain import logic
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.formula_text import parse_formula, shown
 from provenet.verify.plain.net import PTNet
 from provenet.verify.properties.temporal import check_formula
-from provenet.verify.requirements import formula, responds
 from provenet.verify.verdict import Status, Verdict
 from tests.verify.explicit import Explicit
 from tests.verify.explicit_temporal import Judge

@@ -16,7 +16,7 @@ from typing import Any
 
 import z3
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.expr.ast import Compare, Const, Expr, Get, free_variables, substitute, walk
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
@@ -24,7 +24,6 @@ from provenet.nets.net import Net, Perform, Requirement, Role
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import INT, DecimalType, IntType
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import LinearInvariant
 from provenet.verify.potential import Spending, budgeted, counted, times

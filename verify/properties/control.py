@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import Choice, Net, Perform, Requirement, Role, Transition
 from provenet.nets.schema import Type
 from provenet.verify.abstraction import type_at
 from provenet.verify.context import Answer, Candidate, Context, Open, Refuted, graph_certificate
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.hope import certainty_of, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import (

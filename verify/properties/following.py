@@ -20,11 +20,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from provenet.nets.errors import PropertyError
 from provenet.nets.marking import is_final
 from provenet.nets.net import Requirement
 from provenet.nets.quick import dataclass
 from provenet.verify.context import Candidate, Context, Open, Refuted, graph_certificate
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import Certainty, from_outside, is_final_state, promise, unaided
 from provenet.verify.properties.common import Property, proved, verdict

@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.expr.ast import And, Compare, Const, Expr, Get, Not, Or, Var
 from provenet.nets.net import Net, Read, Requirement, Take, Transition
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, EnumType, RecordType
 from provenet.verify.backward import simplify
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.properties.common import Property, vacuous, verdict
 from provenet.verify.properties.watching import searched_near_first

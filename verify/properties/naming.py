@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.net import Net, Perform, Requirement, Role
-from provenet.verify.errors import PropertyError
 
 
 def named(net: Net, name: str) -> set[str]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.expr.ast import And, Expr, Not, free_variables, substitute
 from provenet.nets.expr.show import show
 from provenet.nets.expr.typing import type_of
 from provenet.nets.net import ContractInfo, Requirement, Role, Rule, Transition
 from provenet.nets.schema import BOOL
 from provenet.verify.context import Context, Open, Refuted
-from provenet.verify.errors import PropertyError
 from provenet.verify.policy_diff import PolicyDiff, Relation, loosened, reads_of
 from provenet.verify.properties.common import Property, carried, first_token, proved, vacuous, verdict
 from provenet.verify.questions import Question

@@ -22,16 +22,16 @@ from typing import Any, Literal, get_args
 
 import z3
 
-from provenet.nets.errors import FiringError, did_you_mean
+from provenet.nets.errors import FiringError, PropertyError, did_you_mean
 from provenet.nets.marking import Marking, is_final
 from provenet.nets.net import Requirement
 from provenet.nets.quick import dataclass
+from provenet.nets.requirements import Runs
 from provenet.nets.schema import UnitType
 from provenet.verify.abstraction import ANY, Path, small_fields
 from provenet.verify.context import Context, graph_certificate
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.modal import Model, Runs, is_next, vocabulary
+from provenet.verify.modal import Model, is_next, vocabulary
 from provenet.verify.plain import logic
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.engines.buchi import TooLarge

@@ -1,4 +1,4 @@
-"""The checks of the user's own properties; ``provenet.verify.requirements`` states them.
+"""The checks of the user's own properties; ``provenet.nets.requirements`` states them.
 
 A name that matches nothing in the net is an error, and a ``never`` about something that does not happen
 anyway is reported as vacuous.
@@ -11,13 +11,12 @@ from dataclasses import replace
 
 import z3
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.expr.ast import And, Compare, Expr, Get, Not, Var, free_variables, substitute, walk
 from provenet.nets.expr.show import show
 from provenet.nets.net import Auto, Net, Perform, Requirement, Role, Take, Transition
 from provenet.nets.schema import Type
 from provenet.verify.context import Candidate, Context, Proved, monitor
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, proved, searched, verdict

@@ -15,12 +15,11 @@ from itertools import islice, product
 
 import z3
 
-from provenet.nets.errors import did_you_mean
+from provenet.nets.errors import PropertyError, did_you_mean
 from provenet.nets.expr.ast import Not, free_variables
 from provenet.nets.net import Auto, Explain, Judge, Net, Requirement, Role, Transition
 from provenet.nets.schema import RecordType
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved
-from provenet.verify.errors import PropertyError
 from provenet.verify.graph import Graph
 from provenet.verify.linear import bounding
 from provenet.verify.properties.common import Property, info_of, proved, roles, vacuous, verdict

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from provenet import __version__
 from provenet.cli.reports.outcome import Outcome, Spot
-from provenet.verify.errors import PropertyError
+from provenet.nets.errors import PropertyError
 from provenet.verify.pages import page
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -14,11 +14,11 @@ from provenet.nets.check import check_net
 from provenet.nets.expr.show import show
 from provenet.nets.formats.pnml import read_pnml
 from provenet.nets.net import Net, Requirement
+from provenet.nets.requirements import never
 from provenet.verify.asked import WORDS
 from provenet.verify.independent import claims
 from provenet.verify.independent.check import Result
 from provenet.verify.independent.claims import Stated
-from provenet.verify.requirements import never
 from tests.verify.independent.support import certified, changed, checked, outcomes, plain_net
 from tests.verify.nets import Offer, cap, selling, trip
 from tests.verify.plain.nets import nets

@@ -9,18 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, Protocol, TypeAlias
 
+from provenet.nets.errors import PropertyError
 from provenet.nets.expr.ast import And, Expr
 from provenet.nets.expr.build import record
 from provenet.nets.models import schema_of
-from provenet.nets.net import ContractInfo, Requirement
-from provenet.nets.schema import BOOL
-from provenet.verify.errors import PropertyError
+from provenet.nets.net import ContractInfo, Requirement, Rule
+from provenet.nets.schema import BOOL, Type
 
-if TYPE_CHECKING:
-    from provenet.sdb.policy import Policy
-    from provenet.verify.modal import Runs
+Runs: TypeAlias = Literal["fair", "all"]
+"""Which runs a formula is about: those where what is possible again and again happens, or every one."""
+
+
+class Rules(Protocol):
+    """A named set of rules that can be read as expressions: a policy."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    def resolve(self, proposal: Type, inputs: Mapping[str, Type]) -> tuple[Rule, ...]:
+        """Its rules, over ``proposal`` and the inputs' names."""
+        ...
 
 
 def never(
@@ -186,7 +198,7 @@ def _condition(where: Expr | Callable[..., Any], scope: dict[str, Any]) -> Expr:
 
 
 def at_least_as_strict(
-    contract: str, *, than: Policy | ContractInfo | Expr, of: Any = None, inputs: Any = None, name: str = ""
+    contract: str, *, than: Rules | ContractInfo | Expr, of: Any = None, inputs: Any = None, name: str = ""
 ) -> Requirement:
     """A contract's policy accepts nothing that another one refuses, such as the version before it (DATA-4).
 

@@ -1,0 +1,134 @@
+"""Where a pattern leaves room for somebody's own part.
+
+A contract or a person's task knows the places that it is built between, and a pattern knows only those: so contracts,
+which live above nets, can stand inside patterns, which are nets. A saga scope is spoken of by what it can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from provenet.nets.build import NetBuilder, Part, PlaceRef
+from provenet.nets.net import ContractInfo, Perform, Transition
+from provenet.nets.quick import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The places that a part is built between.
+
+    Attributes:
+        id: A name for the part: unique in the net, and what its transitions should begin with.
+        takes: Where its input arrives.
+        gives: Where its result goes.
+        failed: Where its input goes when it could not do its work.
+    """
+
+    id: str
+    takes: PlaceRef
+    gives: PlaceRef
+    failed: PlaceRef
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The places that a person's decision is built between.
+
+    Attributes:
+        id: A name for the task: unique in the net.
+        takes: Where the token in question waits.
+        approve: Where it goes when the person approves.
+        deny: Where it goes when the person denies.
+    """
+
+    id: str
+    takes: PlaceRef
+    approve: PlaceRef
+    deny: PlaceRef
+
+
+Decision: TypeAlias = Callable[[Question], Part[Any]]
+"""Makes a person's task: ``lambda at: Human(at.id, takes=at.takes, approve=at.approve, deny=at.deny, ...)``."""
+
+
+Work: TypeAlias = Callable[[Slot], Part[Any]]
+"""Makes a part for a slot, a contract as a rule.
+
+``lambda at: Contract(at.id, takes=at.takes, gives=at.gives, otherwise=at.failed, ...)``.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What a part has added to a net.
+
+    Attributes:
+        places: Its own places, those of its slot not among them.
+        transitions: Its transitions.
+        contracts: What it declared of contracts.
+    """
+
+    places: tuple[PlaceRef, ...]
+    transitions: tuple[Transition, ...]
+    contracts: tuple[ContractInfo, ...]
+
+    @property
+    def effects(self) -> tuple[Transition, ...]:
+        """The transitions that reach the outside."""
+        return tuple(t for t in self.transitions if isinstance(t.trigger, Perform))
+
+
+def fill(net: NetBuilder, slot: Slot, work: Work) -> Filled:
+    """Build a part between the places of a slot."""
+    before = net.so_far()
+    net.add(work(slot))
+    after = net.so_far()
+    places = tuple(p for p in after.places if p not in before.places)
+    return Filled(
+        tuple(PlaceRef(p.name, p.type) for p in places),
+        after.transitions[len(before.transitions) :],
+        after.contracts[len(before.contracts) :],
+    )
+
+
+class Scope(Protocol):
+    """A saga scope in a net, as ``net.add(Saga(...))`` returns it; see ``provenet.sdb.saga.SagaHandle``."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def open(self) -> PlaceRef:
+        """Marked while it is neither ending nor ended."""
+        ...
+
+    def abort(
+        self,
+        net: NetBuilder,
+        name: str,
+        *,
+        takes: PlaceRef | Mapping[str, PlaceRef],
+        outcome: Any,
+        when: Callable[..., Any] | None = None,
+    ) -> Transition:
+        """Start to compensate."""
+        ...
+
+    def complete(
+        self,
+        net: NetBuilder,
+        name: str,
+        *,
+        takes: PlaceRef | Mapping[str, PlaceRef],
+        outcome: Any,
+        when: Callable[..., Any] | None = None,
+    ) -> Transition:
+        """End it well."""
+        ...
+
+    def kill(self, net: NetBuilder, name: str, *, outcome: Any) -> Transition:
+        """Let the kill switch abort it."""
+        ...
