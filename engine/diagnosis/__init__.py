@@ -1,0 +1,1 @@
+"""What the logs of runs say about agents: failures with known signatures, and how models differ."""

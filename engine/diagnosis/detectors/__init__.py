@@ -1,0 +1,1 @@
+"""The twelve signatures, one file each pattern."""
