@@ -44,6 +44,7 @@ from provenet.nets.net import (
     Ignored,
     Label,
     Net,
+    PatternInfo,
     Place,
     Put,
     Read,
@@ -104,6 +105,7 @@ class NetBuilder:
         self._resting: list[str] = []
         self._contracts: list[ContractInfo] = []
         self._sagas: dict[str, SagaInfo] = {}
+        self._patterns: list[PatternInfo] = []
         self._requirements: list[Requirement] = []
         self._ignored: list[Ignored] = []
         self._deliveries: list[Delivery] = []
@@ -351,12 +353,18 @@ class NetBuilder:
         """Expand a contract, a human task or a saga scope into this net; returns its handle."""
         return part.expand(self)
 
-    def declare(self, info: ContractInfo | SagaInfo) -> None:
-        """Record what properties need to know of a contract or a saga scope; the latest of a saga counts."""
-        if isinstance(info, ContractInfo):
-            self._contracts.append(info)
-        else:
-            self._sagas[info.id] = info
+    def declare(self, info: ContractInfo | SagaInfo | PatternInfo) -> None:
+        """Record what readers need to know of a contract, a saga scope or a pattern.
+
+        The latest of a saga counts.
+        """
+        match info:
+            case ContractInfo():
+                self._contracts.append(info)
+            case PatternInfo():
+                self._patterns.append(info)
+            case SagaInfo():
+                self._sagas[info.id] = info
 
     def saga(self, name: str) -> SagaInfo:
         """What was declared of a saga scope; ``KeyError`` where nothing was."""
@@ -423,6 +431,7 @@ class NetBuilder:
         self._keys.extend(k for k in moved.keys if k.place in inner)
         self._contracts.extend(moved.contracts)
         self._sagas.update((s.id, s) for s in moved.sagas)
+        self._patterns.extend(moved.patterns)
         self.require(*(moved_requirement(r, lambda n: becomes.get(n, n)) for r in moved.requirements))
         return refs
 
@@ -454,6 +463,7 @@ class NetBuilder:
             resting=tuple(dict.fromkeys(self._resting)),
             contracts=tuple(self._contracts),
             sagas=tuple(self._sagas.values()),
+            patterns=tuple(self._patterns),
             requirements=tuple(self._requirements),
             ignored=tuple(self._ignored),
             deliveries=tuple(self._deliveries),

@@ -113,6 +113,7 @@ def _names(net: Net) -> Iterator[Mistake]:
         ("transition", (t.name for t in net.transitions)),
         ("contract", (c.id for c in net.contracts)),
         ("saga", (s.id for s in net.sagas)),
+        ("pattern", (p.id for p in net.patterns)),
     )
     sources = {t.name: t.source for t in net.transitions}
     for kind, names in kinds:
@@ -249,6 +250,24 @@ def _markings(net: Net) -> Iterator[Mistake]:
         for name in (saga.open, saga.aborting, saga.completing):
             if not net.has_place(name):
                 yield _unknown(net, f"saga {saga.id!r}", name)
+    known = names_of(net) if net.patterns else frozenset()
+    for pattern in net.patterns:
+        for part, names in pattern.parts:
+            for name in names:
+                if name not in known:
+                    where = f"pattern {pattern.id[:MAX_NAME]!r}, {part[:MAX_NAME]}"
+                    hint = did_you_mean(name[:MAX_NAME], known)
+                    yield Mistake("PN104", where, f"{name[:MAX_NAME]!r} names nothing of the net", hint)
+
+
+def names_of(net: Net) -> frozenset[str]:
+    """What can be named in a net: places, transitions, contracts, tasks, scopes."""
+    owners = (t.contract for t in net.transitions if t.contract)
+    tasks = (t.trigger.task for t in net.transitions if isinstance(t.trigger, Choice))
+    declared = (*(c.id for c in net.contracts), *(s.id for s in net.sagas))
+    return frozenset(
+        (*(p.name for p in net.places), *(t.name for t in net.transitions), *declared, *owners, *tasks)
+    )
 
 
 def _transition(net: Net, t: Transition) -> Iterator[Mistake]:

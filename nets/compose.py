@@ -29,11 +29,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import product
 from typing import Any, TypeVar
 
-from provenet.nets.check import check_net
+from provenet.nets.check import check_net, names_of
 from provenet.nets.errors import Mistake, NetError, did_you_mean
 from provenet.nets.net import (
     Choice,
@@ -43,6 +44,7 @@ from provenet.nets.net import (
     Ignored,
     Net,
     OnFailure,
+    PatternInfo,
     Place,
     Requirement,
     SagaInfo,
@@ -80,16 +82,14 @@ def prefixed(net: Net, prefix: str) -> Net:
     def rename(name: str) -> str:
         return f"{prefix}.{name}"
 
-    known = {*(p.name for p in net.places), *(t.name for t in net.transitions)}
-    known |= {*(c.id for c in net.contracts), *(s.id for s in net.sagas)}
-    known |= {t.contract for t in net.transitions if t.contract}
-    known |= {t.trigger.task for t in net.transitions if isinstance(t.trigger, Choice)}
+    known = names_of(net)
     moved = with_places(net, rename)
     return replace(
         moved,
         transitions=tuple(_prefixed_transition(t, rename) for t in moved.transitions),
         contracts=tuple(_prefixed_contract(c, rename) for c in moved.contracts),
         sagas=tuple(_prefixed_saga(s, rename) for s in moved.sagas),
+        patterns=tuple(replace(_named(p, rename), id=rename(p.id)) for p in net.patterns),
         requirements=tuple(_renamed_requirement(r, rename, known) for r in net.requirements),
     )
 
@@ -143,6 +143,7 @@ def fuse(*nets: Net, name: str, places: Mapping[str, str] | None = None) -> Net:
         resting=tuple(dict.fromkeys(p for net in moved for p in net.resting)),
         contracts=tuple(c for net in moved for c in net.contracts),
         sagas=tuple(s for net in moved for s in net.sagas),
+        patterns=tuple(p for net in moved for p in net.patterns),
         requirements=tuple(_distinct(_fused_requirements(nets, survivor))),
         ignored=_fused_ignored(moved),
         deliveries=tuple(_distinct(d for net in moved for d in net.deliveries)),
@@ -192,7 +193,13 @@ def with_places(net: Net, rename: Rename) -> Net:
             )
             for s in net.sagas
         ),
+        patterns=tuple(_named(p, rename) for p in net.patterns),
     )
+
+
+def _named(p: PatternInfo, rename: Rename) -> PatternInfo:
+    """A pattern whose parts have other names in the net."""
+    return replace(p, parts=tuple((part, tuple(map(rename, names))) for part, names in p.parts))
 
 
 def _renamed_final(final: Final, rename: Rename) -> Final:
@@ -211,12 +218,12 @@ def moved_requirement(r: Requirement, rename: Rename) -> Requirement:
     return replace(r, args=tuple((key, moved(v) if key in _PLACES else v) for key, v in r.args))
 
 
-def _renamed_requirement(r: Requirement, rename: Rename, known: set[str]) -> Requirement:
+def _renamed_requirement(r: Requirement, rename: Rename, known: AbstractSet[str]) -> Requirement:
     """A requirement in which those texts that are known names of nodes are renamed."""
     return replace(r, args=tuple((key, _renamed_arg(key, value, rename, known)) for key, value in r.args))
 
 
-def _renamed_arg(key: str, value: Any, rename: Rename, known: set[str]) -> Any:
+def _renamed_arg(key: str, value: Any, rename: Rename, known: AbstractSet[str]) -> Any:
     if key in _OUTSIDE:
         return value
     if isinstance(value, str):
@@ -253,6 +260,7 @@ def _clashes(nets: tuple[Net, ...]) -> list[Mistake]:
         ("transition", lambda n: (t.name for t in n.transitions)),
         ("contract", lambda n: (c.id for c in n.contracts)),
         ("saga", lambda n: (s.id for s in n.sagas)),
+        ("pattern", lambda n: (p.id for p in n.patterns)),
     )
     return [
         Mistake(

@@ -425,6 +425,39 @@ class SagaInfo:
     completing: str
 
 
+PatternKind: TypeAlias = Literal[
+    "delegation", "scatter-gather", "sequencing", "gate", "supervisor", "state machine", "oversight"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PatternInfo:
+    """A runtime architecture pattern that a part of the net was built by (``provenet.nets.patterns``).
+
+    No property and no firing leans on it: it tells readers, such as pictures and the detectors of
+    ``provenet diagnose``, what the parts are for.
+
+    Attributes:
+        kind: Which pattern.
+        id: Name of this use of it.
+        parts: What names of the net are in the pattern: places, transitions, contracts, tasks or scopes.
+        figures: Whole numbers that were declared, such as a budget of retries.
+    """
+
+    kind: PatternKind
+    id: str
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    figures: tuple[tuple[str, int], ...] = ()
+
+    def part(self, name: str) -> tuple[str, ...]:
+        """The names of the net that are ``name`` in the pattern; none where it has no such part."""
+        return dict(self.parts).get(name, ())
+
+    def figure(self, name: str) -> int | None:
+        """The declared number of that name."""
+        return dict(self.figures).get(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """A property that must be proved before the net is deployed.
@@ -463,6 +496,7 @@ class Net:
         ignored: Events that are ignored on purpose, and where not.
         deliveries: What is done with events that come early, or late.
         keys: What the outside knows a case by.
+        patterns: Which patterns its parts were built by.
     """
 
     name: str
@@ -478,6 +512,7 @@ class Net:
     ignored: tuple[Ignored, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     keys: tuple[CaseKey, ...] = ()
+    patterns: tuple[PatternInfo, ...] = ()
     _places: Mapping[str, Place] = field(init=False, repr=False, compare=False, hash=False)
     _transitions: Mapping[str, Transition] = field(init=False, repr=False, compare=False, hash=False)
     _groups: dict[str, Mapping[str, list[Transition]]] = field(

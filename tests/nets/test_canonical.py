@@ -183,7 +183,10 @@ def test_the_published_schema_is_up_to_date() -> None:
 def test_every_field_of_every_part_is_in_the_format() -> None:
     left_out = {
         (cls.__name__, f.name)
-        for cls in (parts.Net, parts.Place, parts.Transition, parts.ContractInfo, parts.Rule, parts.SagaInfo)
+        for cls in (
+            *(parts.Net, parts.Place, parts.Transition, parts.ContractInfo, parts.Rule),
+            *(parts.SagaInfo, parts.PatternInfo),
+        )
         for f in fields(cls)
         if f.name not in {p.name for p in parts_of(cls)} and not f.name.startswith("_")
     }

@@ -20,6 +20,7 @@ from provenet.nets.net import (
     Entry,
     Net,
     OnFailure,
+    PatternInfo,
     Perform,
     Place,
     Put,
@@ -132,6 +133,7 @@ def test_what_a_prefix_touches() -> None:
         ),
         contracts=(ContractInfo("c", INT, saga="s"),),
         sagas=(SagaInfo("s", "p", "q", "r"),),
+        patterns=(PatternInfo("gate", "g", (("allow", ("act",)), ("audit", ("p", "q"))), (("most", 3),)),),
         requirements=(Requirement("precedes", (("first", "ask"), ("handler", "act"), ("of", ("c", "x")))),),
     )
     moved = prefixed(net, "a")
@@ -142,6 +144,9 @@ def test_what_a_prefix_touches() -> None:
     assert hear.trigger == Signal("news")
     assert moved.contracts[0].saga == "a.s"
     assert moved.sagas == (SagaInfo("a.s", "a.p", "a.q", "a.r"),)
+    (pattern,) = moved.patterns
+    assert (pattern.id, pattern.part("allow"), pattern.part("audit")) == ("a.g", ("a.act",), ("a.p", "a.q"))
+    assert (pattern.figure("most"), pattern.figure("least"), pattern.part("deny")) == (3, None, ())
     assert dict(moved.requirements[0].args) == {"first": "a.ask", "handler": "act", "of": ("a.c", "x")}
 
 
