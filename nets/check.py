@@ -262,12 +262,11 @@ def _markings(net: Net) -> Iterator[Mistake]:
 
 def names_of(net: Net) -> frozenset[str]:
     """What can be named in a net: places, transitions, contracts, tasks, scopes."""
-    owners = (t.contract for t in net.transitions if t.contract)
-    tasks = (t.trigger.task for t in net.transitions if isinstance(t.trigger, Choice))
-    declared = (*(c.id for c in net.contracts), *(s.id for s in net.sagas))
-    return frozenset(
-        (*(p.name for p in net.places), *(t.name for t in net.transitions), *declared, *owners, *tasks)
-    )
+    found = {*(p.name for p in net.places), *(t.name for t in net.transitions)}
+    found |= {*(c.id for c in net.contracts), *(s.id for s in net.sagas)}
+    found |= {t.contract for t in net.transitions if t.contract}
+    found |= {t.trigger.task for t in net.transitions if isinstance(t.trigger, Choice)}
+    return frozenset(found)
 
 
 def _transition(net: Net, t: Transition) -> Iterator[Mistake]:
