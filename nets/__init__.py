@@ -98,21 +98,9 @@ _HOMES = {
     "models": ("Token",),
     "net": (
         *("After", "Ask", "Auto", "CaseKey", "Choice", "ContractInfo", "Delivery", "Entry", "Explain"),
-        *("Fresh", "Ignored", "Judge"),
-        *(
-            "Label",
-            "Net",
-            "OnFailure",
-            "PatternInfo",
-            "Perform",
-            "Place",
-            "Put",
-            "Read",
-            "Requirement",
-            "Role",
-            "Rule",
-        ),
-        *("SagaInfo", "Signal", "Take", "Transition", "Trigger"),
+        *("Fresh", "Ignored", "Judge", "Label", "Net", "OnFailure", "PatternInfo", "Perform", "Place"),
+        *("Put", "Read", "Requirement", "Role", "Rule", "SagaInfo", "Signal", "Take", "Transition"),
+        "Trigger",
     ),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
