@@ -1,20 +1,22 @@
-"""Hierarchical delegation: one owner hands parts of a task to specialists and merges what they say.
+"""Hierarchical delegation: one owner hands a task to specialists and merges what they say.
 
 ::
 
-               ┌─▶ (todo) ─ a child's part ─▶ (done) ─[collect]─▶ (result) ─────────┐
-    takes ─[dispatch]  ▲                 └──▶ (failed) ─[without]──▶ ▲              ├─[merge]─▶ gives
-               │       └───────[again]───────────┘ where retries are left           │
-               │   (clock) ───[late]─────────────────────────────────┘              │
-               ├─▶ the other children ...                                         ──┤
-               └─▶ (turn of the first) ─[heard]─▶ (turn of the second) ─[heard]─▶ ──┘
+    takes ─[dispatch]─┬─▶ (todo) ── a child's part ──▶ (done) ─[collect]─▶ (result) ──┬─[merge]─▶ gives
+                      │     ▲                     └──▶ (failed) ─[without]─▶ ▲        │
+                      │     └──[again]─── (retries) ────────┘                │        │
+                      ├─▶ (clock) ─[late]────────────────────────────────────┘        │
+                      └─▶ the other children ... ─────────────────────────────────────┘
 
-The owner is the only one that writes: a child proposes, and a part that reaches the outside is refused. The
-children work side by side, and the owner hears them in their order. It has one budget of retries for all of them, so
-retries never multiply (a part that asks again by itself is refused, too), and who gets the last one does not
-depend on who was quicker. Each child has a deadline. What becomes of one that fails or is late is declared: it is
-left out (``drop``), replaced (``substitute``), or the whole task fails at once (``fail fast``). The merge is an
-expression over the results: deterministic, and known to the proof.
+The owner is the only one that writes: a child proposes, and a part that performs an effect is refused. The
+children work side by side, each between places of its own. There is one budget of retries for all of them,
+so retries never multiply (a part that asks again by itself is refused, too): who fails first is asked again
+first. Each child has a deadline, its retries included; what it says later is dropped. What becomes of a
+child that fails or is late is declared: it is left out (``drop``), replaced (``substitute``), or the whole
+task fails at once (``fail fast``). The merge is an expression over the results: deterministic, and known to
+the proof.
+
+A delegation can be a child of another one; what is stopped there is as if it had never begun.
 
 The lineage is the actor model (Hewitt, Bishop & Steiger, IJCAI 1973), and its orchestrator with workers.
 """
@@ -23,15 +25,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from keyword import iskeyword
 from typing import Any, Literal, TypeAlias
 
 from provenet.nets.build import NetBuilder, PlaceRef
-from provenet.nets.expr.build import Term, choose, make, type_of_term
+from provenet.nets.errors import ExprError
+from provenet.nets.expr.ast import Arith, Const, free_variables, walk
+from provenet.nets.expr.build import Term, choose, type_of_term
 from provenet.nets.models import schema_of
-from provenet.nets.net import Requirement
-from provenet.nets.patterns.slot import Slot, Work, fill
+from provenet.nets.net import PatternInfo, Requirement, Transition
+from provenet.nets.patterns.slot import Filled, Slot, Work, fill
 from provenet.nets.quick import dataclass
-from provenet.nets.requirements import always, mutex, responds
+from provenet.nets.requirements import cap, formula, mutex
 from provenet.nets.schema import INT, Field, OptionalType, RecordType
 
 Partial: TypeAlias = Literal["drop", "substitute", "fail fast"]
@@ -45,9 +50,10 @@ class Child:
     Attributes:
         name: Its name: a Python identifier, by which the merge speaks of its result.
         gives: Token model of its result.
-        work: Makes its part; see ``Slot``.
+        work: Makes its part, a contract as a rule; see ``Slot``. What it puts into ``failed`` is what it is
+            asked again, so it can note there what went wrong.
         within: Its deadline, retries included.
-        instead: Lambda over ``inputs``: its result where it has none (``substitute``).
+        instead: Lambda over ``inputs``, the task: its result where it has none (``substitute``).
     """
 
     name: str
@@ -103,10 +109,20 @@ class DelegationHandle:
 
 
 def by_priority(first: Term, *others: Term) -> Term:
-    """The first result that is there, in this order; null where none is."""
+    """The first result that is there, in this order.
+
+    Args:
+        first: A result that may be null (``drop``).
+        *others: Those after it. The last one may be a default; without one, where no result is there, null.
+    """
     found: Term = (first, *others)[-1]
     for term in reversed((first, *others)[:-1]):
-        found = choose(term.is_null(), found, term)
+        if not isinstance(type_of_term(term), OptionalType):
+            found = term
+        elif isinstance(type_of_term(found), OptionalType):
+            found = choose(term.is_null(), found, term)
+        else:
+            found = term.or_else(found)
     return found
 
 
@@ -115,13 +131,21 @@ def weighted(*parts: tuple[Term, int], missing: int = 0) -> Term:
 
     Args:
         *parts: Each a number, or null, and its weight, 1 or more.
-        missing: What a null counts as.
+        missing: What a null counts as, with its weight.
+
+    Raises:
+        ExprError: There is nothing to weigh, or a weight is no whole number from 1.
     """
+    weights = [weight for _, weight in parts]
+    if not parts or any(not isinstance(w, int) or isinstance(w, bool) or w < 1 for w in weights):
+        raise ExprError(
+            f"weighted() was given the weights {weights}", hint="pairs of a number and its weight, 1 or more"
+        )
     total: Any = 0
     for term, weight in parts:
         known = term.or_else(missing) if isinstance(type_of_term(term), OptionalType) else term
         total = known * weight + total
-    mean: Term = total // sum(weight for _, weight in parts)
+    mean: Term = total // sum(weights)
     return mean
 
 
@@ -130,77 +154,107 @@ class _Expansion:
 
     def __init__(self, pattern: Delegation, net: NetBuilder) -> None:
         self.p, self.net, self.id = pattern, net, pattern.id
+        self.where = f"delegation {self.id!r}"
+        self._check()
         self.idle = net.place(f"{self.id}.idle", initial=[()])
-        net.rests(self.idle)
         self.task = net.place(f"{self.id}.task", pattern.takes.type)
         self.children = [_Placed(self, child) for child in pattern.children]
-        self.turns: list[PlaceRef] = []
-        if pattern.retries > 0:
-            left = RecordType(f"{self.id}.turn", (Field("left", INT),))
-            names = [*(c.of.name for c in self.children), "all"]
-            self.turns = [net.place(f"{self.id}.turn of {name}", left) for name in names]
+        # A counter that is always there, in one token: a cap is proved by it without looking at any state.
+        self.budget: dict[str, PlaceRef] = {}
+        if pattern.retries:
+            counter = RecordType(f"{self.id}.retries", (Field("left", INT),))
+            self.budget["budget"] = net.place(f"{self.id}.retries", counter, initial=[(pattern.retries,)])
+        net.rests(self.idle, *self.budget.values())
 
     def run(self) -> DelegationHandle:
         p, net = self.p, self.net
-        self._check()
         puts: dict[PlaceRef, Any] = {self.task: "inputs"}
         for child in self.children:
             puts |= {child.slot.takes: "inputs", child.clock: None}
-        for turn in self.turns[:1]:
-            puts[turn] = lambda: make(turn.type, left=p.retries)  # type: ignore[arg-type]
-        net.route(f"{self.id}.dispatch", takes={"inputs": p.takes, "_idle": self.idle}, puts=puts)
+        puts |= {place: lambda budget: budget.with_(left=p.retries) for place in self.budget.values()}
+        net.route(
+            f"{self.id}.dispatch",
+            takes={"inputs": p.takes, "_idle": self.idle, **self.budget},
+            puts=puts,
+            label=f"hand to {len(self.children)} children",
+        )
         for child in self.children:
             child.fill()
-        for at, child in enumerate(self.children):
-            child.ends(self.turns[at : at + 2])
+        for child in self.children:
+            child.ends()
         results = {child.of.name: child.result for child in self.children}
-        heard = {"_turn": turn for turn in self.turns[-1:]}
-        takes = {"inputs": self.task, **results, **heard}
-        net.route(f"{self.id}.merge", takes=takes, puts={p.gives: p.merge, self.idle: None})
+        merge = net.route(
+            f"{self.id}.merge",
+            takes={"inputs": self.task, **results},
+            puts={p.gives: p.merge, self.idle: None},
+        )
         guarantees = tuple(self._guarantees())
         net.require(*guarantees)
+        net.declare(self._info(merge))
         return DelegationHandle(self.idle, results, guarantees)
 
     @property
     def places(self) -> tuple[PlaceRef, ...]:
         """All that is marked while a task is worked on, but for the task itself."""
-        return (*(p for c in self.children for p in c.places), *self.turns)
+        return tuple(p for c in self.children for p in c.places)
 
     def _guarantees(self) -> Iterator[Requirement]:
         """What is required of the pattern, in the catalogue's terms."""
         name, p = self.id, self.p
         yield mutex(self.idle.name, self.task.name, name=f"{name}: one task at a time")
-        for turn in self.turns:
-            yield always(
-                turn.name,
-                of=turn.type,
-                where=lambda it: (it.left >= 0) & (it.left <= p.retries),
-                name=f"{name}: its children are asked again at most {p.retries} times, all together",
-            )
-        if p.partial != "fail fast":
-            answered = f"{name}: every task is answered, whatever its children do"
-            yield responds(f"{name}.dispatch", f"{name}.merge", name=answered)
+        again = [name for child in self.children for name in child.made("again")]
+        if again:
+            most = f"{name}: at most {p.retries} retries for a task, all children together"
+            yield cap(*again, most=p.retries, amount=Const(1, INT), per=f"{name}.dispatch", name=most)
+        # Not "followed by the merge": a kill switch or an owner of this owner may take the task away.
+        stays = f'AG ("{self.task.name}" -> AF !"{self.task.name}")'
+        yield formula(stays, name=f"{name}: no task stays for ever, whatever its children do")
+
+    def _info(self, merge: Transition) -> PatternInfo:
+        children, owner = self.children, (self.idle, self.task, *self.budget.values())
+        parts = {
+            "owner": tuple(p.name for p in owner),
+            "dispatch": (f"{self.id}.dispatch",),
+            "merge": (merge.name,),
+            "child": tuple(name for c in children for name in c.contracts),
+            "result": tuple(c.result.name for c in children),
+            **{step: tuple(n for c in children for n in c.made(step)) for step in _STEPS},
+            **{f"child {c.of.name}": (*c.contracts, *(p.name for p in c.places)) for c in children},
+        }
+        figures = {"retries": self.p.retries}
+        figures |= {f"deadline of {c.of.name}": c.of.within // timedelta(seconds=1) for c in children}
+        for name, weight in _weights(merge, {c.of.name for c in children}).items():
+            figures[f"weight of {name}"] = weight
+        return PatternInfo("delegation", self.id, tuple(parts.items()), tuple(figures.items()))
 
     def _check(self) -> None:
-        net, p, where = self.net, self.p, f"delegation {self.id!r}"
+        net, p, where = self.net, self.p, self.where
         names = [c.name for c in p.children]
         if not names or len(set(names)) < len(names):
             net.mistake("PN130", where, "its children need names of their own", "name each child once")
         for name in names:
-            if not name.isidentifier() or name.startswith("_") or name == "inputs":
+            if not name.isidentifier() or iskeyword(name) or name.startswith("_") or name == "inputs":
                 net.mistake("PN130", where, f"a child is named {name!r}", "a Python identifier, not 'inputs'")
         if (p.partial == "fail fast") != (p.fails is not None):
             net.mistake("PN130", where, "fails= goes with partial='fail fast'", "give both, or neither")
         for child in p.children:
+            at = f"{where}, child {child.name!r}"
             if (p.partial == "substitute") != (child.instead is not None):
                 net.mistake(
                     "PN130",
-                    f"{where}, child {child.name!r}",
+                    at,
                     "instead= goes with partial='substitute'",
                     "say what stands for each child's result, or leave it out",
                 )
-        if not 0 <= p.retries <= 1000:
-            net.mistake("PN130", where, f"retries is {p.retries}", "give a number from 0 to 1000")
+            given: object = child.within  # whatever the author passed
+            if not isinstance(given, timedelta) or given <= timedelta(0):
+                net.mistake("PN130", at, f"its deadline is {given!r}", "such as within=timedelta(minutes=5)")
+        if not isinstance(p.retries, int) or isinstance(p.retries, bool) or not 0 <= p.retries <= 1000:
+            net.mistake("PN130", where, f"retries is {p.retries!r}", "give a number from 0 to 1000")
+
+
+_STEPS = ("collect", "again", "without", "late")
+"""The owner's transitions for a child."""
 
 
 class _Placed:
@@ -219,85 +273,113 @@ class _Placed:
         self.clock = net.place(f"{self.id}.clock")
         drops = whole.p.partial == "drop" and not isinstance(gives, OptionalType)
         self.result = net.place(f"{self.id}.result", OptionalType(gives) if drops else gives)
-        self.own: tuple[PlaceRef, ...] = ()
-
-    @property
-    def working(self) -> tuple[PlaceRef, ...]:
-        """Where it works: what is emptied when its time is up."""
-        return (self.slot.takes, self.slot.gives, self.slot.failed, *self.own)
+        self.added = Filled()
+        self.steps: list[Transition] = []
 
     @property
     def places(self) -> tuple[PlaceRef, ...]:
-        """All its places."""
-        return (*self.working, self.clock, self.result)
+        """All its places; what is in them is gone when its time is up."""
+        slot = self.slot
+        return (slot.takes, slot.gives, slot.failed, *self.added.places, self.clock, self.result)
+
+    @property
+    def contracts(self) -> tuple[str, ...]:
+        """The ids of its contracts."""
+        return tuple(info.id for info in self.added.contracts)
+
+    def made(self, step: str) -> tuple[str, ...]:
+        """The owner's transition of that kind for this child; none where it has no such."""
+        return tuple(t.name for t in self.steps if t.name == f"{self.id}.{step}")
 
     def fill(self) -> None:
         """Build its part, and hold it to what a child may do."""
-        net, where = self.whole.net, f"delegation {self.whole.id!r}, child {self.of.name!r}"
-        added = fill(net, self.slot, self.of.work)
-        self.own = added.places
+        net = self.whole.net
+        self.added = added = fill(net, self.slot, self.of.work)
+        where = f"{self.whole.where}, child {self.of.name!r}"
         for effect in added.effects:
             net.mistake(
                 "PN131",
                 where,
-                f"{effect.name!r} reaches the outside",
+                f"{effect.name!r} performs an effect",
                 "a child proposes, the owner writes: put a contract with the commit behind the merge",
             )
-        for info in added.contracts:
-            if info.attempts > 1:
+        asks = [(f"contract {c.id!r}", c.attempts) for c in added.contracts]
+        asks += [(f"{p.kind} {p.id!r}", 1 + (p.figure("retries") or 0)) for p in added.patterns]
+        for name, times in asks:
+            if times > 1:
                 net.mistake(
                     "PN131",
                     where,
-                    f"contract {info.id!r} asks {info.attempts} times by itself, and its owner again",
-                    "attempts=1: the retries are the owner's",
+                    f"{name} asks {times} times by itself, and its owner again",
+                    "attempts=1, retries=0: the retries are the owner's",
                 )
+        mine = {p.name for p in self.places}
+        for t in added.transitions:
+            for place in (*(a.place for a in t.takes), *t.resets, *(p.place for p in t.puts)):
+                if place not in mine:
+                    net.mistake(
+                        "PN131",
+                        where,
+                        f"{t.name!r} takes from or puts into {place!r}, which is not the child's",
+                        "a child works between the places of its slot; it may read others",
+                    )
 
-    def ends(self, turns: Sequence[PlaceRef]) -> None:
-        """The ends of its work: with a result, spent, or late.
+    def ends(self) -> None:
+        """The ends of its work: with a result, spent, or late."""
+        net, slot, budget = self.whole.net, self.slot, self.whole.budget
+        takes = {"r": slot.gives, "_clock": self.clock}
+        self.steps.append(net.route(f"{self.id}.collect", takes=takes, puts={self.result: "r"}))
+        fails = any(put.place == slot.failed.name for t in self.added.transitions for put in t.puts)
+        for place in budget.values() if fails else ():
+            again = net.route(
+                f"{self.id}.again",
+                takes={"inputs": slot.failed, **budget},
+                when=lambda budget: budget.left > 0,
+                puts={slot.takes: "inputs", place: lambda budget: budget.with_(left=budget.left - 1)},
+            )
+            self.steps.append(again)
+        if fails:
+            spent = (lambda budget: budget.left <= 0) if budget else None
+            arcs = self._without({"_failed": slot.failed}, budget)
+            self.steps.append(net.route(f"{self.id}.without", when=spent, **arcs))
+        self.steps.append(net.timer(f"{self.id}.late", after=self.of.within, **self._without({}, {})))
+
+    def _without(self, failed: Mapping[str, PlaceRef], reads: Mapping[str, PlaceRef]) -> dict[str, Any]:
+        """The arcs of going on without its result.
 
         Args:
-            turns: Where the owner waits for it, and for the next; none where nobody is asked again.
+            failed: Its failure; without one, it is still at work and is stopped.
+            reads: What else there is to read.
         """
-        net, slot, spent = self.whole.net, self.slot, {"_failed": self.slot.failed}
-        net.route(
-            f"{self.id}.collect", takes={"r": slot.gives, "_clock": self.clock}, puts={self.result: "r"}
-        )
-        if turns:
-            turn, following = turns
-            net.route(
-                f"{self.id}.heard", takes={"t": turn}, reads={"_result": self.result}, puts={following: "t"}
-            )
-            net.route(
-                f"{self.id}.again",
-                takes={"inputs": slot.failed, "t": turn},
-                when=lambda t: t.left > 0,
-                puts={slot.takes: "inputs", turn: lambda t: t.with_(left=t.left - 1)},
-            )
-            net.route(f"{self.id}.without", when=lambda t: t.left == 0, **self._lost(spent, {"t": turn}))
-        else:
-            net.route(f"{self.id}.without", **self._lost(spent, {}))
-        net.timer(f"{self.id}.late", after=self.of.within, **self._lost({}, {}))
-
-    def _lost(self, spent: Mapping[str, PlaceRef], reads: Mapping[str, PlaceRef]) -> dict[str, Any]:
-        """The arcs of going on without its result."""
-        whole, takes = self.whole, {"_clock": self.clock, **spent}
-        left = () if spent else self.working
+        whole, takes = self.whole, {"_clock": self.clock, **failed}
+        stopped = [] if failed else [self]
+        puts: dict[PlaceRef, Any] = {}
         match whole.p.partial:
             case "drop":
-                return {"takes": takes, "reads": reads, "puts": {self.result: lambda: None}, "resets": left}
+                puts[self.result] = lambda: None
             case "substitute":
+                puts[self.result] = self.of.instead
                 reads = {**reads, "inputs": whole.task}
-                return {
-                    "takes": takes,
-                    "reads": reads,
-                    "puts": {self.result: self.of.instead},
-                    "resets": left,
-                }
             case "fail fast":
-                assert whole.p.fails is not None
-                return {
-                    "takes": {**takes, "inputs": whole.task},
-                    "reads": reads,
-                    "puts": {whole.p.fails: "inputs", whole.idle: None},
-                    "resets": tuple(p for p in whole.places if p not in takes.values()),
-                }
+                takes["inputs"] = whole.task
+                stopped = [child for child in whole.children if child is not self or not failed]
+                puts |= {whole.idle: None, **({whole.p.fails: "inputs"} if whole.p.fails else {})}
+        # What is stopped is as it was before: a delegation within has its owner idle again.
+        puts |= {place: Const(value, place.type) for child in stopped for place, value in child.added.initial}
+        going = (*takes.values(), self.result)
+        resets = tuple(p for child in stopped for p in child.places if p not in going)
+        return {"takes": takes, "reads": reads, "puts": puts, "resets": resets}
+
+
+def _weights(merge: Transition, names: set[str]) -> dict[str, int]:
+    """The number that each child's result is multiplied by, where the merge has just one for it."""
+    found: dict[str, set[int]] = {}
+    for put in merge.puts:
+        for node in walk(put.expr) if put.expr is not None else ():
+            if isinstance(node, Arith) and node.op == "*":
+                for of, by in ((node.left, node.right), (node.right, node.left)):
+                    of_whom = free_variables(of) & names
+                    if len(of_whom) == 1 and isinstance(by, Const) and isinstance(by.value, int):
+                        (child,) = of_whom
+                        found.setdefault(child, set()).add(by.value)
+    return {name: weight for name, (weight, *more) in found.items() if not more}

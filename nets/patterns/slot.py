@@ -1,7 +1,8 @@
 """Where a pattern leaves room for somebody's own part.
 
-A contract or a person's task knows the places that it is built between, and a pattern knows only those: so contracts,
-which live above nets, can stand inside patterns, which are nets. A saga scope is spoken of by what it can do.
+A contract or a person's task knows the places that it is built between, and a pattern knows only those: so
+contracts, which live above nets, can stand inside patterns, which are nets. A saga scope is spoken of by
+what it can do.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from provenet.nets.build import NetBuilder, Part, PlaceRef
-from provenet.nets.net import ContractInfo, Perform, Transition
+from provenet.nets.net import ContractInfo, PatternInfo, Perform, Transition
 from provenet.nets.quick import dataclass
+from provenet.nets.schema import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,10 @@ class Question:
 
 
 Decision: TypeAlias = Callable[[Question], Part[Any]]
-"""Makes a person's task: ``lambda at: Human(at.id, takes=at.takes, approve=at.approve, deny=at.deny, ...)``."""
+"""Makes a person's task.
 
+``lambda at: Human(at.id, takes=at.takes, approve=at.approve, deny=at.deny, ...)``.
+"""
 
 Work: TypeAlias = Callable[[Slot], Part[Any]]
 """Makes a part for a slot, a contract as a rule.
@@ -67,11 +71,15 @@ class Filled:
         places: Its own places, those of its slot not among them.
         transitions: Its transitions.
         contracts: What it declared of contracts.
+        patterns: What it declared of patterns.
+        initial: Those of its places that are marked from the start, each with a token that it holds.
     """
 
-    places: tuple[PlaceRef, ...]
-    transitions: tuple[Transition, ...]
-    contracts: tuple[ContractInfo, ...]
+    places: tuple[PlaceRef, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    contracts: tuple[ContractInfo, ...] = ()
+    patterns: tuple[PatternInfo, ...] = ()
+    initial: tuple[tuple[PlaceRef, Value], ...] = ()
 
     @property
     def effects(self) -> tuple[Transition, ...]:
@@ -84,11 +92,14 @@ def fill(net: NetBuilder, slot: Slot, work: Work) -> Filled:
     before = net.so_far()
     net.add(work(slot))
     after = net.so_far()
-    places = tuple(p for p in after.places if p not in before.places)
+    places = {p.name: PlaceRef(p.name, p.type) for p in after.places[len(before.places) :]}
+    marked = [(places[name], token) for name, tokens in after.initial if name in places for token in tokens]
     return Filled(
-        tuple(PlaceRef(p.name, p.type) for p in places),
+        tuple(places.values()),
         after.transitions[len(before.transitions) :],
         after.contracts[len(before.contracts) :],
+        after.patterns[len(before.patterns) :],
+        tuple(marked),
     )
 
 
