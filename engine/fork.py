@@ -152,10 +152,10 @@ async def _fork(
     at = past.log[-1][0]
     program = past.replay.case.program
     _fits(program, what_if)
-    _refuse_real(to)
+    refuse_real(to)
     past.recording.given = dict(what_if.receipts)
     agent = what_if.agent or recorded_agent(program, past.recording)
-    _make(to, reader)
+    make_simulation(to, reader)
     _copy(past, to)
     clock = VirtualClock(from_micros(past.log[-1][3]))
     people = _people(past, what_if, clock)
@@ -222,8 +222,12 @@ def _fits(program: Program, what_if: WhatIf) -> None:
 # writing the copy
 
 
-def _refuse_real(to: str | Path) -> None:
-    """Make sure that a database is a simulation, or that there is none."""
+def refuse_real(to: str | Path) -> None:
+    """Make sure that a database is a simulation, or that there is none.
+
+    Raises:
+        NotSimulation: It is there, and its cases are real.
+    """
     where = located(to)
     if where.kind == "memory":
         raise NotSimulation(
@@ -241,7 +245,7 @@ def _refuse_real(to: str | Path) -> None:
             )
 
 
-def _make(to: str | Path, reader: Reader) -> None:
+def make_simulation(to: str | Path, reader: Reader) -> None:
     """A new file for a simulation, which nobody may read who may not read what it copies."""
     made, model = located(to), reader.location
     if made.path is not None and model.path is not None and not made.path.exists():

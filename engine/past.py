@@ -236,7 +236,8 @@ class _Recorder(Replay):
         match trigger:
             case Ask():
                 about = text_hash(again.payload(self.case))
-                said = Said(about, "done", text, note.get("model", ""), note.get("prompt", ""))
+                by = note.get("model", ""), note.get("prompt", "")
+                said = Said(about, "done", text, *by, trigger.handler, self._took(again))
                 self.recording.answers[self._id, step.name, token] = said
             case OnFailure(of=failed):
                 other = self.case.program.by_name[failed]
@@ -244,10 +245,12 @@ class _Recorder(Replay):
                 known = self.recording.answers
                 if isinstance(other.transition.trigger, Perform):
                     known = self.recording.effects
-                known[self._id, failed, token] = Said(about, "failed", text)
+                name, took = self._handler(failed), self._took(again)
+                known[self._id, failed, token] = Said(about, "failed", text, handler=name, took=took)
             case Perform():
                 about = text_hash(again.payload(self.case))
-                self.recording.effects[self._id, step.name, token] = Said(about, "done", text)
+                said = Said(about, "done", text, handler=trigger.handler, took=self._took(again))
+                self.recording.effects[self._id, step.name, token] = said
             case Choice(eyes=1) as choice if again.seq > self._at:
                 decided = Decision(choice.choice, note["by"], brought)
                 self._act(
@@ -267,6 +270,16 @@ class _Recorder(Replay):
                 value = brought if step.fresh else None
                 self.events.append(Event(again.at, event, value, note.get("key"), again.seq))
 
+    def _handler(self, transition: str) -> str:
+        """The name of what does a transition's work; empty for one of an earlier version of the net."""
+        step = self.case.program.by_name.get(transition)
+        trigger = None if step is None else step.transition.trigger
+        return trigger.handler if isinstance(trigger, Ask | Perform) else ""
+
+    def _took(self, again: Again) -> int:
+        """How long work has taken, in microseconds."""
+        return again.at - self.case.arrived.get(again.token, again.at)
+
     def _act(self, said: Mapping[str, Any], act: Act) -> None:
         self.acts.setdefault((said["task"], said["token"]), []).append(act)
 
@@ -282,7 +295,8 @@ class _Recorder(Replay):
             at = (self._id, row["transition"], row["token"])
             if at not in self.recording.effects:
                 said = "done" if row["state"] == "performed" and row["receipt"] is not None else "unknown"
-                self.recording.effects[at] = Said(row["payload_hash"], said, row["receipt"])
+                name = self._handler(row["transition"])
+                self.recording.effects[at] = Said(row["payload_hash"], said, row["receipt"], handler=name)
 
     def _payload(self, transition: str, token: int) -> str:
         """What a long-running transition's handler is given for a token."""

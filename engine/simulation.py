@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from provenet.engine.clock import in_job
 from provenet.engine.codec import clean, plain, text_hash
@@ -22,7 +22,7 @@ from provenet.engine.runner import Runner
 from provenet.engine.store.store import Store
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Judge, Perform
-from provenet.nets.schema import UNIT, UNIT_VALUE, from_json
+from provenet.nets.schema import UNIT, UNIT_VALUE, from_json, plainest
 from provenet.nets.secrets import hide
 from provenet.sdb.handlers import Agent, Effect, EffectRefused, Proposal, ProposalFault, Request
 from provenet.sdb.reject import REJECT, Reject
@@ -44,6 +44,8 @@ class Said:
         text: A receipt, an answer or a reject signal, as canonical JSON.
         model: Which model answered.
         prompt: Hash of its prompt.
+        handler: Name of the effect or proposer.
+        took: How long the answer took, in microseconds.
     """
 
     about: str
@@ -51,6 +53,8 @@ class Said:
     text: str | None = None
     model: str = ""
     prompt: str = ""
+    handler: str = ""
+    took: int = 0
 
 
 @dataclass(slots=True)
@@ -61,36 +65,53 @@ class Recording:
         effects: To effects.
         answers: To proposals.
         given: Receipts by the effect's name, as JSON data, whatever was recorded.
+        unknown: What a stand-in does where nobody knows a receipt: park the case, or make one up and say so.
     """
 
     effects: dict[At, Said] = field(default_factory=dict)
     answers: dict[At, Said] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)
+    unknown: Literal["park", "make up"] = "park"
 
-    def effect(self, at: At, about: str) -> Said | None:
-        """What was said to this effect, or to another of the same transition that was given the same."""
+    def effect(self, at: At, about: str, handler: str = "") -> Said | None:
+        """What was said to this effect, or to another call of it that was given the same."""
         known = self.effects.get(at)
         if known is not None and known.about == about:
             return known
         case, transition, _ = at
-        same = (s for (c, t, _), s in self.effects.items() if (c, t, s.about) == (case, transition, about))
-        return next(same, None)
+        for (c, t, _), said in self.effects.items():
+            if (c, said.about) == (case, about) and (
+                t == transition or (handler and said.handler == handler)
+            ):
+                return said
+        return None
+
+    def receipt_like(self, case: str, handler: str) -> str | None:
+        """The receipt of another call of an effect by the same case, as text."""
+        known = (
+            s.text
+            for (c, _, _), s in self.effects.items()
+            if (c, s.handler, s.state) == (case, handler, "done")
+        )
+        return next((text for text in known if text is not None), None)
 
     def to_text(self, case: str) -> str:
         """What a database keeps of it, for one case: effects and given receipts."""
         rows = [
-            [transition, token, s.about, s.state, s.text]
+            [transition, token, s.about, s.state, s.text, s.handler]
             for (of, transition, token), s in self.effects.items()
             if of == case
         ]
-        return plain({"effects": rows, "given": self.given})
+        return plain({"effects": rows, "given": self.given, "unknown": self.unknown})
 
     def add(self, case: str, text: str) -> None:
         """Add what ``to_text`` made."""
         data = json.loads(text)
-        for transition, token, about, state, said in data["effects"]:
-            self.effects[case, transition, token] = Said(about, state, said)
+        for transition, token, about, state, said, *rest in data["effects"]:
+            handler = rest[0] if rest else ""  # an earlier release did not keep it
+            self.effects[case, transition, token] = Said(about, state, said, handler=handler)
         self.given |= data["given"]
+        self.unknown = data.get("unknown", self.unknown)
 
 
 def recording_of(rows: Sequence[tuple[str, str]]) -> Recording | None:
@@ -147,7 +168,7 @@ class Stage:
     def _play(self, effect: Effect, request: Request, *, transition: str, token: int) -> Any:
         case = self._runner.cases[request.case]
         text = case.encoder(request.payload_type)(to_value(request.payload, request.payload_type))
-        known = self._recording.effect((request.case, transition, token), text_hash(text))
+        known = self._recording.effect((request.case, transition, token), text_hash(text), effect.name)
         receipt: Any = None
         how = "given"
         if effect.name in self._recording.given:
@@ -161,7 +182,11 @@ class Stage:
         elif known is not None and known.state == "done" and known.text is not None:
             receipt, how = case.decode(known.text, effect.receipt_type), "recorded"
         elif effect.receipt_type == UNIT:
-            receipt, how = UNIT_VALUE, "none"
+            receipt, how = UNIT_VALUE, "recorded" if known is not None and known.state == "done" else "none"
+        elif self._recording.unknown == "make up":
+            other = self._recording.receipt_like(request.case, effect.name)
+            of, how = effect.receipt_type, "made up"
+            receipt = plainest(of) if other is None else case.decode(other, of)
         else:
             raise _NotKnown(
                 f"a simulation does not know what {effect.name!r} would return: tell it, with --receipt"
