@@ -43,7 +43,15 @@ from provenet.nets.errors import Breach, ExprError, FiringError, NotEnabled, Typ
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Perform
 from provenet.nets.schema import check
-from provenet.sdb.handlers import Backoff, Effect, EffectRefused, Proposal, ProposalFault, Request
+from provenet.sdb.handlers import (
+    Backoff,
+    Effect,
+    EffectRefused,
+    NotFilledIn,
+    Proposal,
+    ProposalFault,
+    Request,
+)
 from provenet.sdb.reject import Reject
 
 ASK_TRIES = 5
@@ -165,6 +173,8 @@ class Workers:
             why = Reject(rule="fault", expected="a Proposal", got=type(answer).__name__)
         except (asyncio.CancelledError, FaultInjected):
             raise
+        except NotFilledIn as error:
+            return partial(self._unfilled, job, error)
         except ProposalFault as error:
             why, spent = error.reject, countable(error.spent)
         except TypeMismatch as error:
@@ -316,6 +326,8 @@ class Workers:
             receipt = await self._within(self._call(effect.run, request), trigger.timeout)
         except (asyncio.CancelledError, FaultInjected):
             raise
+        except NotFilledIn as error:
+            return partial(self._unfilled, job, error)
         except EffectRefused as error:
             why = reject_of(error, effect.name)
             return partial(self._failed, job, why, permanent="yes", tries=trigger.tries)
@@ -477,6 +489,16 @@ class Workers:
         case.receipts[job.step.index, job.token] = job.tries, None
         if self._current(job):
             runner.park(case, said, job.step.name)
+
+    def _unfilled(self, job: Job, why: NotFilledIn) -> None:
+        """There is no code behind a handler yet: nothing was asked or done, and no failure path says so."""
+        case, runner = job.case, self.runner
+        runner.finished(job)
+        if job.kind == "perform":
+            runner.records.effect(job, "intended", reason=why.message)
+            case.receipts[job.step.index, job.token] = job.tries, None
+        if self._current(job):
+            runner.park(case, why.message, job.step.name)
 
     def lost(self, job: Job, why: str) -> None:
         """Nobody knows what became of an effect that may not be called twice: a person has to say."""

@@ -51,7 +51,16 @@ if TYPE_CHECKING:
         responds,
     )
     from provenet.sdb.contract import Contract
-    from provenet.sdb.handlers import Agent, Backoff, Effect, EffectRefused, Proposal, Proposer, Request
+    from provenet.sdb.handlers import (
+        Agent,
+        Backoff,
+        Effect,
+        EffectRefused,
+        NotFilledIn,
+        Proposal,
+        Proposer,
+        Request,
+    )
     from provenet.sdb.human import Human
     from provenet.sdb.policy import Policy, PolicyRule, policy, rule, within
     from provenet.sdb.proposers import function, model, recorded, scripted
@@ -85,6 +94,7 @@ __all__ = [
     "Net",
     "NetBuilder",
     "NetError",
+    "NotFilledIn",
     "Perform",
     "Personal",
     "Policy",
@@ -168,6 +178,7 @@ _EXPORTS: dict[str, str] = {
     "Backoff": "provenet.sdb.handlers",
     "Effect": "provenet.sdb.handlers",
     "EffectRefused": "provenet.sdb.handlers",
+    "NotFilledIn": "provenet.sdb.handlers",
     "Human": "provenet.sdb.human",
     "KILL_SIGNAL": "provenet.sdb.saga",
     "Policy": "provenet.sdb.policy",

@@ -101,6 +101,16 @@ class EffectRefused(ProvenetError):
     code = "SD301"
 
 
+class NotFilledIn(ProvenetError):
+    """A handler is a place for somebody's code, and nobody has written it yet.
+
+    The engine parks the case: neither the net's failure path nor another try would tell more. When the code
+    is there, ``provenet resume`` lets the case go on.
+    """
+
+    code = "SD302"
+
+
 @runtime_checkable
 class Proposer(Protocol):
     """Anything stochastic. It reads and answers; it never writes."""

@@ -15,7 +15,7 @@ from provenet.nets.errors import ProvenetError
 from provenet.nets.models import schema_of
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import Type, describe
-from provenet.sdb.handlers import Proposal, ProposalFault, Request, settle
+from provenet.sdb.handlers import NotFilledIn, Proposal, ProposalFault, Request, settle
 from provenet.sdb.proposers.answers import read_value
 from provenet.sdb.proposers.faults import DeadlinePassed, exception_text, fault, timed_out, within
 from provenet.sdb.reject import Reject
@@ -112,6 +112,8 @@ class FunctionProposer:
             if _is_async(self.fn):
                 return await self.fn(argument)
             return await settle(await _in_thread(self.fn, argument))
+        except NotFilledIn:
+            raise
         except ProposalFault as error:
             return error
         except asyncio.CancelledError as error:

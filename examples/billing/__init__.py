@@ -1,0 +1,1 @@
+"""Questions about a bill, and payments: what is known of it before an agent is built."""

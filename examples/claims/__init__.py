@@ -1,0 +1,1 @@
+"""Claims triage: what is known of it, and the agent that came of it."""
