@@ -24,10 +24,10 @@ from typing import Any
 import psycopg
 from engine_throughput import State, chain
 from peers import PADDING, langgraph_rate
-from plots import bars
 
 from provenet.engine import Engine, VirtualClock, audit
 from provenet.verify.check import prove
+from provenet.visualize.charts import bars
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -31,13 +31,13 @@ from typing import Any
 
 from engine_throughput import State, chain
 from peers import PADDING
-from plots import over_size
 
 from provenet.engine import Engine, VirtualClock
 from provenet.nets.build import NetBuilder
 from provenet.sdb.handlers import Agent
 from provenet.sdb.human import Human
 from provenet.verify.check import prove
+from provenet.visualize.charts import over_size
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 PIECE = 6_400

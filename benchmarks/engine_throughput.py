@@ -38,7 +38,6 @@ from statistics import median
 from typing import Any, Literal
 
 from peers import PADDING, dbos_rates, langgraph_rates, snakes_run
-from plots import bars
 
 from provenet.engine import Engine, VirtualClock, audit
 from provenet.engine.watching.logs import JsonLines, Logs
@@ -50,6 +49,7 @@ from provenet.nets.models import Token
 from provenet.nets.net import Ask, Net
 from provenet.sdb.handlers import Agent, Proposal, Request
 from provenet.verify.check import prove
+from provenet.visualize.charts import bars
 
 
 class State(Token):

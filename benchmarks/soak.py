@@ -31,8 +31,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from plots import over_time
-
 from provenet import (
     Agent,
     Contract,
@@ -48,6 +46,7 @@ from provenet import (
 )
 from provenet.engine import audit
 from provenet.engine.watching.events import Event, Rung
+from provenet.visualize.charts import over_time
 
 FIRINGS = 7
 """Firings of a case: begin, propose, accept, intent, commit, route, and what a person or a timer does."""
