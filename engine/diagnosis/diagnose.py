@@ -58,8 +58,8 @@ def diagnose(
     Args:
         source: The database's name.
         net: Only cases of this net, by name.
-        keys: Master keys, for personal values; those of the environment unless given. Without any, what depends
-            on such values is not looked at.
+        keys: Master keys, for personal values; those of the environment unless given. Without any, what
+            depends on such values is not looked at.
         detectors: What to look with; all unless given. They must have seen nothing yet.
         progress: Called with the number of cases read.
 

@@ -75,7 +75,10 @@ class Dominance:
             if firing.role is Role.PROPOSE and len(joined) > 1 and firing.transition.fresh:
                 self._merged(case, firing, joined)
             for held in firing.put if joined else ():
-                given[held.id] = joined
+                # What was computed from several results is a result of its own: that merge is deterministic.
+                kept = {c: r for c, r in joined.items() if len(joined) == 1 or _holds(held.value, r[1])}
+                if kept:
+                    given[held.id] = kept
 
     def findings(self) -> list[Finding]:
         """The child that dominates most, of each merge."""
@@ -128,7 +131,7 @@ def weights_of(net: Net, children: tuple[str, ...]) -> dict[str, Fraction]:
     for info in net.patterns:
         for child in children:
             number = info.figure(f"weight of {child.rsplit('.', 1)[-1]}")
-            if number is not None and info.kind == "delegation":
+            if number is not None and info.kind == "delegation" and child in info.part("child"):
                 found[child] = Fraction(number)
     if len(found) < len(children) or sum(found.values()) <= 0:
         return dict.fromkeys(children, Fraction(1, len(children)))
@@ -194,6 +197,11 @@ def _same(result: Result, name: str, of: Type) -> Value | None:
         if other == name and alike:
             return part
     return None
+
+
+def _holds(value: Value, part: Value) -> bool:
+    """Whether a value has another one in it, as it is."""
+    return value == part or (isinstance(value, tuple) and any(_holds(v, part) for v in value))
 
 
 def _known(value: Value) -> bool:
