@@ -222,9 +222,9 @@ class _Expansion:
             **{f"child {c.of.name}": (*c.contracts, *(p.name for p in c.places)) for c in children},
         }
         figures = {"retries": self.p.retries}
-        figures |= {f"deadline of {c.of.name}": c.of.within // timedelta(seconds=1) for c in children}
-        for name, weight in _weights(merge, {c.of.name for c in children}).items():
-            figures[f"weight of {name}"] = weight
+        figures |= {f"deadline of {c.of.name}": c.deadline // timedelta(seconds=1) for c in children}
+        weights = _weights(merge, {c.of.name for c in children})
+        figures |= {f"weight of {c.of.name}": weights[c.of.name] for c in children if c.of.name in weights}
         return PatternInfo("delegation", self.id, tuple(parts.items()), tuple(figures.items()))
 
     def _check(self) -> None:
@@ -235,6 +235,14 @@ class _Expansion:
         for name in names:
             if not name.isidentifier() or iskeyword(name) or name.startswith("_") or name == "inputs":
                 net.mistake("PN130", where, f"a child is named {name!r}", "a Python identifier, not 'inputs'")
+        merge: object = p.merge  # whatever the author passed
+        if not callable(merge):
+            net.mistake(
+                "PN130",
+                where,
+                f"merge is a {type(merge).__name__}, not a lambda",
+                "children propose, the owner merges by rule: by_priority(...), weighted(...), choose(...)",
+            )
         if (p.partial == "fail fast") != (p.fails is not None):
             net.mistake("PN130", where, "fails= goes with partial='fail fast'", "give both, or neither")
         for child in p.children:
@@ -246,9 +254,10 @@ class _Expansion:
                     "instead= goes with partial='substitute'",
                     "say what stands for each child's result, or leave it out",
                 )
-            given: object = child.within  # whatever the author passed
-            if not isinstance(given, timedelta) or given <= timedelta(0):
-                net.mistake("PN130", at, f"its deadline is {given!r}", "such as within=timedelta(minutes=5)")
+            if _deadline(child) <= timedelta(0):
+                net.mistake(
+                    "PN130", at, f"its deadline is {child.within!r}", "such as within=timedelta(minutes=5)"
+                )
         if not isinstance(p.retries, int) or isinstance(p.retries, bool) or not 0 <= p.retries <= 1000:
             net.mistake("PN130", where, f"retries is {p.retries!r}", "give a number from 0 to 1000")
 
@@ -270,7 +279,7 @@ class _Placed:
             gives=net.place(f"{self.id}.done", gives),
             failed=net.place(f"{self.id}.failed", task),
         )
-        self.clock = net.place(f"{self.id}.clock")
+        self.clock, self.deadline = net.place(f"{self.id}.clock"), _deadline(of)
         drops = whole.p.partial == "drop" and not isinstance(gives, OptionalType)
         self.result = net.place(f"{self.id}.result", OptionalType(gives) if drops else gives)
         self.added = Filled()
@@ -342,7 +351,7 @@ class _Placed:
             spent = (lambda budget: budget.left <= 0) if budget else None
             arcs = self._without({"_failed": slot.failed}, budget)
             self.steps.append(net.route(f"{self.id}.without", when=spent, **arcs))
-        self.steps.append(net.timer(f"{self.id}.late", after=self.of.within, **self._without({}, {})))
+        self.steps.append(net.timer(f"{self.id}.late", after=self.deadline, **self._without({}, {})))
 
     def _without(self, failed: Mapping[str, PlaceRef], reads: Mapping[str, PlaceRef]) -> dict[str, Any]:
         """The arcs of going on without its result.
@@ -369,6 +378,12 @@ class _Placed:
         going = (*takes.values(), self.result)
         resets = tuple(p for child in stopped for p in child.places if p not in going)
         return {"takes": takes, "reads": reads, "puts": puts, "resets": resets}
+
+
+def _deadline(child: Child) -> timedelta:
+    """A child's deadline; zero where what the author passed is none."""
+    given: object = child.within
+    return given if isinstance(given, timedelta) else timedelta(0)
 
 
 def _weights(merge: Transition, names: set[str]) -> dict[str, int]:
