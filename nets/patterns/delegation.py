@@ -176,7 +176,6 @@ class _Expansion:
             f"{self.id}.dispatch",
             takes={"inputs": p.takes, "_idle": self.idle, **self.budget},
             puts=puts,
-            label=f"hand to {len(self.children)} children",
         )
         for child in self.children:
             child.fill()

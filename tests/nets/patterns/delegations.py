@@ -9,7 +9,7 @@ from typing import Any
 from provenet.nets.build import NetBuilder
 from provenet.nets.expr.build import Term, make
 from provenet.nets.models import Token
-from provenet.nets.patterns.delegation import Child, Delegation, Partial, weighted
+from provenet.nets.patterns.delegation import Child, Delegation, Partial, by_priority, weighted
 from provenet.nets.patterns.slot import Slot, Work
 from provenet.nets.requirements import cap, never
 from provenet.sdb.contract import Contract
@@ -19,7 +19,9 @@ from provenet.sdb.proposers import scripted
 
 POLICIES: tuple[Partial, ...] = ("drop", "substitute", "fail fast")
 DEADLINE = timedelta(minutes=5)
-PATIENCE = timedelta(seconds=60)
+PATIENCE = (timedelta(seconds=60), timedelta(minutes=10))
+"""How long a child's proposer is waited for: less than its deadline, or more, in turns."""
+
 STANDARD = 50
 
 
@@ -49,7 +51,7 @@ def specialist(at: Slot) -> Contract:
         verify=within(View, lambda v: (v.score >= 0) & (v.score <= 100), name="range v1"),
         escalate=lambda inputs, signal: inputs.with_(feedback=signal.rule),
         attempts=1,
-        timeout=PATIENCE,
+        timeout=PATIENCE[at.id[-1] in "13579a"],
     )
 
 
@@ -99,6 +101,36 @@ def scored(
     high = never(effect="crm.write", of=Score, where=lambda payload: payload.score > 100)
     net.require("STATE", "SDB", "DATA", "CTL-3", cap("crm.write", most=1), high)
     return net
+
+
+def delegation(**changes: Any) -> Delegation:
+    """Two children; the first that has an answer."""
+    partial = changes.get("partial", "drop")
+    stand_in = (lambda inputs: make(View, score=50)) if partial == "substitute" else None
+    standard: dict[str, Any] = {
+        "id": "ask",
+        "children": [
+            Child("a", gives=View, work=specialist, within=DEADLINE, instead=stand_in),
+            Child("b", gives=View, work=specialist, within=DEADLINE, instead=stand_in),
+        ],
+        "merge": lambda inputs, a, b: make(
+            Score, id=inputs.id, score=by_priority(a, b, make(View, score=0)).score
+        ),
+    }
+    return Delegation(**(standard | changes))
+
+
+def team(inner: Partial, *, retries: int = 0) -> Callable[[Slot], Delegation]:
+    """A delegation as a child's part."""
+    return lambda at: delegation(
+        id=at.id,
+        takes=at.takes,
+        gives=at.gives,
+        partial=inner,
+        fails=at.failed if inner == "fail fast" else None,
+        merge=lambda inputs, a, b: by_priority(a, b, make(View, score=0)),
+        retries=retries,
+    )
 
 
 def _never(request: Any) -> None:

@@ -28,7 +28,18 @@ from provenet.sdb.proposers import model
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
 from provenet.verify.verdict import Status
-from tests.nets.patterns.delegations import DEADLINE, POLICIES, Lead, Score, View, named, scored, specialist
+from tests.nets.patterns.delegations import (
+    DEADLINE,
+    POLICIES,
+    Lead,
+    Score,
+    View,
+    delegation,
+    named,
+    scored,
+    specialist,
+    team,
+)
 
 CHILDREN, RETRIES = range(1, 9), range(6)
 
@@ -99,9 +110,11 @@ def test_a_budget_is_for_one_task_and_a_task_comes_after_the_other(partial: Part
     tasks, scores, gone = net.place("tasks", Lead, initial=[lead, lead]), net.place("scores", Score), None
     if partial == "fail fast":
         gone = net.place("gone", Lead)
-        net.rests(gone)
-    net.rests(scores)
-    net.ends()
+    if gone is None:
+        net.ends(scores, scores)
+    else:
+        net.rests(scores, gone)
+        net.ends()
     net.add(delegation(takes=tasks, gives=scores, partial=partial, fails=gone, retries=2))
     net.require("STATE-1", "STATE-2")
     assert unproved(net.build(), "mutex", "CTL-4", "formula", "STATE-1", "STATE-2") == []
@@ -116,23 +129,6 @@ def test_a_kill_switch_takes_nothing_from_the_guarantees() -> None:
     assert unproved(net.build(), "mutex", "CTL-4", "formula", "STATE-1") == []
 
 
-def delegation(**changes: Any) -> Delegation:
-    """Two children; the first that has an answer."""
-    partial = changes.get("partial", "drop")
-    stand_in = (lambda inputs: make(View, score=50)) if partial == "substitute" else None
-    standard: dict[str, Any] = {
-        "id": "ask",
-        "children": [
-            Child("a", gives=View, work=specialist, within=DEADLINE, instead=stand_in),
-            Child("b", gives=View, work=specialist, within=DEADLINE, instead=stand_in),
-        ],
-        "merge": lambda inputs, a, b: make(
-            Score, id=inputs.id, score=by_priority(a, b, make(View, score=0)).score
-        ),
-    }
-    return Delegation(**(standard | changes))
-
-
 def placed(net: NetBuilder, name: str) -> Any:
     found = net.known_place(name)
     assert found is not None
@@ -140,18 +136,6 @@ def placed(net: NetBuilder, name: str) -> Any:
 
 
 # a delegation as a child
-
-
-def team(inner: Partial, *, retries: int = 0) -> Callable[[Slot], Delegation]:
-    return lambda at: delegation(
-        id=at.id,
-        takes=at.takes,
-        gives=at.gives,
-        partial=inner,
-        fails=at.failed if inner == "fail fast" else None,
-        merge=lambda inputs, a, b: by_priority(a, b, make(View, score=0)),
-        retries=retries,
-    )
 
 
 @pytest.mark.parametrize("outer", POLICIES)
