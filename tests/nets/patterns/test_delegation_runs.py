@@ -148,8 +148,8 @@ def test_whatever_children_do_many_times(count: int, partial: Partial) -> None:
 )
 def test_a_crash_changes_nothing(point: str, nth: int) -> None:
     with Bench(scored(2, 2)) as bench:
-        bench.proposer("ask.c1").answers(TOO_HIGH, Hang())
-        bench.proposer("ask.c2").answers(ConnectionError("no model today"), Late(good("c2"), after=SOON))
+        bench.proposer("ask.c1").answers(TOO_HIGH).always(Hang())
+        bench.proposer("ask.c2").answers(ConnectionError("no model today")).always(good("c2"))
         bench.effect("crm.write").answers(Lost())
         case = bench.start(LEAD)
         bench.crash_at(point, nth=nth)
