@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from provenet.nets.models import Personal, Secret, Token
     from provenet.nets.net import Label, Net, Perform, Requirement, Role
     from provenet.nets.patterns.delegation import Child, Delegation, by_priority, weighted
+    from provenet.nets.patterns.machine import Move, StateMachine, Worker
+    from provenet.nets.patterns.sequencing import Consumer, EventType, OldVersion, Sequencing
     from provenet.nets.requirements import (
         always,
         at_least_as_strict,
@@ -81,6 +83,7 @@ __all__ = [
     "Audit",
     "Backoff",
     "Child",
+    "Consumer",
     "Contract",
     "Decision",
     "Delegation",
@@ -88,13 +91,16 @@ __all__ = [
     "EffectRefused",
     "Engine",
     "EngineError",
+    "EventType",
     "Human",
     "Keys",
     "Label",
+    "Move",
     "Net",
     "NetBuilder",
     "NetError",
     "NotFilledIn",
+    "OldVersion",
     "Perform",
     "Personal",
     "Policy",
@@ -113,12 +119,15 @@ __all__ = [
     "Role",
     "Saga",
     "Secret",
+    "Sequencing",
+    "StateMachine",
     "Task",
     "Term",
     "Throttle",
     "Token",
     "Verdict",
     "VirtualClock",
+    "Worker",
     "__version__",
     "always",
     "at_least_as_strict",
@@ -172,6 +181,13 @@ _EXPORTS: dict[str, str] = {
     "Delegation": "provenet.nets.patterns.delegation",
     "by_priority": "provenet.nets.patterns.delegation",
     "weighted": "provenet.nets.patterns.delegation",
+    "Consumer": "provenet.nets.patterns.sequencing",
+    "EventType": "provenet.nets.patterns.sequencing",
+    "OldVersion": "provenet.nets.patterns.sequencing",
+    "Sequencing": "provenet.nets.patterns.sequencing",
+    "Move": "provenet.nets.patterns.machine",
+    "StateMachine": "provenet.nets.patterns.machine",
+    "Worker": "provenet.nets.patterns.machine",
     # Contracts at the boundary
     "Agent": "provenet.sdb.handlers",
     "Contract": "provenet.sdb.contract",

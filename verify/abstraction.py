@@ -277,7 +277,7 @@ def _within_records(of: Type, path: Path) -> Path:
 def control_fields(net: Net) -> list[tuple[str, Path]]:
     """The fields that guards read and that are computed from constants alone.
 
-    Counters, flags and steps of the control flow.
+    Counters, flags and steps of the control flow; but no version numbers, of which there may be any number.
     """
     everything = Masks(net, ())
     found = []
@@ -291,7 +291,62 @@ def control_fields(net: Net) -> list[tuple[str, Path]]:
                     and everything.without_outside(place, path)
                 ):
                     found.append((place, path))
-    return list(dict.fromkeys(found))
+    versions = _versions(net, everything)
+    return [f for f in dict.fromkeys(found) if f not in versions]
+
+
+def _versions(net: Net, masks: Masks) -> set[tuple[str, Path]]:
+    """Counters of which guards ask only whether two are the same: each value means no more than the next."""
+    kin: dict[tuple[str, Path], set[tuple[str, Path]]] = {}
+    told: set[tuple[str, Path]] = set()
+    """Fields of which something else is asked: how high they are, say."""
+    for t in net.transitions:
+        for part in () if t.guard is None else _conditions(t.guard):
+            fields = [list(read_fields(t, e)) for e in children(part)] if isinstance(part, Compare) else []
+            plain = len(fields) == 2 and all(_is_path(e) for e in children(part))
+            if plain and isinstance(part, Compare) and part.op in ("==", "!=") and all(fields):
+                (one,), (other,) = fields
+                _join(kin, one, other)
+            else:
+                told.update(read_fields(t, part))
+    grows: set[tuple[str, Path]] = set()
+    todo = list(kin)
+    for place, path in todo:
+        for t, put in masks.into.get(place, ()):
+            arcs = {a.var: a.place for a in inputs_of(t) if a.var is not None}
+            made = None if put.expr is None else _at(put.expr, path)
+            for var, source in sources(made, ()) if made is not None else ():
+                if var in arcs and made is not None:
+                    if (arcs[var], source) not in kin:
+                        todo.append((arcs[var], source))
+                    _join(kin, (place, path), (arcs[var], source))
+                    grows |= set() if _is_path(made) else {(place, path)}
+    return {f for f, family in kin.items() if family & grows and not family & told}
+
+
+def _join(kin: dict[tuple[str, Path], set[tuple[str, Path]]], one: Any, other: Any) -> None:
+    family = kin.setdefault(one, {one}) | kin.setdefault(other, {other})
+    kin.update(dict.fromkeys(family, family))
+
+
+def _conditions(guard: Expr) -> Iterator[Expr]:
+    """The conditions that a guard is made of by and, or and not."""
+    if isinstance(guard, And | Or | Not):
+        for part in children(guard):
+            yield from _conditions(part)
+    else:
+        yield guard
+
+
+def _at(expr: Expr, path: Path) -> Expr:
+    """A part of what an expression builds."""
+    for name in path:
+        expr = Get(expr, name)
+    return direct(expr)
+
+
+def _is_path(expr: Expr) -> bool:
+    return isinstance(expr, Var) or (isinstance(expr, Get) and _is_path(expr.of))
 
 
 def small_fields(net: Net, transition: Transition) -> list[tuple[str, Path]]:
