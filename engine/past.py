@@ -104,7 +104,7 @@ def past_of(reader: Reader, case: str, at: int) -> Past:
         NoKeys: The case has personal values, which were erased or for which no key was given.
         CaseClosed: The case was over by then.
     """
-    reader.case(case)  # refuses an unknown one with the names that there are
+    reader.must_have(case)
     with snapshot(reader.engine, reader.location, lambda raw: raw.decode("utf-8", "replace")) as rows:
         (row,) = _rows(rows, CaseRow, "WHERE id = ?", case)
         no, created = row["no"], row["created"]

@@ -283,6 +283,16 @@ class Reader:
             )
 
     @_decodes
+    def must_have(self, case: str) -> None:
+        """Make sure that there is a case of that id.
+
+        Raises:
+            NoSuchCase: There is none.
+        """
+        with Session(self.engine) as s:
+            self._row(s, case)
+
+    @_decodes
     def log(self, case: str) -> list[LogLine]:
         """A case's log in words.
 

@@ -20,7 +20,7 @@ from typing import Any
 from provenet.engine.case import LIVE
 from provenet.engine.clock import Clock, VirtualClock, from_micros, in_job
 from provenet.engine.codec import text_hash
-from provenet.engine.diagnosis.telling import Told, tell
+from provenet.engine.diagnosis.telling import NO_ANSWER, Told, tell
 from provenet.engine.engine import Engine
 from provenet.engine.errors import CaseClosed, EngineError, NoKeys, NoSuchEntry
 from provenet.engine.fork import make_simulation, refuse_real
@@ -93,15 +93,15 @@ def story_of(reader: Reader, case: str) -> Story | str:
         NoSuchCase: There is none of that id.
         StoreCorrupt: Its log does not replay.
     """
-    view = reader.case(case).case
-    if view.status in (*LIVE, "parked"):
-        return f"it is {view.status}: only what has ended can be compared"
     try:
         past = past_of(reader, case, 1)
     except NoSuchEntry:
         return "its log was trimmed: nobody knows its inputs"
     except (NoKeys, CaseClosed) as error:
         return error.message
+    status = past.row["status"]
+    if status in (*LIVE, "parked"):
+        return f"it is {status}: only what has ended can be compared"
     said = json.loads(past.log[0][4])
     live = past.replay.case
     entries = {e.place for e in live.program.net.entries}
@@ -170,8 +170,9 @@ async def _rerun(
     engine = Engine.open(
         to, agents=[agent], clock=clock, people=_people(acts, clock), snapshot_every=0, keys=keys
     )
-    if version.agent is None:
-        _set_clock(agent, clock)
+    recalled = _recalled(agent)
+    if recalled is not None:
+        recalled.clock.append(clock)
     refused: dict[str, list[str]] = {}
     async with engine:
         engine.deploy(agent, report)
@@ -194,6 +195,8 @@ async def _rerun(
         await engine.run_until_idle(until=clock.now() + timedelta(days=days))
         read = engine.read
         played = _played(read)
+        for case, contract in recalled.unknown if recalled is not None else ():
+            played.setdefault(case, []).append((contract, NO_ANSWER))
         programs: dict[str, Program] = {}
         found = {s.case: tell(read, s.case, seals=reader.seal, programs=programs) for s in stories}
     return {
@@ -298,6 +301,7 @@ class _Recalled:
 
     recording: Recording
     clock: list[Clock]
+    unknown: list[tuple[str, str]]
 
     async def propose(self, request: Request) -> Proposal:
         job = in_job.get()
@@ -305,6 +309,7 @@ class _Recalled:
         text = job.case.encoder(request.payload_type)(to_value(request.payload, request.payload_type))
         known = self._known(job, text_hash(text))
         if known is None or known.text is None:
+            self.unknown.append((job.case.id, job.step.transition.contract or job.step.name))
             raise EngineError("the record has no answer to this")
         longest = request.timeout - timedelta(milliseconds=1)
         for clock in self.clock:
@@ -327,12 +332,10 @@ def _as_recorded(program: Program, stories: Iterable[Story]) -> Agent:
         recording.answers |= story.past.recording.answers
     agent = recorded_agent(program, recording)
     names = {s.transition.trigger.handler for s in program.steps if isinstance(s.transition.trigger, Ask)}
-    clock: list[Clock] = []
-    return replace(agent, handlers={**agent.handlers, **{n: _Recalled(recording, clock) for n in names}})
+    asked = _Recalled(recording, [], [])
+    return replace(agent, handlers={**agent.handlers, **dict.fromkeys(names, asked)})
 
 
-def _set_clock(agent: Agent, clock: Clock) -> None:
-    """Tell an agent of the record by which clock its proposers wait."""
-    for handler in agent.handlers.values():
-        if isinstance(handler, _Recalled):
-            handler.clock[:] = [clock]
+def _recalled(agent: Agent) -> _Recalled | None:
+    """The proposer of an agent of the record."""
+    return next((h for h in agent.handlers.values() if isinstance(h, _Recalled)), None)

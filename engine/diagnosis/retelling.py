@@ -122,7 +122,7 @@ def retell(
             known[found] = read
         return known[found]
 
-    reader.case(case)  # refuses an unknown one with the names that there are
+    reader.must_have(case)
     with snapshot(reader.engine, reader.location, lambda raw: raw.decode("utf-8", "replace")) as rows:
         ((no, created),) = rows("SELECT no, created FROM provenet_case WHERE id = ?", case)
         log: list[Entry] = [(e[0], e[1], e[2], e[3], e[4], e[5], e[6]) for e in rows(ENTRIES, no)]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from provenet.engine.codec import encoder, plain
 from provenet.engine.history import ENTRIES, Again, Replay, replayed
@@ -18,6 +18,9 @@ from provenet.engine.snapshots import SNAPSHOT
 from provenet.engine.store.database import snapshot
 from provenet.nets.net import Ask, Choice, Explain, Judge, OnFailure, Perform, Role
 from provenet.nets.schema import Type, Value
+
+NO_ANSWER: Final = "no answer"
+"""How a recorded proposer plays what it was never asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Told:
             no key of a database, not which model said it.
         words: For each entry, what happened in a few words; what is marked is not in them.
         entries: Their numbers.
-        played: Of a run in a simulation: effects that stand-ins played, and how.
+        played: Of a run in a simulation: effects that stand-ins played, and how; proposals of which no answer
+            is recorded.
         refused: Of such a run: events of the record that it did not take.
     """
 
@@ -59,8 +63,8 @@ class Told:
 
     @property
     def made_up(self) -> tuple[str, ...]:
-        """Effects that the record knows nothing of: what comes after them is counterfactual."""
-        return tuple(name for name, how in self.played if how in {"made up", "none"})
+        """Effects and proposals that the record knows nothing of: what comes after them is counterfactual."""
+        return tuple(name for name, how in self.played if how in {"made up", "none", NO_ANSWER})
 
 
 def tell(
@@ -89,10 +93,10 @@ def tell(
             known[found] = read
         return known.get(found)
 
-    detail = reader.case(case)
+    lines = reader.log(case)
     with snapshot(reader.engine, reader.location, lambda raw: raw.decode("utf-8", "replace")) as rows:
-        ((no, created, place),) = rows(
-            "SELECT no, created, outcome_place FROM provenet_case WHERE id = ?", case
+        ((no, created, place, status),) = rows(
+            "SELECT no, created, outcome_place, status FROM provenet_case WHERE id = ?", case
         )
         log = [(e[0], e[1], e[2], e[3], e[4], e[5], e[6]) for e in rows(ENTRIES, no)]
     telling = _Telling(program, no, case, created, seals or reader.seal)
@@ -103,11 +107,11 @@ def tell(
         for p, values in sorted(live.marking.items())
     }
     ended = tokens.get(str(place), [""])[0] if place else ""
-    shown = [(x.seq, x.text) for x in detail.log if x.kind != SNAPSHOT]
+    shown = [(x.seq, x.text) for x in lines if x.kind != SNAPSHOT]
     return Told(
         case=case,
         net=live.program.hash,
-        status=detail.case.status,
+        status=str(status),
         decisions={who: tuple(found) for who, found in telling.decisions.items()},
         outcome=_hash([place, ended]) if place else "",
         place=str(place or ""),
@@ -147,7 +151,7 @@ class _Telling(Replay):
                 if isinstance(of, Ask):
                     self._decided(who, "no answer", *brought)
             case Explain() | Judge(accepts=False):
-                self._decided(who, "refused", *brought)
+                self._decided(who, "refused")  # in which words is the policy's, and no other decision
             case Choice(task=task, choice=choice):
                 self._decided(f"task {task}", choice, *brought)
             case Perform(handler=name):

@@ -71,7 +71,7 @@ def fork_command(
     out = Out(as_json=as_json)
     what_if = WhatIf(
         agent=None if target is None else load(target).agent,
-        receipts={name: _json(text, f"--receipt {name}") for name, text in _pairs(receipt, "--receipt")},
+        receipts=receipts_of(receipt),
         decisions=dict(_pairs(decide, "--decide")),
     )
     found = fork(database, case, at, to, what_if)
@@ -110,6 +110,11 @@ def _show(out: Out, found: Fork, to: str) -> None:
 
 def _line(lines: tuple[LogLine, ...], at: int) -> str:
     return f"{lines[at].seq}  {short_value(lines[at].text, 60)}" if at < len(lines) else ""
+
+
+def receipts_of(given: list[str] | None) -> dict[str, Any]:
+    """Receipts that effects are told to return, as JSON data."""
+    return {name: _json(text, f"--receipt {name}") for name, text in _pairs(given, "--receipt")}
 
 
 def _pairs(given: list[str] | None, option: str) -> list[tuple[str, str]]:
