@@ -34,8 +34,7 @@ from provenet.nets.schema import Value
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Candidate, Context, Refuted
 from provenet.verify.graph import Graph
-from provenet.verify.hope import certainty_of, is_final_state, promise, unaided
-from provenet.verify.properties.common import kills
+from provenet.verify.hope import certainty_of, is_final_state, kills, promise, unaided
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, SymRun, agree
 from provenet.verify.verdict import Report, Status

@@ -101,6 +101,10 @@ class Open:
 Answer = Proved | Refuted | Open
 
 
+_SMALL = 20_000
+"""Most states of a graph that is explored before anything is tried without one."""
+
+
 class Context:
     """One net under verification.
 
@@ -110,6 +114,7 @@ class Context:
         most_states: Most abstract states to explore.
         hints: Certificates to check instead of searching for proofs: then a question about data is answered
             only by one of them.
+        glimpse: Look at a part of the state graph only: enough to find runs by.
     """
 
     _ROUNDS = 5
@@ -123,8 +128,9 @@ class Context:
         deadline: float,
         most_states: int = 200_000,
         hints: Sequence[Certificate] | None = None,
+        glimpse: bool = False,
     ) -> None:
-        self.net, self.deadline, self.most_states = net, deadline, most_states
+        self.net, self.deadline, self.most_states, self.glimpse = net, deadline, most_states, glimpse
         self.hints = None if hints is None else {_key(c): c for c in hints if c.data.get("questions")}
         self.encoding = Encoding.for_exprs(_expressions(net))
         self.lemmas = Lemmas(self.encoding)
@@ -160,8 +166,26 @@ class Context:
         # What was cut short by an earlier property's time is explored anew with this one's.
         if known is None or (known.cut == "time" and self.remaining_ms() > 1):
             space = Space(self.net, Masks(self.net, seeds))
-            self._graphs[seeds] = space.explore(most=self.most_states, deadline=self.deadline)
+            self._graphs[seeds] = space.explore(
+                most=self.most_states, deadline=self.deadline, glimpse=self.glimpse
+            )
         return self._graphs[seeds]
+
+    def small_graph(self) -> Graph | None:
+        """The state graph where it is small; ``None`` where it is not.
+
+        What is large may be proved without it (``provenet.verify.progress``), or is worth the wait.
+        """
+        if "small" not in self.memo:
+            known = self._graphs.get(self.control)
+            if known is None or not known.complete:
+                space = Space(self.net, Masks(self.net, self.control))
+                known = space.explore(most=min(_SMALL, self.most_states), deadline=self.deadline)
+                if known.complete:
+                    self._graphs[self.control] = known
+            self.memo["small"] = known if known.complete else None
+        found: Graph | None = self.memo["small"]
+        return found
 
     # control
 

@@ -43,11 +43,12 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
 
     Args:
         ctx: The net.
-        graph: A complete state graph of it.
+        graph: A state graph of it; where it is not complete, what does not fire in it may fire all the same.
     """
     net = ctx.net
     first = {t.name: found[0] for t in net.transitions if (found := graph.firings(t.name))}
-    dead = _Dead(net, [t.name for t in net.transitions if t.name not in first])
+    unseen = [t.name for t in net.transitions if t.name not in first]
+    dead = _Dead(net, unseen if graph.complete else ())
     reached = _Reached(certainty_of(ctx, graph))
     for root in range(graph.roots):
         # What a case may start with is a condition too; where some value meets it, the state is reached.
@@ -59,10 +60,14 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
     runs = 0
     unknown = []
 
-    def look_for_dead(path: Sequence[Edge]) -> None:
-        """Whether facts rule out some firing on a path that no run is known to fire, the last ones first."""
-        doubtful = [e.transition for e in reversed(path) if e.transition not in reached.fired]
-        for name in list(dict.fromkeys(doubtful))[:_MOST_DOUBTFUL]:
+    def doubtful(path: Sequence[Edge]) -> list[str]:
+        """Some firings on a path that no run is known to fire, the last ones first."""
+        names = [e.transition for e in reversed(path) if e.transition not in reached.fired]
+        return list(dict.fromkeys(names))[:_MOST_DOUBTFUL]
+
+    def look_for_dead(names: Iterable[str]) -> None:
+        """Whether facts rule out some firings."""
+        for name in names:
             guard = net.transition(name).guard
             if guard is not None and name not in dead.names and ctx.facts_forbid([Question(name, guard)]):
                 dead.add(name)
@@ -86,7 +91,7 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
             continue
         path = [*graph.path(first[name][0]), first[name][1]]
         if len(path) > _LONG:
-            look_for_dead(path)
+            look_for_dead(doubtful(path))
             if name in dead.names:
                 continue
         answer = ctx.fires(name)
@@ -97,13 +102,16 @@ def fire_everything(ctx: Context, graph: Graph) -> Coverage:
             for marking in ctx.realizer.markings(answer.trace):
                 reached.visit(marking)
             continue
-        look_for_dead(path)
+        look_for_dead(doubtful(path))
         if name in dead.names:
             continue
         if guard is not None and isinstance(ctx.never_fires([Question(name, guard)]), Proved):
             dead.add(name)
         else:
             unknown.append(name)
+    if not graph.complete:
+        look_for_dead([name for name in unseen if name not in reached.fired])
+        unknown += unseen
     left = [n for n in unknown if n not in reached.fired and n not in dead.names]
     return Coverage(runs, tuple(t.name for t in net.transitions if t.name in dead.names), tuple(left))
 

@@ -16,8 +16,9 @@ import z3
 from provenet.nets.errors import TypeMismatch
 from provenet.nets.expr.ast import Build, Const, Expr, Get, If, OrElse, Var
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import Choice, Net, Signal, Transition
+from provenet.nets.net import Choice, Net, Role, Signal, Transition
 from provenet.nets.schema import BoolType, IntType, OptionalType, RecordType, Type, UnitType, check
+from provenet.sdb.saga import KILL_SIGNAL
 from provenet.verify.context import Context, Proved
 from provenet.verify.graph import Edge, Graph, State
 from provenet.verify.smt import Opaque, SymValue
@@ -93,7 +94,7 @@ class Certainty:
         """
         found = self._fits.get(name)
         if found is None:
-            found = self._fits[name] = _fits(self.ctx, self.ctx.net.transition(name))
+            found = self._fits[name] = fits(self.ctx, self.ctx.net.transition(name))
         return found
 
     def can(self, state: int, good: Sequence[bool], usable: frozenset[str]) -> bool:
@@ -221,6 +222,16 @@ def from_outside(t: Transition) -> bool:
     return isinstance(t.trigger, Choice | Signal)
 
 
+def kills(t: Transition) -> bool:
+    """Whether a transition is the kill switch: by its role, or since the engine fires it as one."""
+    return t.role is Role.KILL or by_engine(t)
+
+
+def by_engine(t: Transition) -> bool:
+    """Whether the engine fires a transition when the kill switch is pulled, whatever its role says."""
+    return isinstance(t.trigger, Signal) and t.trigger.event == KILL_SIGNAL
+
+
 def unconditional(net: Net, t: Transition) -> bool:
     """Whether a transition, its guard true, fires whatever comes from outside."""
     return t.ensures is None and t.requires is None and not _doubts(net, t)
@@ -263,7 +274,7 @@ def _moves(edges: list[tuple[Edge, int]]) -> Moves:
     return Moves(tuple(certain), tuple([tuple(c) for c in clusters.values()]))
 
 
-def _fits(ctx: Context, t: Transition) -> bool:
+def fits(ctx: Context, t: Transition) -> bool:
     """Whether a transition can fire wherever its guard holds.
 
     For all such tokens there are outside values with which every promise holds and every built token has

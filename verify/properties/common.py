@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from provenet.nets.expr.ast import Const, Expr, Get, Var
-from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Signal, Transition
+from provenet.nets.net import ContractInfo, Net, Perform, Requirement, Role, Transition
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, RecordType, Type
-from provenet.sdb.saga import KILL_SIGNAL
 from provenet.verify.abstraction import ANY
 from provenet.verify.context import Answer, Context, Finder, Open, Proved, Refuted
 from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdict
@@ -183,16 +182,6 @@ def info_of(net: Net, contract: str) -> ContractInfo | None:
 def roles(net: Net, contract: str, *wanted: Role) -> list[Transition]:
     """The transitions of some roles of one contract."""
     return list(net.by_role(*wanted, contract=contract))
-
-
-def kills(t: Transition) -> bool:
-    """Whether a transition is the kill switch: by its role, or since the engine fires it as one."""
-    return t.role is Role.KILL or by_engine(t)
-
-
-def by_engine(t: Transition) -> bool:
-    """Whether the engine fires a transition when the kill switch is pulled, whatever its role says."""
-    return isinstance(t.trigger, Signal) and t.trigger.event == KILL_SIGNAL
 
 
 def undoes(net: Net, t: Transition) -> bool:

@@ -15,8 +15,13 @@ from itertools import islice
 from provenet.nets.net import Choice, Net, OnFailure, Perform, Requirement, Role, SagaInfo, Transition
 from provenet.verify.context import Answer, Candidate, Context, Open, Proved, Refuted, graph_certificate
 from provenet.verify.graph import Edge, Graph
-from provenet.verify.hope import Certainty, certainty_of, promise
-from provenet.verify.properties.common import Property, info_of, kills, proved, vacuous, verdict
+from provenet.verify.hope import (
+    Certainty,
+    certainty_of,
+    kills,
+    promise,
+)
+from provenet.verify.properties.common import Property, info_of, proved, vacuous, verdict
 from provenet.verify.verdict import Certificate, Trace, Verdict
 
 _FAILING = "a failing compensation is retried, then reaches a person; abort is reachable from a failure"

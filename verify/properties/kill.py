@@ -15,16 +15,9 @@ from dataclasses import replace
 from provenet.nets.net import Net, Perform, Requirement, Role, Transition
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, monitor
 from provenet.verify.graph import Edge, Graph
+from provenet.verify.hope import kills
 from provenet.verify.linear import at_most
-from provenet.verify.properties.common import (
-    Property,
-    contracts,
-    kills,
-    roles,
-    undoes,
-    vacuous,
-    verdict,
-)
+from provenet.verify.properties.common import Property, contracts, roles, undoes, vacuous, verdict
 from provenet.verify.verdict import Certificate, Status, Trace, Verdict
 
 _STOPPED = "after the kill switch no commit fires, compensations aside"

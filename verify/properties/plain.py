@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from provenet.nets.marking import initial_marking
 from provenet.nets.net import Net, Role
 from provenet.nets.schema import plainest
+from provenet.verify.hope import by_engine
 from provenet.verify.plain.answer import (
     Answer,
     Budget,
@@ -26,7 +27,6 @@ from provenet.verify.plain.answer import (
 from provenet.verify.plain.logic import Formula, at_least, conj, deadlock, disj, exactly, negation, shown
 from provenet.verify.plain.net import Counts, PTNet, is_plain, listed, plain_net
 from provenet.verify.plain.packed import Space, crowded, grown, searched, stuck
-from provenet.verify.properties.common import by_engine
 from provenet.verify.verdict import Certificate, Status, Trace, TraceStep, Verdict
 
 if TYPE_CHECKING:

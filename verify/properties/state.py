@@ -22,20 +22,22 @@ from provenet.nets.marking import Marking, is_final
 from provenet.nets.net import Net, Requirement, Role, Transition
 from provenet.nets.schema import UNIT
 from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, graph_certificate
-from provenet.verify.coverage import fire_everything
+from provenet.verify.coverage import Coverage, fire_everything
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import (
     Hope,
     certainty_of,
     final_counts,
     is_final_state,
+    kills,
     ordinary_tokens,
     promise,
     unaided,
     unconditional,
 )
 from provenet.verify.linear import bounding
-from provenet.verify.properties.common import Property, kills, proved, searched, verdict
+from provenet.verify.progress import RANKED, ends_properly, progress_certificate, ranking, told
+from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding
 from provenet.verify.trace import Extra, Spurious, SymRun, choices_of_tokens
@@ -65,10 +67,15 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
         yield plain.sound(net, pt, _SOUND, ctx.deadline)
         return
-    graph = ctx.graph()
     if not net.finals:
         yield verdict("STATE-1", _SOUND, Open("the net declares no final marking"), net=net)
         return
+    if ctx.small_graph() is None:
+        ranked = _sound_by_rank(ctx)
+        if ranked is not None:
+            yield ranked
+            return
+    graph = ctx.graph()
     if not graph.complete:
         yield verdict("STATE-1", _SOUND, Open(graph.reason), net=net)
         return
@@ -91,11 +98,7 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
             yield _incomplete(ctx, graph, hope, finals)
             return
     coverage = fire_everything(ctx, graph)
-    # A reject that can never be needed is a verifier that double-checks, not a mistake of the flow.
-    # So is a scope that could pass over a step on a way on which no such step is ever met.
-    scopes = {s.id for s in net.sagas}
-    spare = {t.name for t in net.by_role(*_DEFENSIVE)}
-    spare |= {t.name for t in net.by_role(Role.UNWIND, Role.DISCHARGE) if t.contract in scopes}
+    spare = _spare(net)
     dead = [name for name in coverage.dead if name not in spare]
     if dead:
         yield Verdict(
@@ -114,13 +117,7 @@ def sound(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if missing:
         yield verdict("STATE-1", _SOUND, Open(f"no run was found that fires {missing}"), net=net)
         return
-    every = "every other transition" if coverage.unknown else "every transition"
-    reason = f"{len(graph.states):,} abstract states; {every} fires, by certain steps and "
-    reason += f"{coverage.runs} replayed runs"
-    if coverage.dead:
-        reason += f"; proved never to be needed: {', '.join(coverage.dead)}"
-    if coverage.unknown:
-        reason += f"; not known ever to be needed: {', '.join(coverage.unknown)}"
+    reason = f"{len(graph.states):,} abstract states; {_all_fire(coverage)}"
     yield proved("STATE-1", _SOUND, "state graph, certain steps", graph_certificate(graph), reason=reason)
 
 
@@ -202,6 +199,9 @@ def deadlock_free(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
 
         yield plain.deadlock_free(net, pt, _LIVE, ctx.deadline)
         return
+    if ctx.small_graph() is None and (ranked := ranking(ctx, "aided")) is not None:
+        yield proved("STATE-3", _LIVE, RANKED, progress_certificate(ranked), reason=told(ranked))
+        return
     graph = ctx.graph()
     if not graph.complete:
         yield verdict("STATE-3", _LIVE, Open(graph.reason), net=net)
@@ -252,6 +252,44 @@ CATALOGUE = (
     Property("STATE-2", _BOUNDED, bounded),
     Property("STATE-3", _LIVE, deadlock_free),
 )
+
+
+def _spare(net: Net) -> set[str]:
+    """The transitions that may be dead.
+
+    A reject that can never be needed is a verifier that double-checks, not a mistake of the flow. So is a
+    scope that could pass over a step on a way on which no such step is ever met.
+    """
+    scopes = {s.id for s in net.sagas}
+    spare = {t.name for t in net.by_role(*_DEFENSIVE)}
+    return spare | {t.name for t in net.by_role(Role.UNWIND, Role.DISCHARGE) if t.contract in scopes}
+
+
+def _all_fire(coverage: Coverage) -> str:
+    every = "every other transition" if coverage.unknown else "every transition"
+    said = f"{every} fires, by certain steps and {coverage.runs} replayed runs"
+    if coverage.dead:
+        said += f"; proved never to be needed: {', '.join(coverage.dead)}"
+    if coverage.unknown:
+        said += f"; not known ever to be needed: {', '.join(coverage.unknown)}"
+    return said
+
+
+def _sound_by_rank(ctx: Context) -> Verdict | None:
+    """Soundness without the graph: a rank, inequalities, and runs found by a glimpse of the graph.
+
+    ``None`` where this does not show it; nothing is refuted here.
+    """
+    net = ctx.net
+    ranked = ranking(ctx, "aided")
+    if ranked is None or not ends_properly(ctx):
+        return None
+    glimpse = Context(net, deadline=ctx.deadline, most_states=ctx.most_states, glimpse=True)
+    coverage = fire_everything(glimpse, glimpse.graph())
+    if not _spare(net).issuperset((*coverage.dead, *coverage.unknown)):
+        return None
+    reason = f"{told(ranked)}; {_all_fire(coverage)}"
+    return proved("STATE-1", _SOUND, RANKED, progress_certificate(ranked), reason=reason)
 
 
 def _incomplete(ctx: Context, graph: Graph, hope: Hope, finals: list[bool]) -> Verdict:
