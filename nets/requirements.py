@@ -45,7 +45,7 @@ def never(
     unless: str | Collection[str] = "",
     name: str = "",
 ) -> Requirement:
-    """An effect, a commit or a transition never happens with such values, unless a person approved.
+    """An effect, a commit or a transition never happens with such values, unless it was approved.
 
     Args:
         effect: Handler name of an effect, whatever transition performs it.
@@ -53,8 +53,8 @@ def never(
         transition: Name of a transition.
         of: Token model of ``payload`` for a lambda.
         where: Condition over ``payload`` (what the effect is given; the proposal; the first taken token).
-        unless: Id of a human task, or several: it is allowed where one of them approved this very payload
-            before.
+        unless: Id of a human task, a gate or a contract, or several: it is allowed where one of them approved
+            this very payload before: a person, the gate, the contract's verifier.
         name: Text for people.
     """
     # A set has another order in each process, and a net one hash.

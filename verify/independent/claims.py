@@ -394,16 +394,23 @@ def _tasks(requirement: Requirement) -> tuple[str, ...]:
 
 
 def _approvals(net: Net, of: Type, *tasks: str) -> dict[str, Expr]:
-    """What a person was shown who approves, all of it or a part, by type; any task where none is named."""
+    """What was approved, all of it or a part, by type; by any person where nobody is named.
+
+    A name means the people's tasks of that name, else what the gate or the contract of that name accepts.
+    """
+    people = [
+        t for t in net.by_role(Role.APPROVE) if isinstance(t.trigger, Choice)
+    ]  # a role makes nobody one
+    allowing = [] if tasks else people
+    for name in tasks:
+        asked = [t for t in people if name in (t.contract, t.name)]
+        allowing += asked or [t for t in net.by_role(Role.ACCEPT) if name in (t.contract, t.name)]
     sets: dict[str, Expr] = {}
-    for t in net.by_role(Role.APPROVE):
-        if not isinstance(t.trigger, Choice):
-            continue  # a role alone makes nobody a person
-        if tasks and t.contract not in tasks and t.name not in tasks:
-            continue
-        if t.trigger.about is not None:
-            shown: Expr | None = t.trigger.about
-            kind: Type | None = _type_of(net, t, t.trigger.about)
+    for t in allowing:
+        if t.role is Role.ACCEPT:
+            shown, kind = _carried(net, t, "proposal") or _first(net, t) or (None, None)
+        elif isinstance(t.trigger, Choice) and t.trigger.about is not None:
+            shown, kind = t.trigger.about, _type_of(net, t, t.trigger.about)
         else:
             shown, kind = _first(net, t) or (None, None)
         if shown is not None and kind == of:

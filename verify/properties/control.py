@@ -12,16 +12,15 @@ from provenet.nets.schema import Type
 from provenet.verify.abstraction import type_at
 from provenet.verify.context import Answer, Candidate, Context, Open, Refuted, graph_certificate
 from provenet.verify.graph import Graph
-from provenet.verify.hope import certainty_of, from_outside, is_final_state, promise, unaided
-from provenet.verify.properties.common import (
-    Property,
+from provenet.verify.hope import (
     by_engine,
-    carried,
-    first_token,
-    proved,
-    vacuous,
-    verdict,
+    certainty_of,
+    from_outside,
+    is_final_state,
+    promise,
+    unaided,
 )
+from provenet.verify.properties.common import Property, carried, first_token, proved, vacuous, verdict
 from provenet.verify.properties.ending import ends_in
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question
 from provenet.verify.verdict import Verdict
@@ -137,18 +136,17 @@ CATALOGUE = (
 
 
 def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
-    """The ghost that approvals set: what the person was shown, where it has the type or a part of it has.
+    """The ghost that approvals set: what was approved, where it has the type or a part of it has.
 
     Args:
         net: The net.
         of: Type of what is to be approved.
-        *tasks: Ids of the tasks that count; all where none is given.
+        *tasks: Ids of the tasks, gates and contracts that count; all people's tasks where none is given.
     """
     sets: dict[str, Expr] = {}
-    for t in filter(approves, net.transitions):
-        if tasks and t.contract not in tasks and t.name not in tasks:
-            continue
-        shown = shown_to(net, t)
+    found = allowing(net, *tasks) if tasks else filter(approves, net.transitions)
+    for t in found:
+        shown = shown_to(net, t) if approves(t) else judged(net, t)
         if shown is None:
             continue
         value, shown_type = shown
@@ -164,6 +162,24 @@ def approvals(net: Net, of: Type, *tasks: str) -> Ghost:
 def approves(t: Transition) -> bool:
     """Whether a person says yes by firing a transition; a role alone makes nobody a person."""
     return t.role is Role.APPROVE and isinstance(t.trigger, Choice)
+
+
+def allowing(net: Net, *names: str) -> list[Transition]:
+    """The transitions that say yes in some names: people's approvals, else what a gate or a contract accepts.
+
+    A contract that has the name of a task is not meant by it: a person is asked for by the task's name.
+    """
+    found: dict[str, Transition] = {}
+    for name in names:
+        meant = [t for t in net.transitions if name in (t.contract, t.name)]
+        people = [t for t in meant if approves(t)]
+        found |= {t.name: t for t in people or meant if approves(t) or t.role is Role.ACCEPT}
+    return list(found.values())
+
+
+def judged(net: Net, accept: Transition) -> tuple[Expr, Type] | None:
+    """What a gate or a contract's verifier judges: the proposal in its token, else its first token."""
+    return carried(net, accept, "proposal") or first_token(net, accept)
 
 
 def committed(net: Net, t: Transition) -> tuple[Expr, Type] | None:

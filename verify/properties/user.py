@@ -37,8 +37,9 @@ def check_never(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     where = requirement.arg("where")
     unless = approvers(requirement)
     for task in unless:
-        if not any(task in {t.contract, t.name} for t in net.by_role(Role.APPROVE)):
-            raise unknown(task, "human task", (t.contract for t in net.by_role(Role.APPROVE)))
+        if not any(task in {t.contract, t.name} for t in net.by_role(Role.APPROVE, Role.ACCEPT)):
+            known = (name for t in net.by_role(Role.APPROVE, Role.ACCEPT) for name in (t.contract, t.name))
+            raise unknown(task, "human task, gate or contract", known)
     groups: dict[Type, list[Question]] = {}
     possible = False
     for t in targets:
