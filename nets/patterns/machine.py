@@ -48,7 +48,7 @@ from provenet.nets.expr.ast import (
 )
 from provenet.nets.models import schema_of
 from provenet.nets.net import PatternInfo, Requirement, Role
-from provenet.nets.patterns.slot import Filled, Slot, Work, fill
+from provenet.nets.patterns.slot import Filled, Scope, Slot, Work, fill
 from provenet.nets.quick import dataclass
 from provenet.nets.requirements import always, mutex
 from provenet.nets.requirements import machine as one_state
@@ -133,6 +133,8 @@ class StateMachine:
         workers: Who proposes moves.
         conflicts: How often a worker whose answer came too late is given a new snapshot at once, before the
             machine goes on without it.
+        scope: The saga scope of the case, where it has one: the row moves only while that is open, and stays as
+            it is where the case is called off or killed.
     """
 
     id: str
@@ -142,6 +144,7 @@ class StateMachine:
     ends: Mapping[str, PlaceRef]
     workers: Sequence[Worker] = ()
     conflicts: int = 3
+    scope: Scope | None = None
 
     def expand(self, net: NetBuilder) -> StateMachineHandle:
         """Add the pattern to a net."""
@@ -181,6 +184,8 @@ class _Expansion:
         self.row_type = RecordType(f"{self.id}.row", (*versions, *held))
         self.seen_type = RecordType(f"{self.id}.seen", (Field("state", self.state), versions[0], *held))
         self.rows: dict[str, PlaceRef] = {}
+        self.open: dict[str, PlaceRef] = {}
+        """What must be marked for the row to move."""
         self.workers: list[_Placed] = []
         self.parts: dict[str, list[str]] = {}
         """Names of the transitions by what they are in the pattern."""
@@ -191,7 +196,9 @@ class _Expansion:
             return StateMachineHandle({}, ())
         self.unopened = net.place(f"{self.id}.unopened", initial=[()])
         self.rows = {s: net.place(f"{self.id}.{s}", self.row_type) for s in p.states}
-        net.rests(self.unopened, *(self.rows[s] for s in p.ends))
+        net.rests(self.unopened, *(self.rows[s] for s in (p.ends if p.scope is None else p.states)))
+        net.keep(*(self.rows.values() if p.scope is not None else ()))
+        self.open = {} if p.scope is None else {"_scope": p.scope.open}
         self.workers = [_Placed(self, worker) for worker in p.workers]
         self._open()
         for worker in self.workers:
@@ -200,7 +207,9 @@ class _Expansion:
             if not (move.by or move.without):
                 self._outside(move)
         for event in dict.fromkeys(m.on for m in p.moves if m.on):
-            net.ignore(event, unless=[self.rows[s] for m in p.moves if m.on == event for s in _sure(m)])
+            # Where a scope has closed the row is still there, and takes no event.
+            sure = [] if self.open else [s for m in p.moves if m.on == event for s in _sure(m)]
+            net.ignore(event, unless=[self.rows[s] for s in sure])
         guarantees = tuple(self._guarantees())
         net.require(*guarantees)
         contracts = tuple(c.id for worker in self.workers for c in worker.filled.contracts)
@@ -253,7 +262,7 @@ class _Expansion:
             for worker in self.workers:
                 if worker.of.name not in (move.by, move.without) and worker.may_be_busy(at):
                     resets.extend(worker.places)
-        return {"puts": puts, "resets": resets}
+        return {"puts": puts, "resets": resets, "reads": self.open}
 
     # the kinds of moves
 
@@ -367,7 +376,7 @@ class _Placed:
             net.route(
                 whole.add("look", self._called("look", at, self.states)),
                 takes={"_idle": self.idle},
-                reads={"row": whole.rows[at]},
+                reads={"row": whole.rows[at], **whole.open},
                 puts=self._snapshot(at, Const(whole.p.conflicts, INT)),
             )
             self._answers(at)
