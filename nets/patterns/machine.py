@@ -133,8 +133,8 @@ class StateMachine:
         workers: Who proposes moves.
         conflicts: How often a worker whose answer came too late is given a new snapshot at once, before the
             machine goes on without it.
-        scope: The saga scope of the case, where it has one: the row moves only while that is open, and stays as
-            it is where the case is called off or killed.
+        scope: The saga scope of the case, where it has one: the row moves only while that is open, and stays
+            as it is where the case is called off or killed.
     """
 
     id: str
