@@ -7,7 +7,7 @@ neither a person nor an event from outside has decided anything in between: then
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from provenet.engine.diagnosis.reading import CaseHistory, Firing
@@ -58,9 +58,15 @@ class _Trail:
 
 @dataclass(slots=True)
 class Runs:
-    """All runs of a case, in the order they began."""
+    """All runs of a case, in the order they began.
+
+    Attributes:
+        all: The runs.
+        places: Where a token is in the end that descends from what a run left behind when it failed.
+    """
 
     all: list[Run] = field(default_factory=list)
+    places: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, case: CaseHistory) -> Runs:
@@ -69,6 +75,8 @@ class Runs:
         trails: dict[int, _Trail] = {}
         for firing in case.firings:
             found._follow(firing, trails)
+        left = {h.place for f in case.firings for h in f.put if h.id in trails and trails[h.id].failed}
+        found.places = frozenset(left)
         return found
 
     def last_of_chains(self) -> Iterator[Run]:
@@ -104,6 +112,20 @@ class Runs:
             run.ended = firing.seq
             trail = _Trail()
         trails.update((held.id, trail) for held in firing.put)
+
+
+def has_failed(case: CaseHistory, places: Iterable[str] = ()) -> bool:
+    """Whether a case counts as a failure.
+
+    Args:
+        case: The case.
+        places: Where a case that ended has failed; without any, one has that ended with what a contract gave
+            up on, and nobody decided anything about it.
+    """
+    wanted = set(places)
+    if case.status in {"failed", "parked"}:
+        return True
+    return case.place in (wanted or Runs.of(case).places)
 
 
 def rule_of(firing: Firing) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 from provenet.engine.history import ENTRIES, Again, Entry, NotReplayed, Replay, replayed
 from provenet.engine.keys import Keys
-from provenet.engine.program import Program
 from provenet.engine.reader import Reader
 from provenet.engine.store.database import Rows, snapshot
 from provenet.nets.net import After, Choice, ContractInfo, Net, Role, Signal, Transition
@@ -240,23 +239,22 @@ class _Telling(Replay):
     def __init__(self, reader: Reader, of: tuple[int, str, int], history: CaseHistory) -> None:
         super().__init__(reader.program, *of, reader.seal)
         self._history = history
-        self._again: Again | None = None
+        self._fired: list[Again] = []
         self._payload = ""
         self._before = 0
 
     def follow(self, entry: Entry) -> None:
         """Keep the entry once it has followed."""
         seq, kind, _, at, data, *_ = entry
-        self._again = None
-        first = not self.last
+        first, self._fired = not self.last, []
         super().follow(entry)
         history, said = self._history, json.loads(data)
-        if self._again is None:
+        for again in self._fired:
+            self._keep(again, said)
+        if kind != "fire":
             history.others.append(Other(seq, kind, at, said))
             if first or kind == "migrate":
                 history.arrived |= self.case.arrived
-        else:
-            self._keep(self._again, said)
         self._before = at
 
     def _keep(self, again: Again, said: Mapping[str, Any]) -> None:
@@ -284,14 +282,10 @@ class _Telling(Replay):
 
     def firing(self, again: Again) -> None:
         """Keep what is about to be fired, and what its handler was given."""
-        self._again, self._payload = again, ""
+        self._payload = ""
+        self._fired.append(again)
         if again.step.transition.role is Role.PROPOSE:
             try:
                 self._payload = again.payload(self.case)
             except Exception:  # noqa: BLE001  values that cannot be read may fail in any way
                 self._payload = ""
-
-
-def program_of(log: Log, digest: str) -> Program | None:
-    """A stored net version, compiled."""
-    return log.reader.program(digest)

@@ -49,7 +49,8 @@ class _Pull:
         """How likely that is, where the weights are kept."""
         if self.shares:
             return at_least(self.pulled, self.of, 0.5) if median(self.shares) >= BEYOND else 1.0
-        return min(at_least(self.pulled, self.of, ODD_VOTES), at_least(self.ties, self.of_ties, 0.5))
+        # Two tests, of which one is enough.
+        return 2 * min(at_least(self.pulled, self.of, ODD_VOTES), at_least(self.ties, self.of_ties, 0.5))
 
 
 class Dominance:

@@ -14,16 +14,15 @@ from provenet.nets.net import Judge, Role
 from provenet.nets.schema import microseconds
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Chain:
+    """A failure that was followed by a restart, and how many restarts in a row ended with the same one."""
+
     contract: str
     crash: str
     case: str
     entries: tuple[int, ...]
-
-    @property
-    def restarts(self) -> int:
-        return len(self.entries) - 1
+    restarts: int
 
 
 class Hopeless:
@@ -39,8 +38,8 @@ class Hopeless:
         """Look for runs that end with the same failure, one after the other."""
         found = [c for run in Runs.of(case).last_of_chains() for c in _chains(case, run)]
         found += _restarts(case)
+        self._restarted += len(found)
         for chain in found:
-            self._restarted += 1
             known = self._longest.setdefault((case.net.name, chain.contract, chain.crash), [])
             known.append(chain)
             known.sort(key=lambda c: -c.restarts)
@@ -84,8 +83,9 @@ def _chains(case: CaseHistory, last: Run) -> list[_Chain]:
         if run is not None and run.crash and run.ended and same and run.crash == same[0].crash:
             same.append(run)
             continue
-        if len(same) > 1:
-            found.append(_Chain(same[0].contract, same[0].crash, case.id, tuple(r.ended for r in same)))
+        if len(same) > 1 or (same and run is not None):
+            ended = tuple(r.ended for r in same)
+            found.append(_Chain(same[0].contract, same[0].crash, case.id, ended, len(same) - 1))
         same = [run] if run is not None and run.crash and run.ended else []
     return found
 
@@ -104,7 +104,7 @@ def _restarts(case: CaseHistory) -> list[_Chain]:
                 entries.append(firing.seq)
             elif firing is None or name in well or firing.role is Role.COMMIT or firing.decided:
                 if entries:
-                    found.append(_Chain(info.id, "no sign of life", case.id, (entries[0], *entries)))
+                    found.append(_Chain(info.id, "no result", case.id, tuple(entries), len(entries)))
                 entries = []
     return found
 

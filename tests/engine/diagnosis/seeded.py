@@ -1,8 +1,8 @@
 """Runs on the real engine, each with one failure seeded, and each with the same agent corrected.
 
-Every function runs its agent in a database, with proposers, services and people that are scripted. Where the
-engine or a proof makes a failure impossible in a net as it is built by ours, the net is written by hand, or its
-data are changed, and it requires no property that would refuse it: that is said where it is done.
+Every function runs its agent in a database, with proposers, services and people that are scripted. Where a
+proof or the engine makes a failure impossible in a net of ours, the net is written by hand, or its data are
+changed, and it requires no property that would refuse it: that is said where it is done.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def nobody(request: Request) -> Any:
 
 def asks(net: NetBuilder, name: str, takes: Any, gives: Any, fails: Any, **more: Any) -> None:
     """A contract that proposes a score and writes nothing."""
-    more = {"returns": Score, "verify": ANY, "attempts": 1} | more
-    net.add(Contract(name, takes=takes, gives=gives, otherwise=fails, propose=function(nobody), **more))
+    parts: dict[str, Any] = {"returns": Score, "verify": ANY, "attempts": 1, **more}
+    net.add(Contract(name, takes=takes, gives=gives, otherwise=fails, propose=function(nobody), **parts))
 
 
 def agent_of(net: NetBuilder) -> Agent:
@@ -109,7 +109,9 @@ def p1a(path: Path, way: Way) -> None:
     if way == "seeded":
         asks(net, "merge", both, merged, gone)
     else:
-        net.route("merge", takes=both, puts={merged: lambda a, b: make(Score, score=(a.score + b.score) // 2)})
+        net.route(
+            "merge", takes=both, puts={merged: lambda a, b: make(Score, score=(a.score + b.score) // 2)}
+        )
     with Bench(agent_of(net), database=path) as bench:
         bench.proposer("churn").always(lambda r: Score(score=dice("churn", r.payload.id)))
         bench.proposer("usage").always(lambda r: Score(score=dice("usage", r.payload.id)))
@@ -169,7 +171,7 @@ def book(net: NetBuilder, name: str, takes: Any, gives: Any, scope: Saga | Any, 
 def p2b(path: Path, way: Way) -> None:
     """The flight is given back before the hotel that was booked after it.
 
-    Of a saga scope this is proved impossible: the guard that picks the latest step is taken out of the net's data.
+    Of a saga scope this is proved impossible: the guard that picks the latest step is taken out of its data.
     """
     net = NetBuilder("undone out of order")
     task, half, refused = net.entry("task", Task), net.place("half", Task), net.place("refused", Task)
@@ -336,7 +338,7 @@ def p5a(path: Path, way: Way) -> None:
 def p5b(path: Path, way: Way) -> None:
     """A person extends an offer on day 10; the timer of day 0 lets it expire on day 30 all the same.
 
-    A timer of ours is bound to its token, which is gone when somebody moves it: this one has a clock of its own.
+    A timer is bound to its token, which is gone when somebody moves it: this one has a clock of its own.
     """
     net = NetBuilder("unbound timer")
     first, row = net.entry("first", Row), net.place("row", Row)
@@ -389,8 +391,8 @@ def p6a(path: Path, way: Way) -> None:
 def p6b(path: Path, way: Way) -> None:
     """The switch is pulled while the case waits, it says so, and pays all the same.
 
-    A scope's kill transition cancels the work, and a case without one is stopped by the engine: this net has one
-    that does nothing, which CTL-2 refutes, and does not require CTL-2.
+    A scope's kill transition cancels the work, and a case without one is stopped by the engine: this net has
+    one that does nothing, which CTL-2 refutes, and does not require CTL-2.
     """
     net = NetBuilder("runs on")
     task, due = net.entry("task", Task), net.place("due", Task)
@@ -427,4 +429,3 @@ SEEDS: dict[str, Callable[[Path, Way], None]] = {
     "P6b": p6b,
 }
 """A run for each failure, by the id of its detector."""
-
