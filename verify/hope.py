@@ -266,10 +266,11 @@ def _moves(edges: list[tuple[Edge, int]]) -> Moves:
         for edge, target in edges:
             merged.setdefault((edge.transition, edge.takes, edge.reads), (edge, []))[1].append(target)
         firings = [(edge, tuple(targets)) for edge, targets in merged.values()]
-    clusters: dict[tuple[State, State], list[Firing]] = {}
+    # Whether a token is taken or read makes no difference to what can fire.
+    clusters: dict[State, list[Firing]] = {}
     for firing in firings:
         if not firing[0].certain:
-            clusters.setdefault((firing[0].takes, firing[0].reads), []).append(firing)
+            clusters.setdefault((*firing[0].takes, *firing[0].reads), []).append(firing)
     certain = [f for f in firings if f[0].certain] if clusters else firings
     return Moves(tuple(certain), tuple([tuple(c) for c in clusters.values()]))
 

@@ -202,6 +202,8 @@ class _Expansion:
         self.workers = [_Placed(self, worker) for worker in p.workers]
         self._open()
         for worker in self.workers:
+            worker.fill()
+        for worker in self.workers:
             worker.build()
         for move in p.moves:
             if not (move.by or move.without):
@@ -348,6 +350,8 @@ class _Placed:
         self.spent = [m for m in whole.p.moves if m.without == of.name]
         self.states = whole.map.states_of(of.name)
         self.moved = whole.map.moved_under(of.name)
+        # Where nobody else moves the row while it works, there is nothing to compare.
+        self.fresh = _FRESH if self.moved else None
         self.answered = {"answer": self.slot.gives, "ticket": self.ticket}
         self.failed = {"seen": self.slot.failed, "ticket": self.ticket}
         self.filled = Filled((), (), ())
@@ -361,7 +365,8 @@ class _Placed:
         """Whether it may be at work when the row is in a state."""
         return state in self.states or state in self.moved
 
-    def build(self) -> None:
+    def fill(self) -> None:
+        """Build its part, and hold it to what a worker may do."""
         whole, net = self.whole, self.whole.net
         self.filled = fill(net, self.slot, self.of.work)
         for effect in self.filled.effects if self._contested() else ():
@@ -372,6 +377,10 @@ class _Placed:
                 "let its move lead to a state of its own, in which one worker performs the effect and "
                 "nothing else moves the row",
             )
+
+    def build(self) -> None:
+        """How it comes to its snapshots, and what becomes of its answers."""
+        whole, net = self.whole, self.whole.net
         for at in self.states:
             net.route(
                 whole.add("look", self._called("look", at, self.states)),
@@ -380,7 +389,7 @@ class _Placed:
                 puts=self._snapshot(at, Const(whole.p.conflicts, INT)),
             )
             self._answers(at)
-            self._gone_without("", at, self.failed, _FRESH, requires=_FRESH)
+            self._gone_without("", at, self.failed, self.fresh, requires=self.fresh)
         for at in whole.p.states:
             if at in self.moved:
                 self._conflicts(at)
@@ -413,8 +422,8 @@ class _Placed:
             net.route(
                 whole.add("move", move.called(at)),
                 takes={**self.answered, "row": whole.rows[at]},
-                when=_all(_FRESH, when, *others),
-                requires=_FRESH,
+                when=_all(self.fresh, when, *others),
+                requires=self.fresh,
                 **arcs,
             )
             if when is None:
@@ -424,12 +433,12 @@ class _Placed:
             net.route(
                 whole.add("refused", self._called("refused", at, self.states)),
                 takes=self.answered,
-                reads={"row": whole.rows[at]},
-                when=_all(_FRESH, _LEFT, *others),
+                reads={"row": whole.rows[at], **whole.open},
+                when=_all(self.fresh, _LEFT, *others),
                 puts=self._again(at),
                 role=Role.RETRY,
             )
-        spent = _all(_FRESH, Not(_LEFT), *others)
+        spent = _all(self.fresh, Not(_LEFT), *others)
         self._gone_without(" as refused", at, self.answered, spent, role=Role.GIVE_UP)
 
     def _conflicts(self, at: str) -> None:
@@ -439,13 +448,15 @@ class _Placed:
         if at not in self.states:
             for name, takes in (("overtaken", self.answered), ("failed late", self.failed)):
                 full = whole.add("conflict", self._called(name, at, self.moved))
-                net.route(full, takes=takes, reads={"row": row}, puts=self.idle, role=Role.RETRY)
+                net.route(
+                    full, takes=takes, reads={"row": row, **whole.open}, puts=self.idle, role=Role.RETRY
+                )
             return
         if whole.p.conflicts:
             net.route(
                 whole.add("conflict", self._called("conflict", at, self.moved & set(self.states))),
                 takes=self.answered,
-                reads={"row": row},
+                reads={"row": row, **whole.open},
                 when=_all(stale, _LEFT),
                 puts=self._again(at),
                 role=Role.RETRY,
@@ -453,7 +464,14 @@ class _Placed:
         spent = _all(stale, Not(_LEFT))
         self._gone_without(" as too late", at, self.answered, spent, role=Role.GIVE_UP, part="conflict")
         full = whole.add("conflict", self._called("failed late", at, self.moved))
-        net.route(full, takes=self.failed, reads={"row": row}, when=stale, puts=self.idle, role=Role.RETRY)
+        net.route(
+            full,
+            takes=self.failed,
+            reads={"row": row, **whole.open},
+            when=stale,
+            puts=self.idle,
+            role=Role.RETRY,
+        )
 
     def _withdrawn(self) -> None:
         """Its work is taken back as soon as the row has moved on."""
@@ -463,7 +481,7 @@ class _Placed:
                 whole.net.route(
                     whole.add("withdrawn", self._called("withdrawn", at, self.moved)),
                     takes={"ticket": self.ticket},
-                    reads={"row": whole.rows[at]},
+                    reads={"row": whole.rows[at], **whole.open},
                     when=Not(_FRESH) if at in self.states else None,
                     resets=[p for p in self.places if p != self.ticket],
                     puts=self.idle,
@@ -475,7 +493,7 @@ class _Placed:
         why: str,
         at: str,
         takes: Mapping[str, PlaceRef],
-        when: Expr,
+        when: Expr | None,
         *,
         requires: Expr | None = None,
         role: Role = Role.ROUTE,
@@ -636,7 +654,9 @@ def _sure(move: Move) -> tuple[str, ...]:
     return move.states if move.when is None else ()
 
 
-def _all(*parts: Expr | None) -> Expr:
-    """All of some conditions that there are."""
+def _all(*parts: Expr | None) -> Expr | None:
+    """All of the conditions that there are."""
     flat = tuple(q for p in parts if p is not None for q in (p.parts if isinstance(p, And) else (p,)))
+    if not flat:
+        return None
     return flat[0] if len(flat) == 1 else And(flat)
