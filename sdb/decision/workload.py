@@ -81,6 +81,7 @@ def _seen(text: str) -> str:
 
 
 _TAKEN = {
+    "id",
     "task",
     "inputs",
     "proposal",
