@@ -1,12 +1,13 @@
 """Make the pictures of the documentation again: `.venv/bin/python docs/pictures/make.py`.
 
 The renewal net and its part that makes an offer come from the example, the refund agent from the tutorial's
-own blocks, and its counterexample from the break that the tutorial makes.
+own blocks, and its counterexample from the break that the tutorial makes; each pattern's from its page.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from provenet.examples.contract_renewal import agent  # noqa: E402  the repository's root is not on the path before
+from provenet.cli.reliability import drawing  # noqa: E402  the repository's root is not on the path before
+from provenet.engine.diagnosis.reliability import Work, estimate  # noqa: E402
+from provenet.engine.diagnosis.work import Record  # noqa: E402
+from provenet.examples.contract_renewal import agent  # noqa: E402
 from provenet.nets.net import Net  # noqa: E402
 from provenet.visualize import render_net  # noqa: E402
 from provenet.visualize.structure import structure  # noqa: E402
@@ -37,8 +41,21 @@ def main() -> None:
         provenet("verify", str(broken), "--only", "never", "--out", str(folder), code=1)
         (strip,) = folder.glob("*never*.svg")
         (HERE / "counterexample.svg").write_bytes(strip.read_bytes())
+    (HERE / "reliability.svg").write_text(drifting(), encoding="utf-8")
+    for page in sorted((ROOT / "docs" / "patterns").glob("*.md")):
+        pattern(page)
     for picture in sorted(HERE.glob("*.svg")):
         print(f"{picture.relative_to(ROOT)}  {picture.stat().st_size:,} bytes")
+
+
+def drifting() -> str:
+    """A hundred simulated cases of a few calls each, of which one in five strays."""
+    dice = random.Random(5)
+    work = tuple(
+        Work(str(i), dice.randint(1, 4), float((dice.random() < 0.2) + (dice.random() < 0.05)))
+        for i in range(100)
+    )
+    return drawing(Record("simulated", "", "calls", work, (), 0), estimate(work))
 
 
 def offer_part(net: Net) -> Net:
@@ -67,6 +84,18 @@ def offer_part(net: Net) -> Net:
         parts,
         contracts=tuple(c for c in net.contracts if c.id in shown),
     )
+
+
+def pattern(page: Path) -> None:
+    """The first program of a pattern's page, where the page shows its picture."""
+    picture = f"pattern-{page.stem}.svg"
+    programs = [block for block in blocks(page) if block.language == "python" and block.value("file")]
+    if not programs or f"pictures/{picture}" not in page.read_text(encoding="utf-8"):
+        return
+    with tempfile.TemporaryDirectory() as name:
+        program = Path(name) / programs[0].value("file")
+        program.write_text(programs[0].text, encoding="utf-8")
+        provenet("render", str(program), "-o", str(HERE / picture))
 
 
 def refund_agent(folder: Path) -> Path:
