@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from provenet.nets.models import Personal, Secret, Token
     from provenet.nets.net import Label, Net, Perform, Requirement, Role
     from provenet.nets.patterns.delegation import Child, Delegation, by_priority, weighted
+    from provenet.nets.patterns.gate import Budget, Gate
     from provenet.nets.patterns.machine import Move, StateMachine, Worker
     from provenet.nets.patterns.sequencing import Consumer, EventType, OldVersion, Sequencing
+    from provenet.nets.patterns.supervision import Heartbeat, Supervised
     from provenet.nets.requirements import (
         always,
         at_least_as_strict,
@@ -82,6 +84,7 @@ __all__ = [
     "Agent",
     "Audit",
     "Backoff",
+    "Budget",
     "Child",
     "Consumer",
     "Contract",
@@ -92,6 +95,8 @@ __all__ = [
     "Engine",
     "EngineError",
     "EventType",
+    "Gate",
+    "Heartbeat",
     "Human",
     "Keys",
     "Label",
@@ -121,6 +126,7 @@ __all__ = [
     "Secret",
     "Sequencing",
     "StateMachine",
+    "Supervised",
     "Task",
     "Term",
     "Throttle",
@@ -190,10 +196,13 @@ _EXPORTS: dict[str, str] = {
     "Worker": "provenet.nets.patterns.machine",
     # Contracts at the boundary
     "Agent": "provenet.sdb.handlers",
+    "Budget": "provenet.nets.patterns.gate",
     "Contract": "provenet.sdb.contract",
     "Backoff": "provenet.sdb.handlers",
     "Effect": "provenet.sdb.handlers",
     "EffectRefused": "provenet.sdb.handlers",
+    "Gate": "provenet.nets.patterns.gate",
+    "Heartbeat": "provenet.nets.patterns.supervision",
     "NotFilledIn": "provenet.sdb.handlers",
     "Human": "provenet.sdb.human",
     "KILL_SIGNAL": "provenet.sdb.saga",
@@ -214,6 +223,7 @@ _EXPORTS: dict[str, str] = {
     "scripted": "provenet.sdb.proposers",
     # Proofs
     "Report": "provenet.verify.verdict",
+    "Supervised": "provenet.nets.patterns.supervision",
     "Verdict": "provenet.verify.verdict",
     "always": "provenet.nets.requirements",
     "at_least_as_strict": "provenet.nets.requirements",
