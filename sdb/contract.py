@@ -399,6 +399,14 @@ class _Expansion:
                 f"propose is a {type(proposer).__name__}, not a proposer",
                 "wrap it: function(...), model(...) or scripted(...)",
             )
+        verifier: object = c.verify  # whatever the author passed
+        if isinstance(verifier, Proposer) or not (isinstance(verifier, Policy) or callable(verifier)):
+            self.net.mistake(
+                "SD213",
+                where,
+                f"verify is a {type(verifier).__name__}, not a policy",
+                "within(...), policy(...), or a deterministic function of (proposal, inputs)",
+            )
         if c.undo is not None and c.saga is None:
             self.net.mistake("SD208", where, "undo= without a saga scope", "add saga=..., or drop undo=")
         if c.undo is not None and c.irreversible:

@@ -203,7 +203,8 @@ class _Expansion:
         yield mutex(self.idle.name, self.task.name, name=f"{name}: one task at a time")
         again = [name for child in self.children for name in child.made("again")]
         if again:
-            most = f"{name}: at most {p.retries} retries for a task, all children together"
+            retries = "1 retry" if p.retries == 1 else f"{p.retries} retries"
+            most = f"{name}: at most {retries} for a task, all children together"
             yield cap(*again, most=p.retries, amount=Const(1, INT), per=f"{name}.dispatch", name=most)
         # Not "followed by the merge": a kill switch or an owner of this owner may take the task away.
         stays = f'AG ("{self.task.name}" -> AF !"{self.task.name}")'

@@ -216,6 +216,9 @@ def test_several_inputs_are_named_and_gathered() -> None:
     assert not list(rule_.enabled(initial_marking(built, {"customer": ("a", 20), "limit": 20})))
 
 
+@pytest.mark.antipattern(
+    "AP5", "impossible to express: a contract asks so often at most, and then says why it stopped"
+)
 @given(
     attempts=st.integers(1, 5),
     answers=st.lists(st.sampled_from(["fault", "final", 30, 31, 90]), min_size=6, max_size=6),

@@ -129,6 +129,9 @@ async def test_prompt_hash_follows_what_is_asked() -> None:
     assert len(set(hashes)) == 4
 
 
+@pytest.mark.antipattern(
+    "AP8", "detected at run time: the model is told the rule, the field, and what was expected"
+)
 async def test_reject_signal_reaches_the_model() -> None:
     signal = Reject(
         "max_discount", field="discount", expected="at most 20", got="90", hint="offer a longer term"
@@ -142,6 +145,7 @@ async def test_reject_signal_reaches_the_model() -> None:
         assert line in told
 
 
+@pytest.mark.antipattern("AP8", "detected at run time: what a model wraps around its answer is taken off")
 @pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```", "  ```JSON\r\n{}\r\n```\n"])
 async def test_code_fences_are_taken_off(fence: str) -> None:
     assert (await ask(says(fence.replace("{}", json.dumps(GOOD))))).value == VALUE
@@ -235,6 +239,7 @@ MISBEHAVIOURS: dict[str, tuple[Behaviour, str]] = {
 }
 
 
+@pytest.mark.antipattern("AP2", "detected at run time: all that a provider may do wrong is a typed signal")
 @pytest.mark.parametrize("name", MISBEHAVIOURS)
 async def test_every_misbehaviour_is_a_typed_fault(name: str) -> None:
     behaviour, rule = MISBEHAVIOURS[name]

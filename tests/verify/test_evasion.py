@@ -37,6 +37,9 @@ from tests.verify.nets import selling, trip
 COUNTER = RecordType("counter", (Field("n", INT),))
 
 
+@pytest.mark.antipattern(
+    "AP6", "refuted by SDB-1: an effect that no verifier stands before, whatever it is called"
+)
 @pytest.mark.parametrize("role", [Role.COMMIT, Role.COMPENSATE, Role.ROUTE, Role.EVENT])
 @pytest.mark.parametrize("contract", ["", "offer"])
 def test_no_role_lets_an_effect_past_the_verifier(role: Role, contract: str) -> None:

@@ -302,6 +302,7 @@ def stubborn(at: Slot) -> Contract:
     return replace(specialist(at), attempts=3)
 
 
+@pytest.mark.antipattern("AP5", "impossible to express: retries that multiply, by a child and by its owner")
 @pytest.mark.parametrize(
     ("work", "message"),
     [

@@ -174,6 +174,7 @@ def test_what_a_child_says_too_late_is_dropped() -> None:
         assert set(case.marking) == {"written", "ask.idle"}
 
 
+@pytest.mark.antipattern("AP8", "detected at run time: a child that is asked again is told what was wrong")
 def test_a_child_that_is_asked_again_learns_why() -> None:
     with Bench(scored(1, 1)) as bench:
         script = bench.proposer("ask.c1").answers(TOO_HIGH, good("c1"))
