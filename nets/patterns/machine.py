@@ -352,6 +352,7 @@ class _Placed:
         self.moved = whole.map.moved_under(of.name)
         # Where nobody else moves the row while it works, there is nothing to compare.
         self.fresh = _FRESH if self.moved else None
+        self.late_in = self.moved | set(self.states) if self.moved else frozenset()
         self.answered = {"answer": self.slot.gives, "ticket": self.ticket}
         self.failed = {"seen": self.slot.failed, "ticket": self.ticket}
         self.filled = Filled((), (), ())
@@ -391,7 +392,7 @@ class _Placed:
             self._answers(at)
             self._gone_without("", at, self.failed, self.fresh, requires=self.fresh)
         for at in whole.p.states:
-            if at in self.moved:
+            if at in self.late_in:
                 self._conflicts(at)
         if self.of.overtaken == "is withdrawn":
             self._withdrawn()
@@ -447,39 +448,35 @@ class _Placed:
         row, stale = whole.rows[at], Not(_FRESH)
         if at not in self.states:
             for name, takes in (("overtaken", self.answered), ("failed late", self.failed)):
-                full = whole.add("conflict", self._called(name, at, self.moved))
+                full = whole.add("conflict", self._called(name, at, self.late_in))
                 net.route(
                     full, takes=takes, reads={"row": row, **whole.open}, puts=self.idle, role=Role.RETRY
                 )
             return
-        if whole.p.conflicts:
-            net.route(
-                whole.add("conflict", self._called("conflict", at, self.moved & set(self.states))),
-                takes=self.answered,
-                reads={"row": row, **whole.open},
-                when=_all(stale, _LEFT),
-                puts=self._again(at),
-                role=Role.RETRY,
-            )
-        spent = _all(stale, Not(_LEFT))
-        self._gone_without(" as too late", at, self.answered, spent, role=Role.GIVE_UP, part="conflict")
-        full = whole.add("conflict", self._called("failed late", at, self.moved))
-        net.route(
-            full,
-            takes=self.failed,
-            reads={"row": row, **whole.open},
-            when=stale,
-            puts=self.idle,
-            role=Role.RETRY,
+        ways = (
+            ("conflict", self.answered, " as too late"),
+            ("failed late", self.failed, " as failed too late"),
         )
+        for name, takes, why in ways:
+            if whole.p.conflicts:
+                net.route(
+                    whole.add("conflict", self._called(name, at, self.late_in)),
+                    takes=takes,
+                    reads={"row": row, **whole.open},
+                    when=_all(stale, _LEFT),
+                    puts=self._again(at),
+                    role=Role.RETRY,
+                )
+            spent = _all(stale, Not(_LEFT))
+            self._gone_without(why, at, takes, spent, role=Role.GIVE_UP, part="conflict")
 
     def _withdrawn(self) -> None:
         """Its work is taken back as soon as the row has moved on."""
         whole = self.whole
         for at in whole.p.states:
-            if at in self.moved:
+            if at in self.late_in:
                 whole.net.route(
-                    whole.add("withdrawn", self._called("withdrawn", at, self.moved)),
+                    whole.add("withdrawn", self._called("withdrawn", at, self.late_in)),
                     takes={"ticket": self.ticket},
                     reads={"row": whole.rows[at], **whole.open},
                     when=Not(_FRESH) if at in self.states else None,
