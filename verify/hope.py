@@ -329,6 +329,8 @@ def _doubtful(expr: Expr, wanted: Type, scope: dict[str, Type]) -> Iterator[tupl
     match expr:
         case _ if isinstance(wanted, UnitType | BoolType) or wanted == IntType():
             return
+        case Build() if isinstance(wanted, OptionalType):
+            yield from _doubtful(expr, wanted.item, scope)
         case Build(_, parts) if isinstance(wanted, RecordType):
             for part, f in zip(parts, wanted.fields, strict=True):
                 yield from _doubtful(part, f.type, scope)
