@@ -216,6 +216,7 @@ def _moved(case: CaseHistory, timer: Firing, token: int, since: int, overrides: 
     place = _place(case, token)
     if place is None or _unchanged(case, timer, token, place):
         return None
+    same = next((row.places for row in rows_of(case.net) if place in row.places), frozenset((place,)))
     at: int | None = token
     while at is not None and case.arrived.get(at, 0) > since:
         made = case.maker.get(at)
@@ -223,7 +224,7 @@ def _moved(case: CaseHistory, timer: Firing, token: int, since: int, overrides: 
             return None
         if by_person(case, made) or made.transition.name in overrides:
             return made
-        at = next((t for t in made.took if _place(case, t) == place), None)
+        at = next((t for t in made.took if _place(case, t) in same), None)
     return None
 
 

@@ -19,12 +19,14 @@ class Step:
 
     Attributes:
         commit: The commit.
+        began: Entry with which it began: of an effect outside, its intent.
         scope: The scope that it belongs to.
         undone: Its compensations.
         settled: Whether it needs none: its scope ended well, or a person took care of it.
     """
 
     commit: Firing
+    began: int
     scope: str
     undone: list[Firing] = field(default_factory=list)
     settled: bool = False
@@ -38,7 +40,9 @@ def steps_of(case: CaseHistory) -> tuple[list[Step], list[Firing]]:
     for firing in case.firings:
         if firing.role is Role.COMMIT and firing.contract in undoes:
             info = case.contract(firing.contract)
-            steps[firing.seq] = Step(firing, info.saga if info is not None else "")
+            intents = (case.maker[token] for token in firing.took if token in case.maker)
+            began = next((m.seq for m in intents if m.role is Role.INTENT), firing.seq)
+            steps[firing.seq] = Step(firing, began, info.saga if info is not None else "")
         elif firing.role is Role.COMPENSATE:
             step = _of(case, firing, steps, undoes) or _latest(firing, steps)
             if step is None:
@@ -177,12 +181,12 @@ class Mess:
                 continue
             first = step.undone[0].seq
             later = [
-                s
-                for s in steps
-                if s.scope == step.scope
-                and at < s.commit.seq < first
-                and s.undone
-                and s.undone[0].seq > first
+                other
+                for other in steps
+                if other.scope == step.scope
+                and step.began < other.began < first
+                and other.undone
+                and other.undone[0].seq > first
             ]
             for other in later:
                 self._add(

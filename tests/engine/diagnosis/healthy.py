@@ -6,18 +6,27 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from provenet.engine.testing import Bench
+from provenet.engine.testing import Bench, Late
 from provenet.examples.contract_renewal.demo import Demo
 from provenet.examples.contract_renewal.demo import run as renewals
 from provenet.nets.build import NetBuilder
+from provenet.nets.models import Token
 from provenet.nets.net import Requirement
 from provenet.nets.patterns.delegation import Partial
+from provenet.nets.patterns.machine import Move, StateMachine, Worker
+from provenet.nets.patterns.slot import Slot
+from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent
+from provenet.sdb.policy import within
+from provenet.sdb.proposers import scripted
 from tests.engine import orders
 from tests.nets.patterns.delegations import Lead, named, scored
 from tests.nets.patterns.test_delegation_runs import misbehaviour
+from tests.nets.patterns.test_scatter import Services, Shape, Trip, run_to_the_end
 from tests.support.ledger import Ledger
 
 
@@ -58,9 +67,68 @@ def delegation_run(path: Path) -> None:
             bench.run()
 
 
+def scatter_run(path: Path) -> None:
+    """Four peers that commit side by side, in services that are as bad as services are; some scopes abort."""
+    shape = Shape(4)
+    with Bench(running(shape.build()[0], "trips"), database=path) as bench:
+        Services(bench, 4, seed=3, calm=0.8)
+        cases = [bench.start(Trip(id=f"{n}", nights=1 + n % 40)) for n in range(30)]
+        run_to_the_end(bench, cases)
+
+
+def machine_run(path: Path) -> None:
+    """A row that people and events move while a worker works on it; timers that come too late."""
+    with Bench(running(tickets(), "tickets"), database=path) as bench:
+        bench.proposer("ticket.worker").always(Late(Note(text="done"), after=timedelta(seconds=50)))
+        cases = [bench.start(Note(text=f"{n}")) for n in range(6)]
+        for turn in range(3):
+            bench.advance(timedelta(seconds=40))
+            for case in cases[turn:]:
+                case.signal("comment", Note(text="and another thing"))
+        for case in cases[:4]:
+            bench.advance(days=1)
+            case.signal("reopen", Note(text="no"))
+        bench.run()
+
+
+class Note(Token):
+    """What a ticket says."""
+
+    text: str
+
+
+def tickets(conflicts: int = 3) -> NetBuilder:
+    """A ticket that a worker answers, that somebody may comment and reopen, and that is closed in the end."""
+    net = NetBuilder("tickets")
+    asked, closed = net.entry("asked", Note), net.final("closed", Note)
+
+    def work(at: Slot) -> Contract:
+        any_note = within(Note, lambda it: it.text.length() < 100, name="short")
+        parts: dict[str, Any] = {"returns": Note, "verify": any_note, "attempts": 1}
+        return Contract(
+            at.id, takes=at.takes, gives=at.gives, otherwise=at.failed, propose=scripted([]), **parts
+        )
+
+    said = lambda said: said  # noqa: E731
+    moves = [
+        Move("comment", "open", "open", on="comment", brings=Note, sets=said),
+        Move("answer", "open", "answered", by="worker", sets=lambda answer: answer),
+        Move("nobody", "open", "answered", without="worker"),
+        Move("reopen", "answered", "waiting", on="reopen", brings=Note, sets=said),
+        Move("forget", "waiting", "closed", after=timedelta(days=5)),
+        Move("close", "answered", "closed", after=timedelta(days=10)),
+    ]
+    states = ["open", "answered", "waiting", "closed"]
+    workers = [Worker("worker", Note, work)]
+    net.add(StateMachine("ticket", asked, states, moves, {"closed": closed}, workers, conflicts=conflicts))
+    return net
+
+
 HEALTHY: dict[str, Callable[[Path], None]] = {
     "orders": orders_run,
     "renewals": renewal_run,
     "delegation": delegation_run,
+    "scatter-gather": scatter_run,
+    "state machine": machine_run,
 }
 """Healthy runs, by what runs."""

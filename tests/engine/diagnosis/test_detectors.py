@@ -28,6 +28,7 @@ from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.proposers import function
 from provenet.sdb.saga import KILL_SIGNAL, Saga
+from tests.engine.diagnosis.healthy import Note, running, tickets
 from tests.engine.diagnosis.matrix import counted, detectors_table, diagnosed, matrix_table, runs, written
 from tests.engine.diagnosis.seeded import ANY, SEEDS, Score, Task, agent_of, asks, book, changed, nobody
 from tests.engine.orders import dice
@@ -372,3 +373,26 @@ def test_one_detector_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     SEEDS["P6a"](path, "seeded")
     assert not diagnose(path, detectors=[Dominance()]).findings
+
+
+# nets that say by which patterns they were built
+
+
+def contended(path: Path, conflicts: int) -> Diagnosis:
+    """A worker on a declared state machine, and somebody who moves the row under it."""
+    with Bench(running(tickets(conflicts), "tickets"), database=path) as bench:
+        bench.proposer("ticket.worker").always(Late(Note(text="done"), after=timedelta(seconds=50)))
+        cases = [bench.start(Note(text=f"{n}")) for n in range(3)]
+        for _ in range(min(conflicts, 6)):
+            bench.advance(timedelta(seconds=40))
+            for case in cases:
+                case.signal("comment", Note(text="and another thing"))
+        bench.run()
+    return diagnose(path)
+
+
+def test_conflicts_of_a_declared_machine_are_counted_by_its_tickets(tmp_path: Path) -> None:
+    (finding,) = contended(tmp_path / "run.db", conflicts=9).findings
+    assert (finding.detector, finding.about) == ("P5a", "ticket")
+    assert dict(finding.numbers)["worst"] > 3
+    assert not contended(tmp_path / "few.db", conflicts=3).findings
