@@ -1,4 +1,4 @@
-"""Scatter-gather with a saga: all peers' writes stay, or none; whatever the outside does, and in what order."""
+"""Scatter-gather with a saga: all peers' writes stay, or none, whatever the outside does and when."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ from provenet.verify.check import prove
 from provenet.verify.verdict import Status
 
 PROVED_UP_TO = 4
-"""Peers up to which everything is proved: what leans on the state graph ends there (SAGA-1 to SAGA-4, precedes,
-formula, CTL-2, CTL-3 with people, STATE-1, STATE-3); with five, the orders of commits are more than 200,000 states."""
+"""Peers up to which everything is proved.
+
+What leans on the state graph ends there: SAGA-1 to SAGA-4, precedes, formula, CTL-2, and CTL-3 with people.
+With five, the orders of commits are more than 200,000 states.
+"""
 
 MOST = 8
 """Peers that the pattern is for; what needs no state graph is proved for all of them."""
@@ -432,7 +435,7 @@ def test_all_writes_stay_or_none(shape: Shape, seed: int, calm: float, kill: int
 @pytest.mark.parametrize("point", ["before-commit", "after-intent", "after-effect"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_crash_at_any_point_leaves_the_ledger_exact(point: str, nth: int) -> None:
-    """The third peer is refused, so that the others' writes are undone; the net is deployed as it was proved."""
+    """The third peer is refused, so the others' writes are undone; the net is deployed as it was proved."""
     with Bench(proved_net()) as bench:
         services = Services(bench, 3, nth, 1.0)
         bench.effect("p2.book").always(Late(EffectRefused("no room"), timedelta(seconds=9)))
