@@ -451,6 +451,9 @@ def proved_net() -> Agent:
     return Agent.of(Shape(3).build()[0])
 
 
+@pytest.mark.antipattern(
+    "AP1", "detected at run time: a success that is none, by an expression over the result"
+)
 def test_a_model_that_calls_a_failure_a_success_is_not_believed() -> None:
     with Bench(proved_net()) as bench:
         services = Services(bench, 3, 1, 1.0)
