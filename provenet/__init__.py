@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from provenet.nets.patterns.delegation import Child, Delegation, by_priority, weighted
     from provenet.nets.patterns.gate import Budget, Gate
     from provenet.nets.patterns.machine import Move, StateMachine, Worker
+    from provenet.nets.patterns.oversight import Approval, Escalation, KillSwitch, Level, Oversight, RateLimit
+    from provenet.nets.patterns.scatter import Peer, ScatterGather
     from provenet.nets.patterns.sequencing import Consumer, EventType, OldVersion, Sequencing
+    from provenet.nets.patterns.slot import Slot
     from provenet.nets.patterns.supervision import Heartbeat, Supervised
     from provenet.nets.requirements import (
         always,
@@ -82,6 +85,7 @@ __all__ = [
     "KILL_SIGNAL",
     "Access",
     "Agent",
+    "Approval",
     "Audit",
     "Backoff",
     "Budget",
@@ -94,18 +98,23 @@ __all__ = [
     "EffectRefused",
     "Engine",
     "EngineError",
+    "Escalation",
     "EventType",
     "Gate",
     "Heartbeat",
     "Human",
     "Keys",
+    "KillSwitch",
     "Label",
+    "Level",
     "Move",
     "Net",
     "NetBuilder",
     "NetError",
     "NotFilledIn",
     "OldVersion",
+    "Oversight",
+    "Peer",
     "Perform",
     "Personal",
     "Policy",
@@ -114,6 +123,7 @@ __all__ = [
     "Proposal",
     "Proposer",
     "ProvenetError",
+    "RateLimit",
     "Reader",
     "RealClock",
     "Reject",
@@ -123,8 +133,10 @@ __all__ = [
     "Retention",
     "Role",
     "Saga",
+    "ScatterGather",
     "Secret",
     "Sequencing",
+    "Slot",
     "StateMachine",
     "Supervised",
     "Task",
@@ -191,6 +203,15 @@ _EXPORTS: dict[str, str] = {
     "EventType": "provenet.nets.patterns.sequencing",
     "OldVersion": "provenet.nets.patterns.sequencing",
     "Sequencing": "provenet.nets.patterns.sequencing",
+    "Slot": "provenet.nets.patterns.slot",
+    "Approval": "provenet.nets.patterns.oversight",
+    "Escalation": "provenet.nets.patterns.oversight",
+    "KillSwitch": "provenet.nets.patterns.oversight",
+    "Level": "provenet.nets.patterns.oversight",
+    "Oversight": "provenet.nets.patterns.oversight",
+    "RateLimit": "provenet.nets.patterns.oversight",
+    "Peer": "provenet.nets.patterns.scatter",
+    "ScatterGather": "provenet.nets.patterns.scatter",
     "Move": "provenet.nets.patterns.machine",
     "StateMachine": "provenet.nets.patterns.machine",
     "Worker": "provenet.nets.patterns.machine",
