@@ -26,7 +26,7 @@ class Run:
         contract: The contract's id.
         begun: Entry of its beginning.
         retries: How often it asked again by itself.
-        crash: Role and rule of its last failure that was none of the verifier's; empty where there is none.
+        crash: Rule of its last failure, where that was none of the verifier's; empty where there is none.
         ended: Entry of its end; 0 while it runs.
         after: The run of the same contract from whose failure it follows.
     """
@@ -101,7 +101,7 @@ class Runs:
         if firing.role is Role.RETRY:
             run.retries += 1
         if firing.role in {Role.FAULT, Role.FAIL}:
-            run.crash = f"{firing.role.value} {rule_of(firing)}".strip()
+            run.crash = rule_of(firing) or firing.role.value
         elif firing.role is Role.PROPOSE:
             run.crash = ""
         trail = _Trail(run, failed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -10,6 +11,7 @@ from provenet.engine.diagnosis.intervals import more_often
 from provenet.engine.diagnosis.reading import CaseHistory, Firing
 from provenet.engine.diagnosis.signatures import SIGNATURES, significant
 from provenet.nets.net import Label, Net, Role, Signal
+from provenet.nets.schema import RecordType
 
 MOST_INPUTS = 100_000
 """Inputs of one contract that are remembered; those that come after are not compared."""
@@ -135,6 +137,8 @@ class Disorder:
         """Compare the own times of the events that a case took."""
         guarded = {d.event for d in case.net.deliveries if d.lateness is not None}
         guarded |= {d.late for d in case.net.deliveries}
+        numbered = set(_named(case.net, "take")) | set(_named(case.net, "late"))
+        self._by_number(case)
         entries = {firing.seq: firing for firing in case.firings}
         newest: dict[str, tuple[int, int]] = {}
         taken = [x for x in case.inbox if x[0] is not None and x[2] is not None and x[3] == "accepted"]
@@ -144,15 +148,37 @@ class Disorder:
             firing = entries.get(seq)
             if event in guarded or firing is None or not _matters(case.net, firing):
                 continue
+            if firing.transition.name in numbered:
+                continue  # there, the number of an event in the log says what is older
             where = case.net.name, event
             self._taken[where] = self._taken.get(where, 0) + 1
             before, first = newest.get(event, (at, seq))
             if at < before:
-                self._count[where] = self._count.get(where, 0) + 1
-                says = f"{event!r} is {(before - at) / 1e6:.0f} s older than the one taken before it"
-                self._seen.setdefault(where, Few()).add(case.id, (first, seq), says)
+                older = f"{(before - at) / 1e6:.0f} s older"
+                self._older(case, event, (first, seq), older)
             if at >= before:
                 newest[event] = at, seq
+
+    def _by_number(self, case: CaseHistory) -> None:
+        """Compare the numbers of the events that a declared sequencing took."""
+        for log in (p for p in case.net.patterns if p.kind == "sequencing"):
+            takes, newest = set(log.part("take")), (-1, 0)
+            for firing in case.firings:
+                number = _number(firing) if firing.transition.name in takes else None
+                trigger = firing.transition.trigger
+                if number is None or not isinstance(trigger, Signal):
+                    continue
+                where = case.net.name, trigger.event
+                self._taken[where] = self._taken.get(where, 0) + 1
+                if number <= newest[0]:
+                    self._older(case, trigger.event, (newest[1], firing.seq), f"number {number}, no later")
+                else:
+                    newest = number, firing.seq
+
+    def _older(self, case: CaseHistory, event: str, entries: tuple[int, int], how: str) -> None:
+        where = case.net.name, event
+        self._count[where] = self._count.get(where, 0) + 1
+        self._seen.setdefault(where, Few()).add(case.id, entries, f"{event!r} is {how} than one taken before")
 
     def findings(self) -> list[Finding]:
         """One for each event."""
@@ -174,5 +200,22 @@ def _matters(net: Net, firing: Firing) -> bool:
     """Whether an event changes anything: absorbing places hold what is the same however often it comes."""
     if not isinstance(firing.transition.trigger, Signal) or Label.ABSORBER in firing.transition.labels:
         return False
-    puts = [net.place(h.place) for h in firing.put if net.has_place(h.place)]
-    return not puts or any(Label.ABSORBER not in p.labels for p in puts)
+    stays = {x.place: firing.binding.get(x.var) for x in firing.transition.takes if x.var}
+    if {x.place for x in firing.transition.takes} - {h.place for h in firing.put}:
+        return True
+    changed = [h.place for h in firing.put if h.place not in stays or stays[h.place] != h.value]
+    return any(net.has_place(p) and Label.ABSORBER not in net.place(p).labels for p in changed)
+
+
+def _number(firing: Firing) -> int | None:
+    """The number in the log that an event brings."""
+    fresh = firing.transition.fresh[0] if firing.transition.fresh else None
+    if fresh is None or not isinstance(fresh.type, RecordType) or not isinstance(firing.brought, tuple):
+        return None
+    parts = zip(fresh.type.fields, firing.brought, strict=True)
+    return next((v for f, v in parts if f.name == "number" and isinstance(v, int)), None)
+
+
+def _named(net: Net, part: str) -> Iterator[str]:
+    """The transitions that are such a part of a declared sequencing."""
+    return (name for p in net.patterns if p.kind == "sequencing" for name in p.part(part))

@@ -37,7 +37,7 @@ class Hopeless:
     def look(self, case: CaseHistory) -> None:
         """Look for runs that end with the same failure, one after the other."""
         found = [c for run in Runs.of(case).last_of_chains() for c in _chains(case, run)]
-        found += _restarts(case)
+        found += _restarts(case, {c.contract for c in found if c.restarts})
         self._restarted += len(found)
         for chain in found:
             known = self._longest.setdefault((case.net.name, chain.contract, chain.crash), [])
@@ -90,19 +90,24 @@ def _chains(case: CaseHistory, last: Run) -> list[_Chain]:
     return found
 
 
-def _restarts(case: CaseHistory) -> list[_Chain]:
-    """Restarts that a declared supervisor counts, with nothing that went well in between."""
+def _restarts(case: CaseHistory, known: set[str]) -> list[_Chain]:
+    """Restarts by a declared supervisor, one after the other for the same task.
+
+    Args:
+        case: The case.
+        known: Contracts whose own runs tell what happened: of those, nothing is told twice.
+    """
     found = []
     for info in case.net.patterns:
-        restart, well = set(info.part("restart")), set(info.part("done"))
-        if info.kind != "supervisor" or not restart:
+        restart, over = set(info.part("restart")), {*info.part("done"), *info.part("escalate")}
+        if info.kind != "supervisor" or not restart or known & set(info.part("worker")):
             continue
         entries: list[int] = []
         for firing in [*case.firings, None]:
             name = "" if firing is None else firing.transition.name
             if firing is not None and name in restart:
                 entries.append(firing.seq)
-            elif firing is None or name in well or firing.role is Role.COMMIT or firing.decided:
+            elif firing is None or name in over or firing.role is Role.COMMIT or firing.decided:
                 if entries:
                     found.append(_Chain(info.id, "no result", case.id, tuple(entries), len(entries)))
                 entries = []

@@ -17,16 +17,20 @@ from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.nets.net import Requirement
 from provenet.nets.patterns.delegation import Partial
+from provenet.nets.patterns.gate import Budget
 from provenet.nets.patterns.machine import Move, StateMachine, Worker
+from provenet.nets.patterns.sequencing import Consumer, EventType, Sequencing
 from provenet.nets.patterns.slot import Slot
+from provenet.nets.patterns.supervision import Supervised
 from provenet.sdb.contract import Contract
-from provenet.sdb.handlers import Agent
+from provenet.sdb.handlers import Agent, Proposal, Request
 from provenet.sdb.policy import within
 from provenet.sdb.proposers import scripted
 from tests.engine import orders
 from tests.nets.patterns.delegations import Lead, named, scored
 from tests.nets.patterns.test_delegation_runs import misbehaviour
 from tests.nets.patterns.test_scatter import Services, Shape, Trip, run_to_the_end
+from tests.nets.patterns.test_supervision import Ceiling, Offer, shop
 from tests.support.ledger import Ledger
 
 
@@ -36,10 +40,10 @@ def orders_run(path: Path) -> None:
 
 
 def renewal_run(path: Path) -> None:
-    """The renewal agent beside an outside world that misbehaves: 60 customers, 90 days each."""
+    """The renewal agent beside an outside world that misbehaves: 40 customers, 90 days each."""
     folder = path.parent / "renewals"
     folder.mkdir()
-    demo = Demo(folder=folder, limit=60)
+    demo = Demo(folder=folder, limit=40)
     renewals(demo)
     path.symlink_to(demo.database)
 
@@ -59,10 +63,10 @@ def delegation_run(path: Path) -> None:
         agent = running(scored(4, retries, partial), f"scored, {partial}")
         with Bench(agent, database=path) as bench:
             for name in named(4):
-                for n in range(25):
+                for n in range(15):
                     answers = [misbehaviour(dice, name) for _ in range(retries + 1)]
                     bench.proposer(f"ask.{name}").answers(*answers, case=f"{partial}-{n}")
-            for n in range(25):
+            for n in range(15):
                 bench.start(Lead(id=f"{n}", feedback=""), case_id=f"{partial}-{n}", net=agent.net.name)
             bench.run()
 
@@ -102,13 +106,6 @@ def tickets(conflicts: int = 3) -> NetBuilder:
     net = NetBuilder("tickets")
     asked, closed = net.entry("asked", Note), net.final("closed", Note)
 
-    def work(at: Slot) -> Contract:
-        any_note = within(Note, lambda it: it.text.length() < 100, name="short")
-        parts: dict[str, Any] = {"returns": Note, "verify": any_note, "attempts": 1}
-        return Contract(
-            at.id, takes=at.takes, gives=at.gives, otherwise=at.failed, propose=scripted([]), **parts
-        )
-
     said = lambda said: said  # noqa: E731
     moves = [
         Move("comment", "open", "open", on="comment", brings=Note, sets=said),
@@ -119,9 +116,91 @@ def tickets(conflicts: int = 3) -> NetBuilder:
         Move("close", "answered", "closed", after=timedelta(days=10)),
     ]
     states = ["open", "answered", "waiting", "closed"]
-    workers = [Worker("worker", Note, work)]
+    workers = [Worker("worker", Note, writer)]
     net.add(StateMachine("ticket", asked, states, moves, {"closed": closed}, workers, conflicts=conflicts))
     return net
+
+
+def supervised_run(path: Path) -> None:
+    """A worker that dies now and then, and of some tasks always: three restarts, then it is somebody's."""
+    with Bench(running(supervised(3), "supervised"), database=path) as bench:
+        for n in range(30):
+            dice = random.Random(n)
+            hopeless = n % 10 == 0
+            answers = [
+                MemoryError() if hopeless or dice.random() < 0.3 else Note(text="ok") for _ in range(4)
+            ]
+            case = bench.start(Note(text=f"{n}"))
+            bench.proposer("job.worker").answers(*answers, case=case.id)
+        bench.run()
+
+
+OK = Note(text="ok")
+
+
+def supervised(restarts: int) -> NetBuilder:
+    """A supervised worker."""
+    net = NetBuilder("supervised")
+    asked, said = net.entry("asked", Note), net.final("said", Note)
+    given_up = net.final("given up", Note)
+    within = timedelta(minutes=10)
+    net.add(Supervised("job", asked, said, given_up, writer, within=within, restarts=restarts))
+    return net
+
+
+def gate_run(path: Path) -> None:
+    """A gate that allows and denies, beside a service that is away at times."""
+    budgets = (Budget("cents", 3_000, lambda proposal: proposal.cents), Budget("calls", 8))
+    net, _ = shop(budgets=budgets)
+    dice = random.Random(5)
+    with Bench(running(net, "shop"), database=path) as bench:
+        bench.effect("billing.apply").always(lambda _: ConnectionError() if dice.random() < 0.2 else None)
+        case = bench.start(Ceiling(most=20))
+        case.run_until("ready")
+        for n in range(25):
+            offer = Offer(by="intern" if n % 7 == 0 else "sales", discount=n % 40, cents=50 * (n % 9))
+            case.signal("asked", offer)
+            case.run_until("ready")
+        bench.run()
+
+
+def events_run(path: Path) -> None:
+    """A log with events that come twice and late, read by a consumer whose model changes and stays true."""
+    with Bench(running(log(), "log"), database=path) as bench:
+
+        def answer(request: Request) -> Proposal:
+            model = "m-1" if bench.now.day == 1 else "m-2"
+            return Proposal((f"seen {request.payload.payload.text}",), model=model)
+
+        bench.proposer("log.reader").always(answer)
+        for day in range(2):
+            for n in range(3):
+                case = bench.start(Note(text="log"))
+                for number in (1, 2, 2, 4, 3, 5):
+                    said = {"id": f"{n}-{number}", "number": number, "version": 1}
+                    event = said | {"model": "", "prompt": "", "payload": Note(text=f"{number}")}
+                    key = f"{number}-{len(case.detail.inbox)}"
+                    case.signal("note", event, key=key, at=bench.now - timedelta(minutes=n * number % 3))
+                    bench.advance(minutes=1)
+                case.signal("end")
+            bench.advance(days=1 - day)
+        bench.run()
+
+
+def log() -> NetBuilder:
+    """A log of notes with one consumer."""
+    net = NetBuilder("log")
+    opened, closed = net.entry("opened", Note), net.final("closed")
+    reader = Consumer("reader", "note", Note, writer)
+    net.add(Sequencing("log", opened, closed, [EventType("note", Note)], [reader], until="end"))
+    return net
+
+
+def writer(at: Slot) -> Contract:
+    """A part that writes a note."""
+    any_note = within(Note, lambda it: it.text.length() < 100, name="short")
+    parts: dict[str, Any] = {"returns": Note, "verify": any_note, "attempts": 1}
+    return Contract(at.id, takes=at.takes, gives=at.gives, otherwise=at.failed, propose=scripted([]), **parts)
 
 
 HEALTHY: dict[str, Callable[[Path], None]] = {
@@ -130,5 +209,8 @@ HEALTHY: dict[str, Callable[[Path], None]] = {
     "delegation": delegation_run,
     "scatter-gather": scatter_run,
     "state machine": machine_run,
+    "supervisor": supervised_run,
+    "gate": gate_run,
+    "sequencing": events_run,
 }
 """Healthy runs, by what runs."""

@@ -28,7 +28,7 @@ from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.proposers import function
 from provenet.sdb.saga import KILL_SIGNAL, Saga
-from tests.engine.diagnosis.healthy import Note, running, tickets
+from tests.engine.diagnosis.healthy import Note, log, running, supervised, tickets
 from tests.engine.diagnosis.matrix import counted, detectors_table, diagnosed, matrix_table, runs, written
 from tests.engine.diagnosis.seeded import ANY, SEEDS, Score, Task, agent_of, asks, book, changed, nobody
 from tests.engine.orders import dice
@@ -396,3 +396,42 @@ def test_conflicts_of_a_declared_machine_are_counted_by_its_tickets(tmp_path: Pa
     assert (finding.detector, finding.about) == ("P5a", "ticket")
     assert dict(finding.numbers)["worst"] > 3
     assert not contended(tmp_path / "few.db", conflicts=3).findings
+
+
+@pytest.mark.parametrize(("restarts", "found"), [(5, []), (15, ["P4a"])])
+def test_a_declared_supervisor_that_restarts_without_end(
+    tmp_path: Path, restarts: int, found: list[str]
+) -> None:
+    path = tmp_path / "run.db"
+    with Bench(running(supervised(restarts), "supervised"), database=path) as bench:
+        bench.proposer("job.worker").always(MemoryError("out of memory"))
+        bench.start(Note(text="1"))
+        bench.run()
+    assert [f.detector for f in diagnose(path).findings] == found
+
+
+def test_a_worker_that_says_nothing_is_seen_by_its_supervisor(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    with Bench(running(supervised(12), "supervised"), database=path) as bench:
+        bench.proposer("job.worker").always(Late(Note(text="late"), after=timedelta(minutes=20)))
+        bench.start(Note(text="1"))
+        bench.run()
+    (finding,) = diagnose(path).findings
+    assert finding.detector == "P4a"
+
+
+def test_a_declared_log_that_takes_an_older_number(tmp_path: Path) -> None:
+    """The pattern's promise is taken out of the net's data: then an event may be older than the last one."""
+    made = running(log(), "log")
+    path = tmp_path / "run.db"
+    kept = tuple(replace(t, ensures=None) for t in made.net.transitions)
+    loose = Agent(replace(made.net, transitions=kept), made.handlers)
+    with Bench(loose, database=path) as bench:
+        bench.proposer("log.reader").always(Note(text="read"))
+        case = bench.start(Note(text="log"))
+        for number in (1, 4, 3):
+            said = {"id": f"{number}", "number": number, "version": 1, "model": "", "prompt": ""}
+            case.signal("note", said | {"payload": Note(text="x")}, key=f"{number}")
+            bench.advance(minutes=1)
+    (finding,) = diagnose(path).findings
+    assert (finding.detector, finding.about, dict(finding.numbers)["older"]) == ("P3b", "note", 1)
