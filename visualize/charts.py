@@ -90,7 +90,7 @@ def curves(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> str:
     for number, one in enumerate(series):
         parts += _drawn(one, number, across.at, up.at)
     parts += _legend(box, series)
-    height = box.bottom + 64 + 20 * max(0, math.ceil(len(series) / 3) - 1)
+    height = box.bottom + 64 + 20 * (math.ceil(len(series) / _columns(series)) - 1)
     return _svg(box.right + 30, height, parts)
 
 
@@ -336,16 +336,22 @@ def _grid(box: _Box, across: _Scale, up: _Scale) -> list[str]:
 
 def _legend(box: _Box, series: Sequence[Series]) -> list[str]:
     parts: list[str] = []
+    columns = _columns(series)
     for i, one in enumerate(series):
-        x, y = box.left + (i % 3) * 175, box.bottom + 56 + 20 * (i // 3)
+        x, y = box.left + (i % columns) * box.wide / columns, box.bottom + 56 + 20 * (i // columns)
         dashes, mark = _LOOKS[i]
         dash = f' stroke-dasharray="{dashes}"' if dashes else ""
         if one.kind != "points":
-            parts.append(f'<path class="s{i}"{dash} d="M{x},{y - 4}h26"/>')
+            parts.append(f'<path class="s{i}"{dash} d="M{x:.1f},{y - 4:.1f}h26"/>')
         if one.kind != "steps":
             parts.append(_mark(mark, i, x + 13, y - 4))
         parts.append(_text(x + 32, y, one.name))
     return parts
+
+
+def _columns(series: Sequence[Series]) -> int:
+    """How many names of the legend stand side by side."""
+    return 3 if max(len(one.name) for one in series) <= 18 else 2
 
 
 _STYLE = """

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from provenet.engine import Engine, Reader, VirtualClock, audit
-from provenet.engine.diagnosis.divergence import LEVELS, Version, measure
+from provenet.engine.diagnosis.divergence import LEVELS, measure
 from provenet.engine.diagnosis.intervals import wilson
+from provenet.engine.diagnosis.rerun import Version
 from provenet.engine.errors import CaseExists, NotSimulation
 from provenet.nets.build import NetBuilder
 from provenet.nets.formats.canonical import content_hash
