@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "contest": ("mcc",),
     "proving": ("render",),
     "advise": ("advise",),
+    "score": ("score",),
     "diffing": ("diff",),
     "explaining": ("explain",),
     "linting": ("lint",),
