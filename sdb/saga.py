@@ -23,7 +23,7 @@ from provenet.nets.expr.ast import Arith, Build, Compare, Const, Expr, Get, Var,
 from provenet.nets.models import schema_of
 from provenet.nets.net import Auto, Perform, Put, Role, SagaInfo, Signal, Transition, Trigger
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import INT, Field, RecordType, Type
+from provenet.nets.schema import INT, Field, RecordType, Type, UnitType
 from provenet.sdb.handlers import Effect
 
 KILL_SIGNAL = "provenet.kill"
@@ -253,6 +253,8 @@ class SagaHandle:
         )
         types = {v: p.type for v, p in taken.items() if isinstance(p, PlaceRef)}
         result = net.expr(f"transition {name!r}", outcome, types, like=self.outcome_type)
+        if outcome is None and isinstance(self.outcome_type, UnitType):
+            result = Const((), self.outcome_type)
         made = net.transition(name, role=role, contract=self.id, takes=taken, when=when, trigger=trigger)
         depth = Get(Var("scope"), "depth")
         if result is not None:

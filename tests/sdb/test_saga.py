@@ -148,3 +148,16 @@ def test_cancelling_spares_what_must_be_finished_or_undone() -> None:
                 "committing",
             )
             assert (place in resets) == (not spared and place not in ("closed", "off")), (name, place)
+
+
+def test_a_scope_may_end_without_an_outcome() -> None:
+    net = NetBuilder("plain")
+    start, closed, off = net.entry("start", None), net.final("closed"), net.final("off")
+    saga = net.add(Saga("s", outcome=None, completes=closed, aborts=off))
+    saga.abort(net, "give up", takes=start, outcome=None)
+    built = net.build()
+    rule, marking = NetRule(built), initial_marking(built, {"start": ()})
+    for name in ("give up", "s.aborted"):
+        (binding,) = rule.bindings(marking, name)
+        marking = rule.fire(marking, name, binding)
+    assert is_final(built, marking)

@@ -26,7 +26,7 @@ def runs() -> dict[str, Callable[[Path], None]]:
     return {**made, **HEALTHY}
 
 
-def _run(seed: Callable[[Path, Way], None], way: Way) -> Callable[[Path], None]:
+def _run(seed: Callable[[Path | str, Way], None], way: Way) -> Callable[[Path], None]:
     return lambda path: seed(path, way)
 
 

@@ -94,7 +94,7 @@ def changed(agent: Agent, change: Callable[[Net], Net]) -> Agent:
     return Agent(change(replace(agent.net, requirements=agent.net.requirements[-1:])), agent.handlers)
 
 
-def p1a(path: Path, way: Way) -> None:
+def p1a(path: Path | str, way: Way) -> None:
     """Two children, one voice: the model that merges repeats what the first of them says."""
     net = NetBuilder("merged scores")
     task, lost = net.entry("task", Task), net.place("lost", Task)
@@ -122,7 +122,7 @@ def p1a(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p1b(path: Path, way: Way) -> None:
+def p1b(path: Path | str, way: Way) -> None:
     """A child that asks three times, below a parent that asks the child three times."""
     net = NetBuilder("nested retries")
     task, failed = net.entry("task", Tried, where=lambda it: it.left == 2), net.place("failed", Tried)
@@ -141,7 +141,7 @@ def p1b(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p2a(path: Path, way: Way) -> None:
+def p2a(path: Path | str, way: Way) -> None:
     """Booked in a second, and twenty until it is taken back."""
     net = NetBuilder("coarse action")
     task, booked = net.entry("task", Task), net.place("booked", Task)
@@ -168,7 +168,7 @@ def book(net: NetBuilder, name: str, takes: Any, gives: Any, scope: Saga | Any, 
     net.add(Contract(name, takes=takes, gives=gives, **more))
 
 
-def p2b(path: Path, way: Way) -> None:
+def p2b(path: Path | str, way: Way) -> None:
     """The flight is given back before the hotel that was booked after it.
 
     Of a saga scope this is proved impossible: the guard that picks the latest step is taken out of its data.
@@ -193,7 +193,7 @@ def p2b(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p3a(path: Path, way: Way) -> None:
+def p3a(path: Path | str, way: Way) -> None:
     """A log that is handed to the next model: other answers to the same events."""
     net = NetBuilder("events through a model")
     event, said = net.entry("event", Event), net.final("said", Score)
@@ -217,7 +217,7 @@ def p3a(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p3b(path: Path, way: Way) -> None:
+def p3b(path: Path | str, way: Way) -> None:
     """Readings that arrive in another order than they were made, and each replaces the last."""
     net = NetBuilder("readings")
     meter, now = net.entry("meter", Event), net.place("now", Event)
@@ -240,7 +240,7 @@ def p3b(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p4a(path: Path, way: Way) -> None:
+def p4a(path: Path | str, way: Way) -> None:
     """A worker that dies of the same thing each time, and is started again each time."""
     net = NetBuilder("restarted")
     most = 12 if way == "seeded" else 3
@@ -260,7 +260,7 @@ def p4a(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p4b(path: Path, way: Way) -> None:
+def p4b(path: Path | str, way: Way) -> None:
     """A verifier that takes as long as a model does. The time is real: nobody waits for a gate by a clock."""
 
     def slow(proposal: Score, inputs: Task) -> bool:
@@ -292,7 +292,7 @@ def p4b(path: Path, way: Way) -> None:
     asyncio.run(run())
 
 
-def p5a(path: Path, way: Way) -> None:
+def p5a(path: Path | str, way: Way) -> None:
     """One row for all: whoever works on it finds it moved again and again."""
     net = NetBuilder("one row")
     first, row, idle = net.entry("first", Row), net.place("row", Row), net.place("idle", initial=[()])
@@ -335,7 +335,7 @@ def p5a(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p5b(path: Path, way: Way) -> None:
+def p5b(path: Path | str, way: Way) -> None:
     """A person extends an offer on day 10; the timer of day 0 lets it expire on day 30 all the same.
 
     A timer is bound to its token, which is gone when somebody moves it: this one has a clock of its own.
@@ -374,7 +374,7 @@ def p5b(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p6a(path: Path, way: Way) -> None:
+def p6a(path: Path | str, way: Way) -> None:
     """Twenty approvals, and nobody has time for them."""
     net = NetBuilder("approvals")
     task, yes, no = net.entry("task", Task), net.final("yes", Task), net.final("no", Task)
@@ -388,7 +388,7 @@ def p6a(path: Path, way: Way) -> None:
         bench.run()
 
 
-def p6b(path: Path, way: Way) -> None:
+def p6b(path: Path | str, way: Way) -> None:
     """The switch is pulled while the case waits, it says so, and pays all the same.
 
     A scope's kill transition cancels the work, and a case without one is stopped by the engine: this net has
@@ -414,7 +414,7 @@ def p6b(path: Path, way: Way) -> None:
         bench.run()
 
 
-SEEDS: dict[str, Callable[[Path, Way], None]] = {
+SEEDS: dict[str, Callable[[Path | str, Way], None]] = {
     "P1a": p1a,
     "P1b": p1b,
     "P2a": p2a,
