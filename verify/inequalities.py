@@ -65,14 +65,16 @@ class Inequalities:
                 self.start[place, path] = total
         self.known: list[Inequality] = []
         seen: set[str] = set()
-        for place in (p.name for p in net.places):
-            found = None if place in seen else bounding(net, [place])
+        # A scope is in one state at a time, which the bound of a single state does not tell.
+        scopes = [(s.open, s.aborting, s.completing) for s in net.sagas]
+        for places in (*scopes, *((p.name,) for p in net.places)):
+            found = None if seen.issuperset(places) else bounding(net, places)
             if found is not None:
                 weights: dict[Dimension, int] = {(p, None): -w for p, w in found.weights.items()}
                 self.known.append(Inequality(weights, -found.start(net)))
                 # What the same weights bound to as few tokens needs no weights of its own.
-                seen |= {p for p, w in found.weights.items() if w == found.weights[place]}
-        self._program = _Program(self)
+                seen |= {p for p, w in found.weights.items() if w == found.weights[places[0]]}
+        self._program: _Program | None = None
 
     def excluding(self, amounts: Mapping[Dimension, int], *, timeout_ms: int) -> Inequality | None:
         """An inequality, now among those known, that a marking breaks; ``None`` where there is none.
@@ -81,6 +83,7 @@ class Inequalities:
             amounts: The marking, as what its dimensions come to.
             timeout_ms: For the solver.
         """
+        self._program = self._program or _Program(self)
         found = self._program.excluding(amounts, timeout_ms=timeout_ms)
         if found is None and self._program.emptying and len(self._program.known) < len(self.known):
             # What was found since may be what the next one leans on.

@@ -13,14 +13,16 @@ are built from one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import z3
 
-from provenet.nets.expr.ast import Compare, Expr, Var
-from provenet.nets.net import Net, SagaInfo, Transition
+from provenet.nets.expr.ast import And, Compare, Const, Expr, Var
+from provenet.nets.net import Net, Role, SagaInfo, Transition
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import Type
+from provenet.nets.schema import INT, Type
 from provenet.verify.backward import PlaceFacts, holds, simplify
 from provenet.verify.context import Context
 from provenet.verify.intervals import Field, equalities, number_at, path_of, taken, whole_fields
@@ -149,21 +151,23 @@ def _keeps(ctx: Context, t: Transition, found: Numbering) -> bool:
                 of = net.place(arc.place).type
                 query += [enc.encode_bool(e, {IT: env[arc.var]}, {IT: of}) for e in found.facts.of(arc.place)]
         n = z3.Int("n")
-        query.append(n >= 1)
         change: list[z3.ArithRef] = [z3.IntVal(0)]
+        number: Any
+        depth: Any
+        low: list[z3.BoolRef] = []
         for sign, tokens in ((-1, _taken(t)), (1, _built(t))):
             for place, token in tokens:
-                for p, path in found.numbers:
-                    if p == place:
-                        change.append(
-                            sign * z3.If(enc.encode(_part(token, path, scope), env, scope) == n, 1, 0)
-                        )
-                for p, path in found.scope:
-                    if p == place:
-                        change.append(
-                            -sign * z3.If(enc.encode(_part(token, path, scope), env, scope) >= n, 1, 0)
-                        )
-        query.append(z3.Sum(change) != 0)
+                for path in (path for p, path in found.numbers if p == place):
+                    number = enc.encode(_part(token, path, scope), env, scope)
+                    change.append(sign * z3.If(number == n, 1, 0))
+                    if sign < 0:
+                        query.append(number >= 1)
+                    else:
+                        low.append(number < 1)
+                for path in (path for p, path in found.scope if p == place):
+                    depth = enc.encode(_part(token, path, scope), env, scope)
+                    change.append(-sign * z3.If(depth >= n, 1, 0))
+        query.append(z3.Or(z3.And(n >= 1, z3.Sum(change) != 0), *low))
     except Opaque:
         return False
     return bool(enc.check(query, ctx.remaining_ms()) == z3.unsat)
@@ -179,3 +183,124 @@ def _built(t: Transition) -> Iterator[tuple[str, Expr]]:
 
 def _part(token: Expr, path: tuple[str, ...], scope: Mapping[str, Type]) -> Expr:
     return simplify(taken(token, path), scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Discipline:
+    """How the steps of a numbered scope are kept track of.
+
+    Attributes:
+        pending: Contract to the places of its commits in flight.
+        owed: Contract to the places of its commits that are neither undone nor dropped.
+    """
+
+    pending: Mapping[str, frozenset[str]]
+    owed: Mapping[str, frozenset[str]]
+
+
+def disciplined(net: Net, saga: SagaInfo, found: Numbering, contracts: Collection[str]) -> Discipline | None:
+    """Whether all commits of some contracts are undone when their scope ends aborted, the last one first.
+
+    They are, where the steps are numbered and each contract handles its own tokens: an intent makes a
+    numbered token that is pending; only its commit, which makes it one that is owed, or its failure takes
+    it; and only its own compensation or, once the scope completes, its discharge takes what is owed, one at
+    a time. A scope that ends has depth 0, so no number is out; and what is compensated has the scope's
+    depth for a number, so every later step is gone.
+
+    Args:
+        net: The net.
+        saga: The scope.
+        found: How its steps are numbered.
+        contracts: The contracts whose commits owe a compensation.
+
+    Returns:
+        The places; ``None`` where it is not so, or not to be seen.
+    """
+    places = {place for place, _ in found.numbers}
+    pending: dict[str, frozenset[str]] = {}
+    owed: dict[str, frozenset[str]] = {}
+    for contract in contracts:
+        steps = list(net.by_role(*_STEPS, contract=contract))
+        pending[contract] = _put(places, steps, Role.INTENT)
+        owed[contract] = _put(places, steps, Role.COMMIT) | _put(places, steps, Role.UNWIND)
+    made = Discipline(pending, owed)
+    kept = [*pending.values(), *owed.values()]
+    if sum(map(len, kept)) != len(frozenset().union(*kept)) or any(not kept_here for kept_here in kept):
+        return None
+    own = {c: pending[c] | owed[c] for c in contracts}
+    if not all(_handles(t, made, own) for t in net.transitions):
+        return None
+    ends = [t for t in net.transitions if t.contract == saga.id and t.role in (Role.ABORTED, Role.COMPLETE)]
+    undoing = [t for c in contracts for t in net.by_role(Role.COMPENSATE, contract=c)]
+    dropping = [t for c in contracts for t in net.by_role(Role.DISCHARGE, contract=c)]
+    scope = {place for place, _ in found.scope}
+    completing = net.taking(saga.completing)
+    fine = (
+        all(_at_depth_zero(t, found) for t in ends)
+        and all(_on_top(t, found) for t in undoing)
+        and all(t in completing for t in dropping)
+        and all({p.place for p in t.puts} & scope <= {saga.completing} for t in completing)
+    )
+    return made if fine else None
+
+
+_STEPS = (Role.INTENT, Role.COMMIT, Role.FAIL, Role.UNWIND, Role.COMPENSATE, Role.DISCHARGE)
+
+
+def _put(places: Collection[str], steps: Sequence[Transition], role: Role) -> frozenset[str]:
+    return frozenset(p.place for t in steps if t.role is role for p in t.puts if p.place in places)
+
+
+def _handles(t: Transition, made: Discipline, own: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a transition leaves other contracts' numbered tokens alone, and does as it may with its own."""
+    takes, puts = Counter[str](), Counter[str]()
+    for arc in t.takes:
+        takes[arc.place] += arc.weight
+    for put in t.puts:
+        puts[put.place] += put.weight
+    for contract, places in own.items():
+        if places & set(t.resets):
+            return False
+        pending, owed = made.pending[contract], made.owed[contract]
+        change = (
+            sum(takes[p] for p in pending),
+            sum(puts[p] for p in pending),
+            sum(takes[p] for p in owed),
+            sum(puts[p] for p in owed),
+        )
+        role = t.role if t.contract == contract else None
+        if change != _ALLOWED.get(role, (0, 0, 0, 0)):
+            return False
+    return True
+
+
+_ALLOWED: dict[Role | None, tuple[int, int, int, int]] = {
+    Role.INTENT: (0, 1, 0, 0),
+    Role.COMMIT: (1, 0, 0, 1),
+    Role.FAIL: (1, 0, 0, 0),
+    Role.UNWIND: (0, 0, 1, 1),
+    Role.COMPENSATE: (0, 0, 1, 0),
+    Role.DISCHARGE: (0, 0, 1, 0),
+}
+"""What each step of a contract does: how many pending tokens it takes and puts, and how many owed ones."""
+
+
+def _at_depth_zero(t: Transition, found: Numbering) -> bool:
+    """Whether a transition takes the scope's token, and only one that has counted nothing."""
+    scope = dict(found.scope)
+    for arc in t.takes:
+        if arc.place in scope and arc.var is not None:
+            wanted = Compare("==", taken(Var(arc.var), scope[arc.place]), Const(0, INT))
+            return wanted in (t.guard.parts if isinstance(t.guard, And) else (t.guard,))
+    return False
+
+
+def _on_top(t: Transition, found: Numbering) -> bool:
+    """Whether what a transition takes carries a number and its scope's depth, known to be equal."""
+    for arc in t.takes:
+        numbers = [path for place, path in found.numbers if place == arc.place]
+        depths = [path for place, path in found.scope if place == arc.place]
+        if len(numbers) == len(depths) == 1:
+            equal = Compare("==", taken(Var(IT), numbers[0]), taken(Var(IT), depths[0]))
+            return equal in found.facts.of(arc.place)
+    return False

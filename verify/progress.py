@@ -30,13 +30,14 @@ from provenet.nets.expr.ast import Var, free_variables
 from provenet.nets.expr.show import show
 from provenet.nets.net import After, Choice, Net, Signal, Transition
 from provenet.nets.quick import dataclass
-from provenet.nets.schema import UnitType
-from provenet.verify.abstraction import Masks, control_fields
+from provenet.nets.schema import BoolType, EnumType, OptionalType, RecordType, StrType, Type, UnitType
+from provenet.verify.abstraction import Masks, Path, control_fields, type_at
 from provenet.verify.backward import PlaceFacts
 from provenet.verify.context import Context
 from provenet.verify.hope import final_counts, fits, from_outside, kills
 from provenet.verify.inequalities import Inequalities, Inequality, fraction, scaled
 from provenet.verify.intervals import Field, bounds, taken
+from provenet.verify.linear import bounding
 from provenet.verify.measures import Dimension, Measures, counters
 from provenet.verify.numbering import Numbering, numbering
 from provenet.verify.questions import IT, inputs_of
@@ -104,11 +105,13 @@ class Known:
         self.amount: dict[Dimension, z3.ArithRef] = {(p, None): c for p, c in self.count.items()}
         for field in counted:
             self.amount[field] = self._sum_of(field)
+        found = {s.id: numbering(ctx, s, self.facts) for s in net.sagas}
+        self.numbered = {saga: n for saga, n in found.items() if n is not None}
+        for numbered in self.numbered.values():
+            self._tops(numbered)
+            self.inequalities.known += self._as_many(numbered)
         for inequality in self.inequalities.known:
             self._add(inequality)
-        self.numbered = [n for s in net.sagas if (n := numbering(ctx, s, self.facts)) is not None]
-        for numbered in self.numbered:
-            self._tops(numbered)
         self._can: dict[str, z3.BoolRef | None] = {}
         self._asked = 0
 
@@ -124,6 +127,15 @@ class Known:
             on_top = [z3.And(self.count[g[0]] >= 1, here[g] == here[f]) for g in numbered.numbers]
             counted = z3.And(scopes == 1, self.count[f[0]] == 1, here[f] >= 1)
             self.solver.add(z3.Implies(counted, z3.Or(*on_top)))
+
+    def _as_many(self, numbered: Numbering) -> list[Inequality]:
+        """That there are as many numbered tokens as the scope has counted: each number once."""
+        if not all(f in self.amount for f in numbered.scope):
+            return []
+        weights: dict[Dimension, int] = dict.fromkeys(numbered.scope, -1)
+        for place, _ in numbered.numbers:
+            weights[place, None] = weights.get((place, None), 0) + 1
+        return [Inequality(weights, 0), Inequality({d: -w for d, w in weights.items()}, 0)]
 
     def _own(self, field: Field) -> z3.ArithRef:
         """The field of the token of a place that the query speaks of."""
@@ -219,6 +231,10 @@ class Known:
                 found.append(before + put <= limit)
         return found
 
+    def at_most_one(self, places: Iterable[str]) -> bool:
+        """Whether some places together hold one token at most, in every reachable marking."""
+        return self.standing(z3.Sum([self.count[p] for p in sorted(places)]) >= 2) is None
+
     def is_final(self) -> z3.BoolRef:
         """That the marking is final."""
         return z3.Or(*(self._exactly(final) for final in final_counts(self.net)))
@@ -267,6 +283,49 @@ def ranking(ctx: Context, how: Literal["aided", "unaided"]) -> Progress | None:
         if isinstance(found, Progress):
             return found
     return None
+
+
+def always_ends(ctx: Context) -> Progress | None:
+    """Why every fair run ends in a final marking, though people and events may stay away.
+
+    Fair: what is possible again and again, with the same control data, happens. So besides a run to the end
+    from every marking there must be finitely many markings as far as control data tell: then a run that
+    goes on for ever passes one of them again and again, and takes the next step towards the end in the end.
+    """
+    found = ranking(ctx, "unaided")
+    return found if found is not None and _finitely_many(ctx) else None
+
+
+def _finitely_many(ctx: Context) -> bool:
+    """Whether there are finitely many markings, told apart by numbers of tokens and control data."""
+    here, net = known(ctx), ctx.net
+    if bounding(net, [p.name for p in net.places]) is None:
+        return False
+    # A scope counts no further than there are numbered tokens, and no number is above what it has counted.
+    numbered = {f for n in here.numbered.values() for f in (*n.scope, *n.numbers)}
+    kept = Masks(net, control_fields(net)).places
+    return all((p, path) in numbered or _few(here, (p, path)) for p, paths in kept.items() for path in paths)
+
+
+def _few(here: Known, field: tuple[str, Path]) -> bool:
+    """Whether a field of the tokens of a place has few values: by its bounds, or by its type."""
+    between = here.intervals.get(field)
+    if between is not None:
+        return between.lo is not None and between.hi is not None
+    return not _may_grow(type_at(here.net.place(field[0]).type, field[1]))
+
+
+def _may_grow(of: Type | None) -> bool:
+    """Whether values of a type that are computed from constants may be without number."""
+    match of:
+        case UnitType() | BoolType() | EnumType() | StrType():
+            return False
+        case OptionalType(item):
+            return _may_grow(item)
+        case RecordType(_, fields):
+            return any(_may_grow(f.type) for f in fields)
+        case _:
+            return True
 
 
 def ends_properly(ctx: Context) -> bool:

@@ -20,6 +20,7 @@ from provenet.verify.hope import (
     promise,
     unaided,
 )
+from provenet.verify.progress import RANKED, progress_certificate, ranking, told
 from provenet.verify.properties.common import Property, carried, first_token, proved, vacuous, verdict
 from provenet.verify.properties.ending import ends_in
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, Ghost, Question
@@ -79,6 +80,15 @@ def way_out(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if not waits:
         yield vacuous("CTL-3", _WAY_OUT, "nothing waits for a person or the outside")
         return
+    ending = {place for final in net.finals for place, _ in final} | set(net.resting)
+    if ending.isdisjoint(waits) and ctx.small_graph() is None:
+        ranked = ranking(ctx, "unaided")
+        if ranked is not None:
+            listed = ", ".join(waits)
+            yield proved(
+                "CTL-3", _WAY_OUT, RANKED, progress_certificate(ranked), subject=listed, reason=told(ranked)
+            )
+            return
     graph = ctx.graph()
     if not graph.complete:
         yield verdict("CTL-3", _WAY_OUT, Open(graph.reason), net=net)

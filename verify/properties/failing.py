@@ -18,9 +18,12 @@ from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import (
     Certainty,
     certainty_of,
+    fits,
+    from_outside,
     kills,
     promise,
 )
+from provenet.verify.progress import known
 from provenet.verify.properties.common import Property, info_of, proved, vacuous, verdict
 from provenet.verify.verdict import Certificate, Trace, Verdict
 
@@ -54,11 +57,14 @@ def _scope(ctx: Context, saga: SagaInfo) -> Verdict:
         certificates.append(Certificate("structure", {"compensation": t.name}))
     if failures:
         names = frozenset(t.name for t in failures)
-        answer = _always_reaches(
-            ctx,
-            lambda g: [(s, e, x) for s, e, x in _firings(g, names) if g.count(x, saga.open)],
-            lambda g: [g.count(s, saga.aborting) > 0 for s in range(len(g.states))],
-        )
+        if ctx.small_graph() is None and all(_aborts_next(ctx, saga, t) for t in failures):
+            answer: Answer = Proved(Certificate("structure", {"failures": sorted(names)}), "structure")
+        else:
+            answer = _always_reaches(
+                ctx,
+                lambda g: [(s, e, x) for s, e, x in _firings(g, names) if g.count(x, saga.open)],
+                lambda g: [g.count(s, saga.aborting) > 0 for s in range(len(g.states))],
+            )
         if not isinstance(answer, Proved):
             return verdict(
                 "SAGA-4",
@@ -71,11 +77,40 @@ def _scope(ctx: Context, saga: SagaInfo) -> Verdict:
                 mend="let some transition abort the scope from where the failure goes, as one way out",
             )
         certificates.append(answer.certificate)
-    made = proved("SAGA-4", _FAILING, "state graph, certain steps", *certificates, subject=saga.id)
+    plain = all(c.kind == "structure" for c in certificates)
+    method = "structure" if plain else "state graph, certain steps"
+    made = proved("SAGA-4", _FAILING, method, *certificates, subject=saga.id)
     parked = [t.name for t in undoing if not _on_failure(net, t)]
     if parked:
         made = replace(made, reason=f"when {', '.join(parked)} keeps failing, the engine parks the case")
     return made
+
+
+def _aborts_next(ctx: Context, saga: SagaInfo, failure: Transition) -> bool:
+    """Whether what a failure puts can surely go straight on, by itself, to where it aborts the open scope.
+
+    By transitions that need nothing else, have no guard and always fit; the last one takes the scope's
+    token, too.
+    """
+    net, seen = ctx.net, set[str]()
+    work = [p.place for p in failure.puts]
+    while work:
+        place = work.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        for t in net.taking(place):
+            if t.guard is not None or t.reads or from_outside(t) or not fits(ctx, t):
+                continue
+            takes, puts = sorted((a.place, a.weight) for a in t.takes), {p.place for p in t.puts}
+            if takes == [(place, 1)] and all(net.place(p).capacity is None for p in puts):
+                work += puts
+            elif takes == sorted(((place, 1), (saga.open, 1))) and saga.aborting in puts:
+                # The other places that it may fill have room; this one, since the scope has one token.
+                roomy = all(net.place(p).capacity is None for p in puts - {saga.aborting})
+                if roomy and known(ctx).at_most_one((saga.open, saga.aborting)):
+                    return True
+    return False
 
 
 def _belongs(net: Net, t: Transition, saga: SagaInfo) -> bool:

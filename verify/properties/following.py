@@ -27,6 +27,7 @@ from provenet.nets.quick import dataclass
 from provenet.verify.context import Candidate, Context, Open, Refuted, graph_certificate
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import Certainty, from_outside, is_final_state, promise, unaided
+from provenet.verify.progress import RANKED, always_ends, progress_certificate, told
 from provenet.verify.properties.common import Property, proved, verdict
 from provenet.verify.properties.ending import ends_in, lets_none_fire, prolonged
 from provenet.verify.properties.naming import named, unknown
@@ -95,7 +96,13 @@ class _Asked:
 
 
 def _decided(ctx: Context, id: str, title: str, asked: _Asked, trigger: str, response: str) -> Verdict:
-    net, graph = ctx.net, ctx.graph()
+    net = ctx.net
+    if asked.puts_only and _every_end(ctx, asked) and ctx.small_graph() is None:
+        ranked = always_ends(ctx)
+        if ranked is not None:
+            why = f"{told(ranked)} ({_FAIR})"
+            return proved(id, title, RANKED, progress_certificate(ranked), subject=response, reason=why)
+    graph = ctx.graph()
     if not graph.complete:
         return verdict(id, title, Open(graph.reason), net=net, subject=response)
     if asked.puts_only and _every_end(ctx, asked) and all(unaided(ctx, graph).promising):

@@ -14,9 +14,11 @@ from provenet.nets.quick import dataclass
 from provenet.verify.context import Candidate, Context, Open, Proved, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import certainty_of, promise, unaided
-from provenet.verify.properties.common import Property, vacuous, verdict
+from provenet.verify.numbering import disciplined
+from provenet.verify.progress import known, ranking
+from provenet.verify.properties.common import Property, proved, vacuous, verdict
 from provenet.verify.properties.ending import ends_in
-from provenet.verify.verdict import Verdict
+from provenet.verify.verdict import Certificate, Verdict
 
 _COMPLETE = "every committed step is undone when the scope aborts"
 _REVERSE = "steps are undone in reverse order"
@@ -82,6 +84,10 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
         if not owing:
             yield vacuous(id, title, f"no step of scope {saga.id!r} owes a compensation")
             continue
+        found = None if ctx.small_graph() is not None else _numbered(ctx, saga, owing)
+        if found is not None and (id != "SAGA-1" or _surely_ends(ctx, saga)):
+            yield proved(id, title, "numbered steps", found, subject=saga.id, reason=_NUMBERED)
+            continue
         observe: Observer = ctx.memo.setdefault(("observer", saga.id), Observer(net, saga, owing))
 
         def find(graph: Graph, observe: Observer = observe, saga: SagaInfo = saga) -> Iterator[Candidate]:
@@ -98,6 +104,28 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
             answer = Open(f"it is not certain that scope {saga.id!r} can end once it aborts")
         broken = _BROKEN[id].format(scope=saga.id)
         yield verdict(id, title, answer, net=net, subject=saga.id, broken=broken, mend=mend)
+
+
+_NUMBERED = "each step carries its own number, up to the depth that the scope has counted"
+
+
+def _numbered(ctx: Context, saga: SagaInfo, owing: frozenset[str]) -> Certificate | None:
+    """Why no run breaks any of the three properties; ``None`` where the numbers of steps do not tell."""
+    here = known(ctx)
+    numbers = here.numbered.get(saga.id)
+    found = None if numbers is None else disciplined(ctx.net, saga, numbers, owing)
+    # All of it counts on the one token of the scope.
+    if numbers is None or found is None or not here.at_most_one({place for place, _ in numbers.scope}):
+        return None
+    return Certificate(
+        "numbering",
+        {
+            "scope": sorted([place, list(path)] for place, path in numbers.scope),
+            "numbers": sorted([place, list(path)] for place, path in numbers.numbers),
+            "pending": {c: sorted(places) for c, places in sorted(found.pending.items())},
+            "owed": {c: sorted(places) for c, places in sorted(found.owed.items())},
+        },
+    )
 
 
 def _never_broken(ctx: Context, graph: Graph, observe: Observer) -> bool:
@@ -196,6 +224,8 @@ def _surely_ends(ctx: Context, saga: SagaInfo) -> bool:
 
     A path of the graph is no promise, certain steps are.
     """
+    if _leaves_by_its_end(ctx.net, saga) and ctx.small_graph() is None and ranking(ctx, "aided") is not None:
+        return True
     graph = ctx.graph()
     if _leaves_by_its_end(ctx.net, saga) and graph.complete and all(unaided(ctx, graph).promising):
         return True

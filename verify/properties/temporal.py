@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -24,23 +24,25 @@ import z3
 
 from provenet.nets.errors import FiringError, PropertyError, did_you_mean
 from provenet.nets.marking import Marking, is_final
-from provenet.nets.net import Requirement
+from provenet.nets.net import Net, Requirement
 from provenet.nets.quick import dataclass
 from provenet.nets.requirements import Runs
 from provenet.nets.schema import UnitType
 from provenet.verify.abstraction import ANY, Path, small_fields
 from provenet.verify.context import Context, graph_certificate
 from provenet.verify.graph import Edge, Graph
+from provenet.verify.hope import final_counts
 from provenet.verify.modal import Model, is_next, vocabulary
 from provenet.verify.plain import logic
 from provenet.verify.plain import temporal as tl
 from provenet.verify.plain.engines.buchi import TooLarge
 from provenet.verify.plain.formula_text import parse_formula, shown
-from provenet.verify.plain.logic import Formula, Le
+from provenet.verify.plain.logic import And, Formula, Le, Or
 from provenet.verify.plain.net import PTNet
 from provenet.verify.plain.paths import after, evaluated
 from provenet.verify.plain.settled import wanted_path
 from provenet.verify.product import Late, Node, Product, Skeleton
+from provenet.verify.progress import RANKED, always_ends, progress_certificate, told
 from provenet.verify.properties.common import proved, refuted
 from provenet.verify.properties.ending import ends_in, lets_none_fire, prolonged, repeated
 from provenet.verify.smt import Encoding
@@ -81,7 +83,42 @@ def check_formula(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
     if simple in (tl.TRULY, tl.FALSELY):
         yield _constant(requirement.name or text, runs, holds=simple == tl.TRULY)
         return
+    if runs == "fair" and _met_by_the_end(ctx.net, simple) and ctx.small_graph() is None:
+        ranked = always_ends(ctx)
+        if ranked is not None:
+            title, why = requirement.name or text, f"{told(ranked)} ({ASSUMED[runs]})"
+            certificate = progress_certificate(ranked)
+            yield proved("formula", title, RANKED, certificate, subject=f"{runs} runs", reason=why)
+            return
     yield _Question(ctx, requirement, words, simple, linear=linear).verdict(asked)
+
+
+def _met_by_the_end(net: Net, formula: tl.Temporal) -> bool:
+    """Whether a formula surely holds where every run ends in a final marking, by its form alone."""
+    match formula:
+        case tl.A(tl.G(of)):
+            return _met_by_the_end(net, of)
+        case tl.Either(parts):
+            return any(_met_by_the_end(net, part) for part in parts)
+        case tl.Both(parts):
+            return all(_met_by_the_end(net, part) for part in parts)
+        case tl.A(tl.F(tl.Now(of))):
+            return bool(net.finals) and all(_holds_at(net, final, of) for final in final_counts(net))
+        case _:
+            return False
+
+
+def _holds_at(net: Net, final: Mapping[str, int], of: Formula) -> bool:
+    """Whether a condition holds in a final marking, whatever rests there."""
+    match of:
+        case And(parts):
+            return all(_holds_at(net, final, part) for part in parts)
+        case Or(parts):
+            return any(_holds_at(net, final, part) for part in parts)
+        case Le(terms, bound):
+            if any(at >= len(net.places) or net.places[at].name in net.resting for at, _ in terms):
+                return False
+            return sum(factor * final.get(net.places[at].name, 0) for at, factor in terms) <= bound
 
 
 def _constant(title: str, runs: Runs, *, holds: bool) -> Verdict:
