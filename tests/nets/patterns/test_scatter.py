@@ -130,6 +130,22 @@ def _unreached(request: Request) -> None:
     raise AssertionError("the bench answers")
 
 
+ANY = within(Trip, lambda t: t.nights <= 30, name="any")
+BOOK: dict[str, Any] = {"payload": Trip, "receipt": Ticket, "tries": None}
+COMMIT, UNDO = Effect("book", _unreached, **BOOK), Effect("cancel", _unreached, payload=Ticket)
+
+
+def contract(at: Slot, scope: Any, **more: Any) -> Contract:
+    """A peer's part that books, with some of it changed."""
+    given: dict[str, Any] = {
+        "saga": scope,
+        "commit": COMMIT,
+        "on_failure": at.failed,
+        "otherwise": at.failed,
+    }
+    return Contract(at.id, takes=at.takes, gives=at.gives, verify=ANY, **given | more)
+
+
 def refuted(net: Net, kind: str) -> bool:
     """Whether a property of the net is refuted, with a trace that replays."""
     found = [v for v in prove(net, only=[kind]).verdicts if v.status is Status.REFUTED]
@@ -204,6 +220,37 @@ def test_nothing_is_joined_while_the_scope_aborts() -> None:
 
     kept = replace(net, transitions=tuple(keeps(t) for t in net.transitions))
     assert refuted(kept, "formula")
+
+
+@pytest.mark.parametrize("waves", [(2, 2), pytest.param((2, 2, 2, 2), marks=pytest.mark.long)], ids=str)
+def test_more_peers_go_in_waves(waves: tuple[int, ...]) -> None:
+    net = NetBuilder("trips")
+    at, end = net.entry("asked", Trip), net.final("end", Ended)
+    scope = net.add(Saga("trip", outcome=Ended, completes=end, aborts=end))
+    for n, size in enumerate(waves):
+        last = n == len(waves) - 1
+        to = None if last else net.place(f"after {n}", Trip)
+        peers = [
+            Peer(name, Ticket, lambda at: contract(at, scope, undo=UNDO), within=timedelta(minutes=5))
+            for name in names(size)
+        ]
+        net.add(
+            ScatterGather(
+                f"wave {n}",
+                takes=at,
+                scope=scope,
+                peers=peers,
+                merge=(lambda inputs: make(Ended, trip=inputs.id, why=""))
+                if last
+                else (lambda inputs: inputs),
+                fails=lambda inputs, why: make(Ended, trip=inputs.id, why=why),
+                gives=to,
+            )
+        )
+        at = to or at
+    scope.kill(net, "stop", outcome=Ended(trip="", why="stopped"))
+    net.require("SAGA", "CTL", "STATE")
+    assert prove(net.build()).status() is Status.PROVED
 
 
 # mutants
@@ -529,23 +576,6 @@ def mistakes(peer: Callable[[NetBuilder, PlaceRef, Any], Peer], **more: Any) -> 
     with pytest.raises(NetError) as caught:
         net.build()
     return str(caught.value)
-
-
-ANY = within(Trip, lambda t: t.nights <= 30, name="any")
-BOOK: dict[str, Any] = {"payload": Trip, "receipt": Ticket, "tries": None}
-
-
-def contract(at: Slot, scope: Any, **more: Any) -> Contract:
-    given: dict[str, Any] = {
-        "saga": scope,
-        "commit": Effect("book", _unreached, **BOOK),
-        "on_failure": at.failed,
-        "otherwise": at.failed,
-    }
-    return Contract(at.id, takes=at.takes, gives=at.gives, verify=ANY, **given | more)
-
-
-UNDO = Effect("cancel", _unreached, payload=Ticket)
 
 
 @pytest.mark.parametrize(
