@@ -336,3 +336,17 @@ def _parting(one: Told, other: Told) -> Departure | None:
 
 def _reader(source: str | Path | Reader, keys: Keys | None) -> Reader:
     return source if isinstance(source, Reader) else Reader(source, keys=keys or Keys.from_env())
+
+
+__all__ = [
+    "LEVELS",
+    "CaseDivergence",
+    "Comparison",
+    "Divergence",
+    "Level",
+    "Share",
+    "Version",
+    "compare",
+    "measure",
+    "replay",
+]

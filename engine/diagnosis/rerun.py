@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -34,6 +33,7 @@ from provenet.engine.simulation import MARK, Recording, Said, recorded_agent
 from provenet.engine.store.database import snapshot
 from provenet.engine.store.store import Store
 from provenet.engine.workers import Decision, People, Task
+from provenet.nets.formats.canonical import content_hash
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask
 from provenet.nets.schema import Value, from_json, to_json
@@ -78,7 +78,8 @@ class Version:
     Attributes:
         name: What people call it.
         agent: The net with its handlers; ``None`` for the record itself, whose proposers answer as recorded.
-        report: What is proved of the agent's net; that of the record's net need not be given.
+        report: What is proved of the agent's net; of one that is deployed to the database it need not be
+            given.
     """
 
     name: str
@@ -102,6 +103,8 @@ def story_of(reader: Reader, case: str) -> Story | str:
     status = past.row["status"]
     if status in (*LIVE, "parked"):
         return f"it is {status}: only what has ended can be compared"
+    if len(past.nets) > 1:
+        return "it moved to another version of its net on the way"
     said = json.loads(past.log[0][4])
     live = past.replay.case
     entries = {e.place for e in live.program.net.entries}
@@ -164,7 +167,14 @@ async def _rerun(
     agent = version.agent or _as_recorded(program, stories)
     report = version.report
     if report is None:
-        report = Report.from_json(reader.report(program.hash), program.net)
+        known = reader.report(content_hash(agent.net))
+        if known is None:
+            raise EngineError(
+                f"nothing is known to be proved of net {agent.net.name!r}",
+                where=version.name,
+                hint="give the report: Version(name, agent, prove(agent.net))",
+            )
+        report = Report.from_json(known, agent.net)
     clock = VirtualClock(from_micros(min(s.at for s in stories)))
     acts = {s.case: s.past.acts for s in stories}
     engine = Engine.open(
@@ -269,28 +279,19 @@ def _played(reader: Reader) -> dict[str, list[tuple[str, str]]]:
 
 def _people(acts: Mapping[str, Mapping[tuple[str, int], list[Act]]], clock: VirtualClock) -> People:
     """People who decide as they did about the very same thing, and leave alone what they never saw."""
-    done: Counter[tuple[str, str, int]] = Counter()
+    used: set[tuple[str, str, int, int]] = set()
 
     async def decide(task: Task) -> Decision | Delegation | None:
-        told = acts.get(task.case, {})
-        own = told.get((task.task, task.token), [])
-        same = [
-            *own,
-            *(
-                a
-                for (name, token), more in told.items()
-                if name == task.task and token != task.token
-                for a in more
-            ),
-        ]
-        fitting = [a for a in same if not a.about or a.about == task.about_hash]
-        at = task.case, task.task, task.token
-        act = next(iter(fitting[done[at] :]), None)
-        if act is None:
-            return None
-        done[at] += 1
-        await clock.sleep(from_micros(act.at) - clock.now())
-        return act.said
+        told = [(at, acts.get(task.case, {})[at]) for at in acts.get(task.case, {}) if at[0] == task.task]
+        told.sort(key=lambda entry: entry[0][1] != task.token)  # of this very token first
+        for (name, token), said in told:
+            for number, act in enumerate(said):
+                at = task.case, name, token, number
+                if at not in used and act.about in {"", task.about_hash}:
+                    used.add(at)
+                    await clock.sleep(from_micros(act.at) - clock.now())
+                    return act.said
+        return None
 
     return decide
 

@@ -222,9 +222,10 @@ def _moved(case: CaseHistory, timer: Firing, token: int, since: int, overrides: 
         made = case.maker.get(at)
         if made is None:
             return None
-        if by_person(case, made) or made.transition.name in overrides:
-            return made
         at = next((t for t in made.took if _place(case, t) in same), None)
+        # What a person has only just let in there is no row that the timer was set for.
+        if at is not None and (by_person(case, made) or made.transition.name in overrides):
+            return made
     return None
 
 

@@ -441,3 +441,20 @@ def test_a_declared_log_that_takes_an_older_number(tmp_path: Path) -> None:
 def test_a_log_in_postgresql_says_the_same(postgres: str, name: str) -> None:
     SEEDS[name](postgres, "seeded")
     assert [f.detector for f in diagnose(postgres).findings] == [name]
+
+
+def test_a_deadline_for_the_whole_case_overrules_nobody(tmp_path: Path) -> None:
+    """A person lets something in; the time for all of it is up all the same, and that is meant."""
+    net = NetBuilder("whole case")
+    task, asked, waits = net.entry("task", Task), net.place("asked", Task), net.place("waits", Task)
+    clock, no, over = net.place("clock"), net.final("no", Task), net.final("over", Task)
+    net.rests(clock)
+    net.route("begin", takes={"t": task}, puts={asked: "t", clock: None})
+    net.add(Human("let in", takes=asked, approve=waits, deny=no, who="lead", within=timedelta(days=9)))
+    net.timer("end", after=timedelta(days=30), takes={"_clock": clock, "t": waits}, puts={over: "t"})
+    path = tmp_path / "run.db"
+    with Bench(agent_of(net), database=path) as bench:
+        bench.person("let in").always(Late("approve", after=timedelta(days=2)))
+        bench.start(Task(id=1))
+        bench.run()
+    assert not diagnose(path).findings
