@@ -13,7 +13,9 @@ from provenet.engine.testing import Bench, Hang, Late, Lost
 from provenet.nets.build import NetBuilder
 from provenet.nets.expr.build import Term, make
 from provenet.nets.patterns.delegation import Child, Delegation, Partial, weighted
+from provenet.nets.patterns.slot import Slot
 from provenet.sdb.handlers import EffectRefused
+from provenet.sdb.human import Human
 from provenet.sdb.reject import Reject
 from tests.nets.patterns.delegations import (
     DEADLINE,
@@ -276,3 +278,30 @@ def test_each_task_has_its_own_budget_and_a_stopped_team_works_again() -> None:
 
 def view(maybe: Term) -> Term:
     return maybe.or_else(make(View, score=0))
+
+
+def someone(at: Slot) -> Human:
+    """A person as a child: says yes or no, or nothing."""
+    yes = lambda inputs: make(View, score=100)  # noqa: E731
+    return Human(
+        at.id,
+        takes=at.takes,
+        approve=at.gives,
+        deny=at.failed,
+        who="desk",
+        within=2 * DEADLINE,
+        on_approve=yes,
+    )
+
+
+@pytest.mark.parametrize(("said", "score"), [("approve", 100), ("deny", 0), (None, 0)])
+def test_a_person_is_a_child_as_good_as_any(said: str | None, score: int) -> None:
+    with Bench(scored(1, work=someone), database=":memory:") as bench:
+        case = bench.start(LEAD)
+        case.run_until("ask.c1")
+        if said:
+            case.decide(said)
+        bench.advance(DEADLINE)
+        case.assert_ended("written")
+        assert case.outcome == Score(id=LEAD.id, score=score)
+        assert case.tasks == ()
