@@ -11,8 +11,8 @@ from provenet.sdb.decision.predicates import span_text
 
 FRONT = (
     *("Agent", "Approval", "Child", "Contract", "Delegation", "Effect", "Gate", "KillSwitch", "Move"),
-    *("NetBuilder", "NotFilledIn", "Oversight", "OversightHandle", "Peer", "Policy", "Request", "Saga"),
-    *("ScatterGather", "Scope", "Slot", "StateMachine", "Token"),
+    *("NetBuilder", "NotFilledIn", "Oversight", "Peer", "Policy", "Request", "Saga"),
+    *("ScatterGather", "Slot", "StateMachine", "Token"),
     *("cap", "eventually", "function", "make", "policy", "rule"),
 )
 """Names of Provenet that a file may need."""
@@ -60,7 +60,7 @@ WRITE = dedent(
         """
 
         at: Slot
-        scope: Scope
+        scope: Any
         who: Writer
         gives: Literal["says", "inputs"] = "says"
         TRAIL
