@@ -16,10 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from provenet.engine import Engine, Reader, VirtualClock, audit
-from provenet.engine.diagnosis.divergence import LEVELS, measure
+from provenet.engine.diagnosis.divergence import LEVELS, Version, measure
 from provenet.engine.diagnosis.intervals import wilson
-from provenet.engine.diagnosis.rerun import Version
-from provenet.engine.errors import CaseExists, NotSimulation
+from provenet.engine.errors import CaseExists, EngineError, NotSimulation
 from provenet.nets.build import NetBuilder
 from provenet.nets.formats.canonical import content_hash
 from provenet.sdb.contract import Contract
@@ -247,6 +246,14 @@ def test_what_the_record_does_not_know_is_said_to_be_made_up(twelve: Path) -> No
     assert content_hash(strict.net)
 
 
+def test_an_unproved_version_is_not_run(twelve: Path) -> None:
+    """A net of the database brings its own report; another one needs one, and all of it proved."""
+    known = offering(5, same)
+    assert measure(twelve, Version("A", known), None).same
+    with pytest.raises(EngineError, match="nothing is known to be proved"):
+        measure(twelve, Version("the record"), Version("B", offering(4, same)))
+
+
 def test_what_has_not_ended_is_left_out(tmp_path: Path) -> None:
     def make(net: NetBuilder) -> None:
         inbox, done = net.entry("inbox", Item), net.final("done", Item)
@@ -311,7 +318,7 @@ def test_on_postgresql_too(postgres: str, server: Any, tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 @given(agents(), scripts)
 def test_the_control_of_any_run_is_zero(
