@@ -34,7 +34,7 @@ from provenet.nets.net import Choice, PatternInfo, Put, Requirement, Role, Take
 from provenet.nets.patterns.slot import Scope
 from provenet.nets.quick import dataclass
 from provenet.nets.requirements import always, bound, cap, formula, never, precedes, responds
-from provenet.nets.schema import INT, STR, EnumType, Field, OptionalType, RecordType
+from provenet.nets.schema import INT, STR, EnumType, Field, OptionalType, RecordType, Type
 
 Plane: TypeAlias = Literal["approval", "escalation", "kill switch", "rate limit"]
 """Which plane a decision is of."""
@@ -173,10 +173,11 @@ class Approval:
         """Add the plane to a net."""
         no = (self.deny, self.on_deny)
         asked = _Asked(net, self.on, "approval", self.id, self.takes, self.why)
+        said = _Said(net, self.on, self.id, self.takes.type)
         asked.people(
             self.who,
-            yes=(self.approve, self.on_approve),
-            no=no,
+            yes=said.leads("yes", (self.approve, self.on_approve)),
+            no=said.leads("no", no),
             about=self.about,
             eyes=self.eyes,
             fallback=self.fallback,
@@ -267,15 +268,17 @@ class Escalation:
         waits = [net.place(f"{self.id}.waits for {level.who}", self.takes.type) for level in levels]
         came = _Asked(net, self.on, "escalation", self.id, self.takes, self.why)
         came.goes(f"{self.id}.suspend", "suspended", (waits[0], None) if waits else (self.ends, self.on_end))
+        said = _Said(net, self.on, self.id, self.takes.type)
+        yes, no = said.leads("yes", (self.resumes, self.on_resume)), (self.ends, self.on_end)
+        people_say_no = said.leads("no", no)
         timers: list[str] = []
         after = [*waits[1:], None]
         for level, place, following in zip(levels, waits, after, strict=False):
             asked = _Asked(net, self.on, "escalation", f"{self.id}.{level.who}", place, self.why)
-            no = (self.ends, self.on_end)
             asked.people(
                 level.who,
-                yes=(self.resumes, self.on_resume),
-                no=no,
+                yes=yes,
+                no=people_say_no,
                 about=self.about,
                 eyes=level.eyes,
                 within=level.within,
@@ -422,8 +425,12 @@ class RateLimit:
         net.rests(left, window)
         net.route(f"{name}.ask", takes={"inputs": self.takes}, puts={asked: "inputs"})
         # One choice over the same tokens, so that one of the three is always possible.
-        takes = {"inputs": asked, "b": left}
-        passes: dict[PlaceRef, Any] = {self.gives: "inputs", left: lambda b: b.with_(left=b.left - 1)}
+        takes = {"inputs": asked, "b": left, "t": self.on.trail}
+        passes: dict[PlaceRef, Any] = {
+            self.gives: "inputs",
+            left: lambda b: b.with_(left=b.left - 1),
+            self.on.trail: "t",
+        }
         net.route(f"{name}.open", takes=takes, when=lambda b: b.left >= most, puts={**passes, window: None})
         if most > 1:
             net.route(f"{name}.pass", takes=takes, when=lambda b: (b.left > 0) & (b.left < most), puts=passes)
@@ -434,7 +441,6 @@ class RateLimit:
             f"{name}.hold",
             takes=takes,
             when=lambda b: b.left <= 0,
-            resets=(self.on.trail,),
             puts={held: "inputs", left: "b", self.on.trail: lambda: said},
         )
         net.timer(
@@ -454,12 +460,6 @@ class RateLimit:
         often = f"{name}: at most {most} pass in a window"
         guarantees = (
             cap(*passing, most=most, amount=Const(1, INT), per=f"{name}.new window", name=often),
-            always(
-                left.name,
-                of=left.type,
-                where=lambda it: (it.left >= 0) & (it.left <= most),
-                name=f"{name}: its count is never below zero",
-            ),
             # Not "followed by": the scope may abort meanwhile, and empty it.
             formula(
                 f'AG ("{held.name}" -> AF !"{held.name}")', name=f"{name}: what is held is not held for ever"
@@ -507,6 +507,35 @@ _Goes: TypeAlias = tuple[PlaceRef, Callable[..., Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
+class _Said:
+    """What people have said, on its way to the trail.
+
+    A choice takes its token and nothing else: whoever reads the net shall not think that the trail is what
+    people are waited for (CTL-3 would).
+    """
+
+    net: NetBuilder
+    on: OversightHandle
+    id: str
+    of: Type
+
+    def leads(self, said: Literal["yes", "no"], goes: _Goes) -> PlaceRef:
+        """Where a choice puts what was said, for the trail; the token goes on from there."""
+        to, becomes = goes
+        record = RecordType(f"{self.id}.said", (Field("inputs", self.of), Field("entry", ENTRY)))
+        place = self.net.place(f"{self.id}.said {said}", record)
+        self.net.route(
+            f"{self.id}.note {said}",
+            takes={"d": place, "_trail": self.on.trail},
+            puts={
+                to: lambda d: d.inputs if becomes is None else _called(becomes, inputs=d.inputs),
+                self.on.trail: lambda d: d.entry,
+            },
+        )
+        return place
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """A token that waits for people, and all that may become of it; each of that leaves an entry."""
 
@@ -521,8 +550,8 @@ class _Asked:
         self,
         who: str,
         *,
-        yes: _Goes,
-        no: _Goes,
+        yes: PlaceRef,
+        no: PlaceRef,
         about: Callable[..., Any] | None,
         eyes: int,
         within: timedelta,
@@ -537,51 +566,50 @@ class _Asked:
         if not who:
             self.net.mistake("PN140", where, "it names no role", 'who="pricing": whoever may decide')
         shown = self.net.expr(where, about, {"inputs": self.place.type})
-        self._choice(
-            "approve",
-            Role.APPROVE,
-            "approved",
-            yes,
-            Choice(self.id, "approve", who, shown, eyes, other, after),
-        )
-        self._choice("deny", Role.DENY, "denied", no, Choice(self.id, "deny", who, shown, 1, other, after))
+        approve = Choice(self.id, "approve", who, shown, eyes, other, after)
+        self._choice(Role.APPROVE, "approved", yes, approve)
+        self._choice(Role.DENY, "denied", no, replace(approve, choice="deny", eyes=1))
 
     def silence(self, within: timedelta, verdict: Verdict, goes: _Goes) -> str:
         """The end of a deadline; its name."""
         name = f"{self.id}.{verdict}"
-        puts = self._puts(verdict, goes, "", notes=False)
-        self.net.timer(name, after=within, contract=self.id, puts=puts, **self._takes)
+        self.net.timer(
+            name, after=within, contract=self.id, takes=self._takes, puts=self._puts(verdict, goes)
+        )
         return name
 
     def goes(self, name: str, verdict: Verdict, goes: _Goes) -> None:
         """What happens to it at once."""
-        self.net.route(name, puts=self._puts(verdict, goes, "", notes=False), **self._takes)
+        self.net.route(name, takes=self._takes, puts=self._puts(verdict, goes))
 
     @property
-    def _takes(self) -> dict[str, Any]:
-        # The trail is emptied, not taken from: it is not what anybody waits for.
-        return {"takes": {"inputs": self.place}, "resets": (self.on.trail,)}
+    def _takes(self) -> dict[str, PlaceRef]:
+        return {"inputs": self.place, "_trail": self.on.trail}
 
-    def _choice(self, name: str, role: Role, verdict: Verdict, goes: _Goes, choice: Choice) -> None:
+    def _choice(self, role: Role, verdict: Verdict, to: PlaceRef, choice: Choice) -> None:
+        def noted(inputs: Term, note: Term | None) -> Term:
+            entry = self._entry(verdict, inputs, choice.who, note)
+            return make(to.type, inputs=inputs, entry=entry)  # type: ignore[arg-type]
+
         # What several people say of it is in the log; one firing has one note.
         alone = choice.eyes == 1
         self.net.transition(
-            f"{self.id}.{name}",
+            f"{self.id}.{choice.choice}",
             role=role,
             contract=self.id,
+            takes={"inputs": self.place},
             brings={"note": OptionalType(STR)} if alone else {},
-            puts=self._puts(verdict, goes, choice.who, notes=alone),
+            puts={to: noted if alone else lambda inputs: noted(inputs, None)},
             trigger=choice,
-            **self._takes,
         )
 
-    def _puts(self, verdict: Verdict, goes: _Goes, who: str, *, notes: bool) -> dict[PlaceRef, Any]:
-        def said(inputs: Term, note: Term | None) -> Term:
-            why = _called(self.why, inputs=inputs) if callable(self.why) else self.why
-            return self.on.entry(self.plane, self.id, verdict, who=who, why=why, note=note)
-
+    def _puts(self, verdict: Verdict, goes: _Goes) -> dict[PlaceRef, Any]:
         to, becomes = goes
-        return {to: becomes or "inputs", self.on.trail: said if notes else lambda inputs: said(inputs, None)}
+        return {to: becomes or "inputs", self.on.trail: lambda inputs: self._entry(verdict, inputs)}
+
+    def _entry(self, verdict: Verdict, inputs: Term, who: str = "", note: Term | None = None) -> Term:
+        why = _called(self.why, inputs=inputs) if callable(self.why) else self.why
+        return self.on.entry(self.plane, self.id, verdict, who=who, why=why, note=note)
 
 
 def _called(make_it: Callable[..., Any], **given: Any) -> Any:
