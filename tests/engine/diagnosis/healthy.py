@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from provenet.engine.testing import Bench, Late
-from provenet.examples.contract_renewal.demo import Demo
-from provenet.examples.contract_renewal.demo import run as renewals
+from provenet.examples.contract_renewal.demo import DATABASE
 from provenet.nets.build import NetBuilder
 from provenet.nets.models import Token
 from provenet.nets.net import Requirement
@@ -26,6 +27,7 @@ from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Agent, Proposal, Request
 from provenet.sdb.policy import within
 from provenet.sdb.proposers import scripted
+from tests.docs.pages import ROOT
 from tests.engine import orders
 from tests.nets.patterns.delegations import Lead, named, scored
 from tests.nets.patterns.test_delegation_runs import misbehaviour
@@ -43,9 +45,18 @@ def renewal_run(path: Path) -> None:
     """The renewal agent beside an outside world that misbehaves: 40 customers, 90 days each."""
     folder = path.parent / "renewals"
     folder.mkdir()
-    demo = Demo(folder=folder, limit=40)
-    renewals(demo)
-    path.symlink_to(demo.database)
+    subprocess.run([sys.executable, "-c", _RENEWALS, str(folder)], check=True, cwd=ROOT)
+    path.symlink_to(folder / DATABASE)
+
+
+_RENEWALS = """
+import sys
+from pathlib import Path
+from provenet.examples.contract_renewal.demo import Demo, run
+
+run(Demo(folder=Path(sys.argv[1]), limit=40))
+"""
+"""In a process of its own, which takes its connections with it."""
 
 
 def running(net: NetBuilder, name: str) -> Agent:
