@@ -11,9 +11,9 @@
 
 Each of the four planes stands alone; what they share is the trail (``Oversight``). It is one token: the
 latest decision, which every decision of any plane takes and replaces. The trail as a whole is the case's
-log, a chain of hashes in which each of these tokens stays as it was put, beside the entry of the firing
-that put it: that one names the person, and has the hash of what the person was shown. Which role had the
-say, by which version of which policy, and why it was asked at all, is what the token adds.
+log, a chain of hashes: any moment of a case can be looked at again, with the decision that was the latest
+then. The token says which role had the say, by which version of which policy, and why it was asked at all;
+the log's entry of a person's choice names the person, and has the hash of what the person was shown.
 
 The lineage is supervisory control (Sheridan, "Telerobotics, automation, and human supervisory control",
 1992), and the two-man rule and the dead man's switch, which are older.
