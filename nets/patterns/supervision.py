@@ -199,7 +199,7 @@ class _Supervising:
             when=lambda j: j.run <= p.restarts,
             puts={paused: "j"},
         )
-        anew = self._started(job.with_(run=job.run + 1, pause=self._longer(job.run)), takes)
+        anew = self._started(job.with_(run=job.run + 1, pause=self._pause(job.run + 1)), takes)
         net.timer(f"{self.id}.restart", after=lambda j: j.pause, takes={"j": paused}, puts=anew)
         return (f"{self.id}.restart",)
 
@@ -228,32 +228,23 @@ class _Supervising:
         task: Any = job.task if self.p.heartbeat is None else make(self.start, task=job.task, run=job.run)
         return {self.working: job, takes: task, **dict.fromkeys(self.term)}
 
-    def _longer(self, run: Term) -> Term | timedelta:
-        """The pause after the next run: from a table, since a product may go beyond any duration."""
-        runs = [n for n in range(1, self.p.restarts + 1) if self.p.pause(n) < self.p.longest]
+    def _pause(self, run: Term) -> Term | timedelta:
+        """The pause after a run: from a table, since a product may go beyond any duration."""
         pause: Term | timedelta = self.p.pause(self.p.restarts + 1)
-        for n in reversed(runs):
-            pause = choose(run <= n, self.p.pause(n + 1), pause)
+        for n in range(self.p.restarts, 0, -1):
+            if self.p.pause(n) < self.p.pause(self.p.restarts + 1):
+                pause = choose(run <= n, self.p.pause(n), pause)
         return pause
 
     def _guarantees(self, inside: Sequence[PlaceRef]) -> Iterator[Requirement]:
         p, name = self.p, self.id
-        most = p.restarts + 1
         started = f"{name}: it is restarted at most {p.restarts} times for a task"
-        yield always(
-            self.working.name, of=self.job, where=lambda it: (it.run >= 1) & (it.run <= most), name=started
-        )
-        grown = {run: p.pause(run) for run in range(1, max(most, 1) + 1)}
-
-        def as_declared(it: Term) -> Term:
-            holds: Term = (it.run == 1) & (it.pause == grown[1])
-            for run in range(2, most + 1):
-                holds = holds | ((it.run == run) & (it.pause == grown[run]))
-            return holds
-
+        yield always(self.working.name, of=self.job, where=lambda it: it.run <= p.restarts + 1, name=started)
         pauses = f"{name}: each pause is {p.factor} times the one before, until it is the longest"
         for place in self.paused:
-            yield always(place.name, of=self.job, where=as_declared, name=pauses)
+            yield always(
+                place.name, of=self.job, where=lambda it: it.pause == self._pause(it.run), name=pauses
+            )
         stale = f"{name}: nothing is left of a worker that was given up, and one works at a time"
         places = (self.idle, self.given_up, *self.paused, *inside)
         yield bound(*(place.name for place in places), k=1, name=stale)
