@@ -11,7 +11,7 @@ from provenet.engine.diagnosis.reading import CaseHistory, Firing
 from provenet.engine.diagnosis.signatures import CONFLICTS, SELDOM, SIGNATURES, significant
 from provenet.nets.expr.ast import Compare, Expr, Get, Not, Var, walk
 from provenet.nets.expr.typing import type_of
-from provenet.nets.net import After, Choice, Net, Signal, Transition
+from provenet.nets.net import After, Choice, Net, Transition
 from provenet.nets.schema import DurationType
 
 
@@ -216,7 +216,8 @@ def _moved(case: CaseHistory, timer: Firing, token: int, since: int, overrides: 
     place = _place(case, token)
     if place is None or _unchanged(case, timer, token, place):
         return None
-    same = next((row.places for row in rows_of(case.net) if place in row.places), frozenset((place,)))
+    declared = next((row.places for row in rows_of(case.net) if place in row.places and row.carriers), None)
+    same = declared or frozenset((place,))
     at: int | None = token
     while at is not None and case.arrived.get(at, 0) > since:
         made = case.maker.get(at)
@@ -224,18 +225,25 @@ def _moved(case: CaseHistory, timer: Firing, token: int, since: int, overrides: 
             return None
         at = next((t for t in made.took if _place(case, t) in same), None)
         # What a person has only just let in there is no row that the timer was set for.
-        if at is not None and (by_person(case, made) or made.transition.name in overrides):
+        if at is not None and (
+            made.transition.name in overrides
+            or _decided_on(made, same)
+            or (declared is not None and _passes_on(case, made))
+        ):
             return made
     return None
 
 
-def by_person(case: CaseHistory, firing: Firing) -> bool:
-    """Whether a person made a firing, or said what it passes on."""
-    if isinstance(firing.transition.trigger, Choice):
-        return True
+def _decided_on(firing: Firing, places: frozenset[str]) -> bool:
+    """Whether a person decided on what is in some places; a trail that it is noted in is not meant."""
+    takes = firing.transition.takes
+    return isinstance(firing.transition.trigger, Choice) and bool(takes) and takes[0].place in places
+
+
+def _passes_on(case: CaseHistory, firing: Firing) -> bool:
+    """Whether a move makes a person's answer the next version of a declared row."""
     makers = (case.maker.get(token) for token in firing.took)
-    said = [m for m in makers if m is not None and isinstance(m.transition.trigger, Choice)]
-    return bool(said) and not isinstance(firing.transition.trigger, Signal) and len(firing.took) > 1
+    return any(m is not None and isinstance(m.transition.trigger, Choice) for m in makers)
 
 
 def _place(case: CaseHistory, token: int) -> str | None:

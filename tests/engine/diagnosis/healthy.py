@@ -20,6 +20,7 @@ from provenet.nets.net import Requirement
 from provenet.nets.patterns.delegation import Partial
 from provenet.nets.patterns.gate import Budget
 from provenet.nets.patterns.machine import Move, StateMachine, Worker
+from provenet.nets.patterns.oversight import Approval, Oversight
 from provenet.nets.patterns.sequencing import Consumer, EventType, Sequencing
 from provenet.nets.patterns.slot import Slot
 from provenet.nets.patterns.supervision import Supervised
@@ -214,6 +215,34 @@ def writer(at: Slot) -> Contract:
     return Contract(at.id, takes=at.takes, gives=at.gives, otherwise=at.failed, propose=scripted([]), **parts)
 
 
+def oversight_run(path: Path) -> None:
+    """Two people are asked side by side, with one trail; some of them never answer."""
+    with Bench(running(asked_twice(), "oversight"), database=path) as bench:
+        for n in range(16):
+            case = bench.start(Note(text=f"{n}"))
+            bench.person("price").answers(Late("approve", after=timedelta(days=1)), case=case.id)
+            if n % 8:
+                bench.person("terms").answers("deny" if n % 3 else "approve", case=case.id)
+        bench.run()
+
+
+def asked_twice() -> NetBuilder:
+    """Two approvals of one offer."""
+    net = NetBuilder("oversight")
+    offer, done = net.entry("offer", Note), net.final("done")
+    desk = net.add(Oversight("desk", policy="v1"))
+    ended = []
+    asked = {name: net.place(f"{name} asked", Note) for name in ("price", "terms")}
+    net.route("ask", takes={"it": offer}, puts=dict.fromkeys(asked.values(), "it"))
+    for name, place in asked.items():
+        end = net.place(f"{name} said", Note)
+        within = timedelta(days=3)
+        net.add(Approval(name, on=desk, takes=place, approve=end, deny=end, who="lead", within=within))
+        ended.append(end)
+    net.route("end", takes=ended, puts=done)
+    return net
+
+
 HEALTHY: dict[str, Callable[[Path], None]] = {
     "orders": orders_run,
     "renewals": renewal_run,
@@ -222,6 +251,7 @@ HEALTHY: dict[str, Callable[[Path], None]] = {
     "state machine": machine_run,
     "supervisor": supervised_run,
     "gate": gate_run,
+    "oversight": oversight_run,
     "sequencing": events_run,
 }
 """Healthy runs, by what runs."""
