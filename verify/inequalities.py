@@ -64,6 +64,10 @@ class Inequalities:
             if total:
                 self.start[place, path] = total
         self.known: list[Inequality] = []
+        self._scopes: set[Dimension] = {
+            (place, None) for s in net.sagas for place in (s.open, s.aborting, s.completing)
+        }
+        self._scopes |= {d for d in self.dimensions if (d[0], None) in self._scopes}
         seen: set[str] = set()
         # A scope is in one state at a time, which the bound of a single state does not tell.
         scopes = [(s.open, s.aborting, s.completing) for s in net.sagas]
@@ -83,15 +87,21 @@ class Inequalities:
             amounts: The marking, as what its dimensions come to.
             timeout_ms: For the solver.
         """
-        self._program = self._program or _Program(self)
+        # Those that speak of scopes do for most; a program that may lean on all takes far longer.
+        self._program = self._program or _Program(
+            self, [k for k in self.known if self._scopes & k.weights.keys()]
+        )
         found = self._program.excluding(amounts, timeout_ms=timeout_ms)
         if found is None and self._program.emptying and len(self._program.known) < len(self.known):
-            # What was found since may be what the next one leans on.
-            self._program = _Program(self)
+            self._program = _Program(self, self.known)
             found = self._program.excluding(amounts, timeout_ms=timeout_ms)
         if found is not None:
             self.known.append(found)
         return found
+
+
+_SIZES = (3, 6, 15, None)
+"""How large the weights of an inequality may be, together: tried in this order."""
 
 
 class _Program:
@@ -104,15 +114,20 @@ class _Program:
     inequalities given, and linear in the weights, too.
     """
 
-    def __init__(self, whole: Inequalities) -> None:
+    def __init__(self, whole: Inequalities, known: Iterable[Inequality]) -> None:
         net, self.measures = whole.net, whole.measures
-        self.start, self.known = whole.start, tuple(whole.known)
+        self.start, self.known = whole.start, tuple(known)
         self.emptying = any(t.resets for t in net.transitions)
-        self.weight = {d: z3.Real(f"y{i}") for i, d in enumerate(whole.dimensions)}
+        # A weight is a gain less a loss, so that their sum tells how plain an inequality is.
+        gain = {d: z3.Real(f"gain{i}") for i, d in enumerate(whole.dimensions)}
+        loss = {d: z3.Real(f"loss{i}") for i, d in enumerate(whole.dimensions)}
+        self.weight = {d: gain[d] - loss[d] for d in whole.dimensions}
+        self.size = z3.Sum([*gain.values(), *loss.values()])
         self.least = z3.Real("least")
         self.solver = z3.Solver() if self.emptying else z3.SolverFor("QF_LRA")
         self.solver.set("random_seed", 1)
         self.solver.add(self.least <= self._sum(self.start))
+        self.solver.add(*(y >= 0 for y in (*gain.values(), *loss.values())))
         for t in net.transitions:
             if t.resets:
                 self.solver.add(z3.Or(self._keeps(t, "raises"), self._keeps(t, "meets")))
@@ -127,7 +142,8 @@ class _Program:
         try:
             solver.set("timeout", timeout_ms)
             solver.add(self._sum(amounts) <= self.least - 1)
-            if solver.check() != z3.sat:
+            # The plainer, the more markings it excludes besides this one.
+            if all(solver.check(*([self.size <= most] if most else ())) != z3.sat for most in _SIZES):
                 return None
             model = solver.model()
             values = {d: fraction(model.eval(y, model_completion=True)) for d, y in self.weight.items()}
