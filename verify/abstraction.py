@@ -279,6 +279,16 @@ def control_fields(net: Net) -> list[tuple[str, Path]]:
 
     Counters, flags and steps of the control flow; but no version numbers, of which there may be any number.
     """
+    return _guarding(net)[0]
+
+
+def version_fields(net: Net) -> list[tuple[str, Path]]:
+    """Counters of which guards ask only whether two are the same: each value means no more than the next."""
+    return _guarding(net)[1]
+
+
+def _guarding(net: Net) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+    """The fields that guards read and that are computed from constants alone: others, and versions."""
     everything = Masks(net, ())
     found = []
     for t in net.transitions:
@@ -291,12 +301,12 @@ def control_fields(net: Net) -> list[tuple[str, Path]]:
                     and everything.without_outside(place, path)
                 ):
                     found.append((place, path))
-    versions = _versions(net, everything)
-    return [f for f in dict.fromkeys(found) if f not in versions]
+    versions, fields = _versions(net, everything), list(dict.fromkeys(found))
+    return [f for f in fields if f not in versions], [f for f in fields if f in versions]
 
 
 def _versions(net: Net, masks: Masks) -> set[tuple[str, Path]]:
-    """Counters of which guards ask only whether two are the same: each value means no more than the next."""
+    """See ``version_fields``."""
     kin: dict[tuple[str, Path], set[tuple[str, Path]]] = {}
     told: set[tuple[str, Path]] = set()
     """Fields of which something else is asked: how high they are, say."""

@@ -23,6 +23,7 @@ import z3
 
 from provenet.nets.expr.ast import (
     And,
+    Arith,
     Build,
     Compare,
     Const,
@@ -426,9 +427,9 @@ def _conjuncts(expr: Expr) -> tuple[Expr, ...]:
 
 def _may_be_valid(expr: Expr) -> bool:
     """Whether a condition could hold for every value of its variables: worth asking the solver."""
-    return any(isinstance(node, If | Or | Const) for node in _nodes(expr)) and not isinstance(
-        expr, Var | Get | Compare
-    )
+    if isinstance(expr, Compare):
+        return not free_variables(expr) or any(isinstance(node, Arith) for node in _nodes(expr))
+    return any(isinstance(node, If | Or | Const) for node in _nodes(expr)) and not isinstance(expr, Var | Get)
 
 
 def _nodes(expr: Expr) -> Iterator[Expr]:

@@ -28,7 +28,7 @@ from provenet.nets.firing import NetRule
 from provenet.nets.net import Net, Role, Transition
 from provenet.nets.quick import dataclass
 from provenet.nets.schema import BOOL, ListType, OptionalType, RecordType, Type, plainest
-from provenet.verify.abstraction import Masks, Path, control_fields, small_fields
+from provenet.verify.abstraction import Masks, Path, control_fields, small_fields, version_fields
 from provenet.verify.backward import Lemmas, PlaceFacts, holds, infer
 from provenet.verify.facts import Facts, HornSystem, broken_clause, parse_facts, solve
 from provenet.verify.graph import Edge, Graph, Space
@@ -136,6 +136,7 @@ class Context:
         self.lemmas = Lemmas(self.encoding)
         self.realizer = Realizer(net, self.encoding)
         self.control = tuple(control_fields(net))
+        self._versions = tuple(version_fields(net))
         self.memo: dict[Any, Any] = {}
         """Results that several properties share, by whatever key their makers choose."""
         self._requires: dict[str, Answer] = {}
@@ -199,6 +200,8 @@ class Context:
             for number, candidate in enumerate(find(graph)):
                 # A candidate that there was no time to try is no proof either.
                 tried.reason = tried.reason or "time is up"
+                if number == 0 and not extra and (told := self._told_apart(find, candidates)) is not None:
+                    return Refuted(told)
                 trace = self._realize(graph, candidate, tried)
                 if trace is not None:
                     return Refuted(trace)
@@ -213,6 +216,21 @@ class Context:
                 break
             extra += new
         return Open(f"abstract paths break it, but none has data found for it: {tried.reason}")
+
+    def _told_apart(self, find: Finder, candidates: int) -> Trace | None:
+        """A violation near the start, where versions are told apart: the graph as such keeps none."""
+        if not self._versions:
+            return None
+        seeds = (*self.control, *self._versions)
+        if seeds not in self._graphs:
+            space = Space(self.net, Masks(self.net, seeds))
+            self._graphs[seeds] = space.explore(most=_SMALL, deadline=self.deadline, glimpse=self.glimpse)
+        graph, tried = self._graphs[seeds], _Tried(self.net)
+        for candidate in islice(find(graph), candidates):
+            trace = self._realize(graph, candidate, tried)
+            if trace is not None or self.remaining_ms() <= 1:
+                return trace
+        return None
 
     def fires(self, transition: str, *, candidates: int = 8) -> Answer:
         """Whether some run fires a transition."""

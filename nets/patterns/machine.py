@@ -312,7 +312,7 @@ class _Expansion:
             yield always(
                 place.name,
                 of=self.row_type,
-                where=lambda it: (it.version == it.replaced + 1) & (it.version >= 0),
+                where=lambda it: it.version > it.replaced,
                 name=f"{name}: every move makes the next version ({place.name})",
             )
         if self.workers:
@@ -378,6 +378,14 @@ class _Placed:
                 "let its move lead to a state of its own, in which one worker performs the effect and "
                 "nothing else moves the row",
             )
+        sure = {s for m in self.moves if m.when is None for s in m.states}
+        for effect in self.filled.effects if not set(self.states) <= sure else ():
+            net.mistake(
+                "PN139",
+                f"machine {whole.id!r}, worker {self.of.name!r}",
+                f"{effect.name!r} reaches the outside, and would do so again where its answer allows no move",
+                "add a move of its own without when=, for whatever else it answers",
+            )
 
     def build(self) -> None:
         """How it comes to its snapshots, and what becomes of its answers."""
@@ -405,7 +413,7 @@ class _Placed:
         yield always(
             self.ticket.name,
             of=self.ticket.type,
-            where=lambda it: (it.left >= 0) & (it.left <= most),
+            where=lambda it: it.left >= 0,
             name=f"{name}: it meets at most {most} conflicts, and then the machine goes on without it",
         )
 

@@ -45,7 +45,7 @@ from provenet.nets.expr.ast import (
 )
 from provenet.nets.expr.typing import type_of
 from provenet.nets.models import schema_of
-from provenet.nets.net import Label, PatternInfo, Requirement, Role
+from provenet.nets.net import Label, OnFailure, PatternInfo, Requirement, Role
 from provenet.nets.patterns.slot import Filled, Slot, Work, fill
 from provenet.nets.quick import dataclass
 from provenet.nets.requirements import always, mutex
@@ -123,7 +123,7 @@ class Consumer:
         emits: Name of the event type that its answers are events of; they are dropped where it emits none.
         model: Model that its answers are from, written into what it emits.
         prompt: Hash of its prompt, likewise.
-        retries: How often it is given an event again that it failed on.
+        retries: How often it is given an event again that it failed on, but for an effect that failed.
         failing: What is done then: the log goes on without its answer, or stops.
     """
 
@@ -377,6 +377,7 @@ class _Kind:
             name = whole.add("ignored", f"{self.of.name}.ignore{suffix}")
             made = net.event(name, takes={"head": head}, puts={head: "head"}, **about)
             net.label(made, Label.ABSORBER)
+            self._older(suffix, about)
             return
         number, last = Get(_SAID, "number"), Get(_HEAD, "last")
         following = Compare("==", number, Arith("+", last, _ONE))
@@ -395,7 +396,11 @@ class _Kind:
             **about,
         )
         self._too_late(f"late{suffix}", about, Not(Compare(">", number, last)))
-        if whole.p.lateness is not None:
+        self._older(suffix, about)
+
+    def _older(self, suffix: str, about: Mapping[str, Any]) -> None:
+        """One comes that is older than the watermark allows."""
+        if self.whole.p.lateness is not None:
             self._too_late(f"older{suffix}", {**about, "event": self.too_old}, None)
 
     @property
@@ -518,6 +523,7 @@ class _Placed:
     def build(self) -> None:
         whole, net, of = self.whole, self.whole.net, self.of
         self.filled = fill(net, self.slot, of.work)
+        self._held_to_one_effect()
         left = Get(Var("ticket"), "left")
         failed = {"seen": self.slot.failed, "ticket": self.ticket}
         puts: dict[PlaceRef, Any] = {self.finished: self.nothing}
@@ -546,6 +552,19 @@ class _Placed:
             failed, puts = {**failed, "b": busy}, {**puts, busy: stops}
         name = whole.add("without", f"{of.name}.{of.failing}")
         net.route(name, takes=failed, when=spent, puts=puts, role=Role.GIVE_UP)
+
+    def _held_to_one_effect(self) -> None:
+        """An effect that failed for good may have been performed all the same: nobody tries it anew."""
+        effects = {t.name for t in self.filled.effects}
+        for t in self.filled.transitions if self.of.retries else ():
+            lost = isinstance(t.trigger, OnFailure) and t.trigger.of in effects
+            if lost and any(p.place == self.slot.failed.name for p in t.puts):
+                self.whole.net.mistake(
+                    "PN135",
+                    f"sequencing {self.whole.id!r}, consumer {self.of.name!r}",
+                    f"{t.name!r} leads back to its effect, which may have been performed",
+                    "leave out on_failure=, so that the effect is tried until it works; or say retries=0",
+                )
 
     def lines_up(self, cause: Expr, step: Expr, said: Expr) -> dict[PlaceRef, Any]:
         """What it emits, with its step behind the event that caused it."""
@@ -585,7 +604,7 @@ class _Placed:
         yield always(
             self.ticket.name,
             of=self.ticket.type,
-            where=lambda it: (it.left >= 0) & (it.left <= most),
+            where=lambda it: it.left >= 0,
             name=f"{name}: it is given an event again at most {most} times",
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from provenet.nets.build import NetBuilder
-from provenet.nets.expr.build import make
+from provenet.nets.expr.build import Term, make
 from provenet.nets.models import Token
 from provenet.nets.patterns.machine import Move, Overtaken, StateMachine, Worker
 from provenet.nets.patterns.slot import Slot, Work
@@ -75,17 +75,17 @@ def machine(
     ]
     for n in range(1, workers + 1):
         mine = [s for i, s in enumerate(names[:-1], 1) if i in (1, n)]
-        for at in mine:
-            moves.append(
-                Move(
-                    f"w{n} {at}",
-                    at,
-                    names[names.index(at) + 1],
-                    by=f"w{n}",
-                    when=lambda answer: answer.add > 0,
-                    sets=lambda data, answer: data.with_(total=data.total + answer.add),
-                )
+        moves += [
+            Move(
+                f"w{n} {at}",
+                at,
+                names[names.index(at) + 1],
+                by=f"w{n}",
+                when=lambda answer: answer.add > 0,
+                sets=lambda data, answer: data.with_(total=data.total + answer.add),
             )
+            for at in mine
+        ]
         moves.append(Move(f"w{n} lost", mine, "end", without=f"w{n}"))
     team = [Worker(f"w{n}", Step, work, overtaken) for n in range(1, workers + 1)]
     if workers < states - 1:
@@ -187,7 +187,10 @@ def renewal(conflicts: int = 2) -> NetBuilder:
     net = NetBuilder("renewal")
     opened = net.entry("opened", Renewal, where=lambda it: it.discount_pct == 0)
     closed, expired = net.final("closed", Renewal), net.final("expired", Renewal)
-    offered = {"sets": lambda data, answer: data.with_(discount_pct=answer.discount_pct)}
+
+    def offered(data: Term, answer: Term) -> Term:
+        return data.with_(discount_pct=answer.discount_pct)
+
     waiting = ("offer_sent", "human_required")
     row = net.add(
         StateMachine(
@@ -214,15 +217,15 @@ def renewal(conflicts: int = 2) -> NetBuilder:
                     "sending",
                     by="pricer",
                     when=lambda answer: answer.discount_pct <= 30,
-                    **offered,
+                    sets=offered,
                 ),
-                Move("over policy", "scoring", "human_required", by="pricer", **offered),
+                Move("over policy", "scoring", "human_required", by="pricer", sets=offered),
                 Move("no offer", "scoring", "human_required", without="pricer"),
                 Move("sent", "sending", "offer_sent", by="mailer"),
                 Move("not sent", "sending", "human_required", without="mailer"),
                 Move("accept", "offer_sent", "closed", on="accepted"),
                 Move("30 idle days", "offer_sent", "expired", after=30 * DAY),
-                Move("approve", "human_required", "sending", by="person", **offered),
+                Move("approve", "human_required", "sending", by="person", sets=offered),
                 Move("nobody", "human_required", "closed", without="person"),
                 Move("day 0", waiting, "expired", after=lambda data: data.day0),
                 Move("take over", ("scoring", "offer_sent"), "human_required", on="override"),
