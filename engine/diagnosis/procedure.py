@@ -23,10 +23,10 @@ from random import Random
 from typing import Any, Literal, TypeAlias, get_args
 
 from provenet.engine.clock import in_job
-from provenet.engine.codec import text_hash
+from provenet.engine.codec import encoder, text_hash
 from provenet.engine.diagnosis.intervals import CONFIDENCE, Interval, clopper_pearson
 from provenet.engine.diagnosis.lineage import has_failed
-from provenet.engine.diagnosis.reading import CaseHistory, Firing, Log
+from provenet.engine.diagnosis.reading import CaseHistory, Log
 from provenet.engine.diagnosis.rerun import Story, Version, rerun, story_of
 from provenet.engine.errors import EngineError
 from provenet.engine.jobs import Job
@@ -36,7 +36,7 @@ from provenet.engine.simulation import Recording, recorded_agent
 from provenet.nets.errors import ProvenetError
 from provenet.nets.models import to_value
 from provenet.nets.net import Ask, Net, Role
-from provenet.nets.schema import RecordType, Value
+from provenet.nets.schema import Value
 from provenet.sdb.handlers import Agent, Proposal, Request
 
 Class: TypeAlias = Literal["functional", "replay divergence", "variance", "blocked"]
@@ -270,7 +270,7 @@ class Answers:
         """Keep what a case's proposers answered; of several answers to the same, the last."""
         for firing in case.firings:
             if firing.role is Role.PROPOSE and firing.payload and firing.note.get("model"):
-                at = firing.transition.name, text_hash(firing.payload), attempt_of(case.net, firing)
+                at = firing.transition.name, text_hash(firing.payload), firing.attempt
                 answer = firing.brought, str(firing.note.get("prompt", ""))
                 self.known.setdefault(str(firing.note["model"]), {})[at] = answer
 
@@ -306,21 +306,11 @@ class _Speaker:
         """Answer as recorded."""
         job = in_job.get()
         assert isinstance(job, Job)
-        text = job.case.encoder(request.payload_type)(to_value(request.payload, request.payload_type))
+        text = encoder(request.payload_type, personal="plain")(
+            to_value(request.payload, request.payload_type)
+        )
         said = self.known.get((job.step.name, text_hash(text), request.attempt))
         if said is None:
             self.silent[request.case] = f"{self.model!r} was never asked what {job.step.name!r} asks here"
             raise EngineError(self.silent[request.case])
         return Proposal(said[0], model=self.model, prompt_hash=said[1])
-
-
-def attempt_of(net: Net, firing: Firing) -> int:
-    """Which attempt a proposal was: what its running token says, 1 where it says nothing."""
-    for take in firing.transition.takes:
-        of = net.place(take.place).type
-        value = firing.binding.get(take.var or "")
-        if isinstance(of, RecordType) and isinstance(value, tuple):
-            for part, known in zip(of.fields, value, strict=True):
-                if part.name == "attempt" and isinstance(known, int):
-                    return known
-    return 1

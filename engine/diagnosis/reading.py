@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provenet.engine.codec import encoder
 from provenet.engine.history import ENTRIES, Again, Entry, NotReplayed, Replay, replayed
 from provenet.engine.keys import Keys
 from provenet.engine.reader import Reader
@@ -53,7 +54,8 @@ class Firing:
         reset: Tokens that it swept away.
         put: Tokens that it put.
         note: What else the entry says: the model that answered, who decided.
-        payload: What its handler was given, as canonical text; empty where it has none or cannot be read.
+        payload: What its proposer was given, as canonical text; empty where it has none or cannot be read.
+        attempt: Which attempt of its proposer's it was.
     """
 
     seq: int
@@ -67,6 +69,7 @@ class Firing:
     put: tuple[Held, ...]
     note: Mapping[str, Any]
     payload: str = ""
+    attempt: int = 1
 
     @property
     def role(self) -> Role:
@@ -240,7 +243,7 @@ class _Telling(Replay):
         super().__init__(reader.program, *of, reader.seal)
         self._history = history
         self._fired: list[Again] = []
-        self._payload = ""
+        self._asked = "", 1
         self._before = 0
 
     def follow(self, entry: Entry) -> None:
@@ -273,7 +276,8 @@ class _Telling(Replay):
             reset=tuple(said.get("reset", ())),
             put=put,
             note=said.get("note", {}),
-            payload=self._payload,
+            payload=self._asked[0],
+            attempt=self._asked[1],
         )
         history.firings.append(fired)
         for held in put:
@@ -282,10 +286,13 @@ class _Telling(Replay):
 
     def firing(self, again: Again) -> None:
         """Keep what is about to be fired, and what its handler was given."""
-        self._payload = ""
+        self._asked = "", 1
         self._fired.append(again)
         if again.step.transition.role is Role.PROPOSE:
             try:
-                self._payload = again.payload(self.case)
+                anchor = again.binding[again.step.anchor_var] if again.step.anchor_var is not None else ()
+                value, of, attempt, _ = self.case.program.payload(again.step, again.binding, anchor)
+                # As it is, not as it is stored: each case has a key of its own.
+                self._asked = encoder(of, personal="plain")(value), attempt
             except Exception:  # noqa: BLE001  values that cannot be read may fail in any way
-                self._payload = ""
+                self._asked = "", 1

@@ -33,13 +33,27 @@ Result: TypeAlias = tuple[Type, Value]
 _NUMBERS = (IntType, DecimalType, FloatType)
 _VOTES = (BoolType, EnumType)
 
+_SHARES = 10_000
+"""Most shares of one child that a median is told of."""
+
 
 @dataclass(slots=True)
 class _Pull:
-    """How often a child's result pulled the merged one, and how far."""
+    """How often a child's result pulled the merged one, and how far.
+
+    Attributes:
+        pulled: How often it did: past the declared mean, or against the declared majority.
+        of: How often it could have.
+        ties: How often a tie went its way.
+        of_ties: Of how many.
+        far: How often it pulled by more than ``BEYOND`` of the way.
+        shares: Those shares of the way, the first ones.
+        seen: Where.
+    """
 
     pulled: int = 0
     of: int = 0
+    far: int = 0
     ties: int = 0
     of_ties: int = 0
     shares: list[float] = field(default_factory=list)
@@ -48,7 +62,7 @@ class _Pull:
     def chance(self) -> float:
         """How likely that is, where the weights are kept."""
         if self.shares:
-            return at_least(self.pulled, self.of, 0.5) if median(self.shares) >= BEYOND else 1.0
+            return at_least(self.pulled, self.of, 0.5) if 2 * self.far >= self.of else 1.0
         # Two tests, of which one is enough.
         return 2 * min(at_least(self.pulled, self.of, ODD_VOTES), at_least(self.ties, self.of_ties, 0.5))
 
@@ -152,7 +166,9 @@ def _numbers(
         if abs(way) <= 2:  # rounding alone moves a whole number by one
             continue
         pulls[child].of += 1
-        pulls[child].shares.append(float(off / way))
+        pulls[child].far += off / way >= Fraction(BEYOND)
+        if len(pulls[child].shares) < _SHARES:
+            pulls[child].shares.append(float(off / way))
         if abs(off) > 1 and (off > 0) == (way > 0):
             pulls[child].pulled += 1
 

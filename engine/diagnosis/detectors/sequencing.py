@@ -45,17 +45,14 @@ class Divergence:
         """Remember what was asked and answered, and by which model."""
         if has_row(case.net):
             return
-        signals: dict[int, str] = {}
+        # Where there are personal values, the hash of a prompt says nothing across cases.
+        blinded = any("key" in o.said for o in case.others if o.kind == "start")
         for firing in case.firings:
-            if firing.role is Role.RETRY:
-                signals |= {held.id: "again" for held in firing.put}
-            if (
-                firing.role is not Role.PROPOSE
-                or not firing.payload
-                or any(t in signals for t in firing.took)
-            ):
+            # A later attempt has seen why the one before it was refused: it was asked something else.
+            if firing.role is not Role.PROPOSE or not firing.payload or firing.attempt > 1:
                 continue
-            version = f"{firing.note.get('model', '')} {firing.note.get('prompt', '')[:8]}".strip()
+            prompt = "" if blinded else firing.note.get("prompt", "")[:8]
+            version = f"{firing.note.get('model', '')} {prompt}".strip()
             asked = self._asked.setdefault((case.net.name, firing.contract), _Asked())
             if version not in asked.versions:
                 asked.versions.append(version)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
@@ -16,10 +17,21 @@ from provenet.engine.diagnosis.detectors import all_detectors
 from provenet.engine.diagnosis.detectors.delegation import Dominance
 from provenet.engine.diagnosis.detectors.supervision import most_by_chance
 from provenet.engine.diagnosis.diagnose import Diagnosis, diagnose
-from provenet.engine.diagnosis.signatures import ALPHA, SIGNATURES, TRANSIENT
+from provenet.engine.diagnosis.intervals import at_least, more_often
+from provenet.engine.diagnosis.signatures import (
+    ALPHA,
+    MISSED,
+    ODD_VOTES,
+    SELDOM,
+    SIGNATURES,
+    TRANSIENT,
+    significant,
+)
+from provenet.engine.keys import Keys
 from provenet.engine.testing import Bench, Late
 from provenet.nets.build import NetBuilder
 from provenet.nets.expr.build import make
+from provenet.nets.models import Personal, Token
 from provenet.nets.net import PatternInfo, Perform, Role, Signal
 from provenet.nets.patterns.delegation import Child, Delegation, by_priority
 from provenet.sdb.contract import Contract
@@ -28,6 +40,7 @@ from provenet.sdb.human import Human
 from provenet.sdb.policy import within
 from provenet.sdb.proposers import function
 from provenet.sdb.saga import KILL_SIGNAL, Saga
+from tests.docs.pages import ROOT
 from tests.engine.diagnosis.healthy import Note, log, running, supervised, tickets
 from tests.engine.diagnosis.matrix import counted, detectors_table, diagnosed, matrix_table, runs, written
 from tests.engine.diagnosis.seeded import ANY, SEEDS, Score, Task, agent_of, asks, book, changed, nobody
@@ -458,3 +471,73 @@ def test_a_deadline_for_the_whole_case_overrules_nobody(tmp_path: Path) -> None:
         bench.start(Task(id=1))
         bench.run()
     assert not diagnose(path).findings
+
+
+# personal values, and how few can tell
+
+
+class Person(Token):
+    name: Annotated[str, Personal]
+
+
+@pytest.mark.parametrize("keys", ["at hand", "away"])
+def test_personal_values_are_compared_where_they_can_be_read(
+    tmp_path: Path, keys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = Keys.generate()
+    monkeypatch.setattr(Keys, "from_env", staticmethod(lambda: master))
+    path = tmp_path / "run.db"
+    net = NetBuilder("people through a model")
+    person, said, gone = net.entry("person", Person), net.final("said", Score), net.final("gone")
+    asks(net, "classify", person, said, gone)
+    with Bench(agent_of(net), database=path) as bench:
+        for turn in range(4):
+            score, model = (7, "m-2") if turn == 3 else (3, "m-1")
+            bench.proposer("classify").always(Proposal((score,), model=model, prompt_hash="ab" * 32))
+            for n in range(10):
+                bench.start(Person(name=f"Anna {n}"), case_id=f"{turn}-{n}")
+            bench.run()
+    monkeypatch.setattr(Keys, "from_env", staticmethod(lambda: master if keys == "at hand" else None))
+    found = diagnose(path)
+    assert (found.cases, found.skipped) == (40, ())
+    assert [f.detector for f in found.findings] == (["P3a"] if keys == "at hand" else [])
+    assert "Anna" not in str([f.to_json() for f in found.findings])
+
+
+def fewest(share: float) -> int:
+    """How few tell, where all of them are over the limit."""
+    return next(n for n in range(1, 100) if significant(at_least(n, n, share), 1))
+
+
+def test_the_page_says_how_few_can_tell() -> None:
+    coins, gates = fewest(0.5), fewest(SELDOM)
+    repeats = next(n for n in range(1, 100) if significant(more_often(n, n, 0, n), 1))
+    page = " ".join((ROOT / "docs" / "diagnosis.md").read_text(encoding="utf-8").split())
+    assert (
+        f"{coins} merges (P1a) and {coins} compensations (P2a), "
+        f"{repeats} inputs and {repeats} repetitions (P3a), "
+        f"{most_by_chance(1) + 1} restarts (P4a), {gates} verdicts (P4b), {gates} pieces of work (P5a), "
+        f"{fewest(MISSED)} decisions (P6a)"
+    ) in page
+
+
+@pytest.mark.parametrize("share", [0.5, ODD_VOTES, SELDOM, MISSED])
+def test_chance_alone_is_hardly_ever_told(share: float) -> None:
+    """Whatever the size: the counts that are told are those that chance makes less often than it may."""
+    for n in range(1, 400, 7):
+        told = [k for k in range(n + 1) if significant(at_least(k, n, share), 1)]
+        assert not told or at_least(told[0], n, share) < ALPHA
+        assert told == list(range(told[0], n + 1)) if told else True
+
+
+@pytest.mark.parametrize(("n", "among"), [(7, 7), (12, 5), (4, 30)])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
+def test_two_versions_that_are_alike_are_hardly_ever_told_apart(n: int, among: int, share: float) -> None:
+    """Fisher's test, summed over all that two versions with one share of odd answers can show."""
+    told = math.fsum(
+        math.comb(n, k) * math.comb(among, c) * share ** (k + c) * (1 - share) ** (n + among - k - c)
+        for k in range(n + 1)
+        for c in range(among + 1)
+        if significant(more_often(k, n, c, among), 1)
+    )
+    assert told < ALPHA
