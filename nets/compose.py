@@ -27,6 +27,7 @@ PN124   two nets know their cases by keys of one name that are read off differen
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -60,6 +61,16 @@ _OUTSIDE = frozenset({"effect", "handler", "event", "name", "hint"})
 
 # Arguments of requirements that name places; a place may share its name with a transition or a task.
 _PLACES = frozenset({"place", "places"})
+
+# In the text of a formula (see provenet.verify.plain.formula_text): what names transitions, and what may be
+# a name.
+_FIREABLE = r"""fireable\s*\((?:"(?:[^"\\]|\\.)*"|[^")])*\)"""
+_NAME = r""""(?:[^"\\]|\\.)*"|(?<![\w.])[^\W\d][\w.]*"""
+_WORDS = frozenset((
+    *("A", "E", "X", "F", "G", "U", "R", "W", *(q + p for q in "AE" for p in "XFG")),
+    *("and", "or", "not", "implies", "true", "false", "deadlock", "fireable"),
+))  # fmt: skip
+_COMPARED = re.compile(r"\s*(?!<->)(?:[<>=*+]|!=)")
 
 T = TypeVar("T")
 Final = tuple[tuple[str, int], ...]
@@ -215,7 +226,27 @@ def moved_requirement(r: Requirement, rename: Rename) -> Requirement:
     def moved(value: Any) -> Any:
         return rename(value) if isinstance(value, str) else tuple(map(rename, value))
 
-    return replace(r, args=tuple((key, moved(v) if key in _PLACES else v) for key, v in r.args))
+    def arg(key: str, value: Any) -> Any:
+        if key == "formula":
+            return _renamed_formula(value, rename, f"{_FIREABLE}|{_NAME}")
+        return moved(value) if key in _PLACES else value
+
+    return replace(r, args=tuple((key, arg(key, v)) for key, v in r.args))
+
+
+def _renamed_formula(text: str, rename: Rename, pattern: str) -> str:
+    """A formula's text with its names renamed: all that the pattern finds, ``fireable(...)`` aside."""
+
+    def moved(found: re.Match[str]) -> str:
+        word = found[0]
+        quoted = word.startswith('"')
+        if not quoted and (word.endswith(")") or (word in _WORDS and not _COMPARED.match(text, found.end()))):
+            return word
+        name = re.sub(r"\\(.)", r"\1", word[1:-1]) if quoted else word
+        new = rename(name)
+        return word if new == name else '"' + re.sub(r'(["\\])', r"\\\1", new) + '"'
+
+    return re.sub(pattern, moved, text)
 
 
 def _renamed_requirement(r: Requirement, rename: Rename, known: AbstractSet[str]) -> Requirement:
@@ -226,6 +257,8 @@ def _renamed_requirement(r: Requirement, rename: Rename, known: AbstractSet[str]
 def _renamed_arg(key: str, value: Any, rename: Rename, known: AbstractSet[str]) -> Any:
     if key in _OUTSIDE:
         return value
+    if key == "formula":
+        return _renamed_formula(value, lambda name: rename(name) if name in known else name, _NAME)
     if isinstance(value, str):
         return rename(value) if value in known else value
     if isinstance(value, tuple):

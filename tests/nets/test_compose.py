@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from provenet.nets.build import NetBuilder
 from provenet.nets.check import check_net
-from provenet.nets.compose import fuse, prefixed
+from provenet.nets.compose import fuse, moved_requirement, prefixed
 from provenet.nets.errors import NetError
 from provenet.nets.expr.ast import Get, Var
 from provenet.nets.formats.canonical import content_hash, dumps, loads
@@ -230,3 +230,29 @@ def test_two_keys_of_one_name_are_refused_and_say_where_they_are_read(joined: di
     (mistake,) = refused.value.mistakes
     assert mistake.code == "PN124"
     assert "b.in" in mistake.message
+
+
+@pytest.mark.parametrize(
+    ("text", "with_prefix", "fused"),
+    [
+        (
+            'AG (p -> AF "the end" >= 1)',
+            'AG ("in.p" -> AF "in.the end" >= 1)',
+            'AG ("q" -> AF "the end" >= 1)',
+        ),
+        ("2*p + A <= 3 & A F p", '2*"in.p" + "in.A" <= 3 & A F "in.p"', '2*"q" + A <= 3 & A F "q"'),
+        ('fireable(p, "t (x)") | deadlock', 'fireable("in.p", "in.t (x)") | deadlock', ""),
+        ("elsewhere <-> p", 'elsewhere <-> "in.p"', 'elsewhere <-> "q"'),
+    ],
+)
+def test_names_in_formulas_move_along(text: str, with_prefix: str, fused: str) -> None:
+    names = ("p", "A", "the end")
+    net = Net(
+        "n",
+        tuple(map(Place, names)),
+        (Transition("p", takes=(Take("p"),)), Transition("t (x)", takes=(Take("p"),))),
+        requirements=(Requirement("formula", (("formula", text), ("runs", "fair"))),),
+    )
+    assert prefixed(net, "in").requirements[0].arg("formula") == with_prefix
+    moved = moved_requirement(net.requirements[0], lambda name: "q" if name == "p" else name)
+    assert moved.arg("formula") == (fused or text)  # of a transition the name is not a place's

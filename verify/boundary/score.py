@@ -16,7 +16,7 @@ from provenet.nets.formats.canonical import content_hash
 from provenet.nets.net import Choice, Net, OnFailure, Perform, Role, Transition
 from provenet.nets.quick import dataclass
 from provenet.verify.boundary.strength import Strength
-from provenet.verify.boundary.ways import Kind, Presence, Way, Ways, effects, sources
+from provenet.verify.boundary.ways import Kind, Presence, Way, Ways, effects, readers_of, sources
 from provenet.verify.check import prove
 from provenet.verify.properties.common import info_of
 from provenet.verify.properties.verifiers import is_opaque
@@ -144,7 +144,8 @@ def score(net: Net, *, timeout: float = 10.0) -> Score:
         timeout: Seconds for each property that is asked of the boundaries.
     """
     done = effects(net)
-    found = [b for t, kind in sources(net) for b in _of_source(net, t, kind, done)]
+    readers = readers_of(net)
+    found = [b for t, kind in sources(net) for b in _of_source(Ways(net, t, kind, readers), done)]
     found.sort(key=lambda b: (*b.weakness, b.way.approved != (), b.proposal, b.done_by))
     reached = {b.done_by for b in found}
     return Score(
@@ -158,13 +159,13 @@ def score(net: Net, *, timeout: float = 10.0) -> Score:
     )
 
 
-def _of_source(net: Net, source: Transition, kind: Kind, done: list[Transition]) -> Iterator[Boundary]:
-    ways = Ways(net, source, kind)
+def _of_source(ways: Ways, done: list[Transition]) -> Iterator[Boundary]:
+    source = ways.source
     for effect in done:
         way = ways.to(effect)
         if way is not None and isinstance(effect.trigger, Perform):
             by = getattr(source.trigger, "event", "") or source.contract or source.name
-            yield Boundary(source.name, by, kind, effect.trigger.handler, effect.name, way)
+            yield Boundary(source.name, by, ways.kind, effect.trigger.handler, effect.name, way)
 
 
 def _meanings(net: Net, done: list[Transition], timeout: float) -> Iterator[Meaning]:

@@ -123,6 +123,15 @@ def effects(net: Net) -> list[Transition]:
     return [t for t in net.transitions if isinstance(t.trigger, Perform) and not undoes(net, t)]
 
 
+def readers_of(net: Net) -> dict[str, list[Transition]]:
+    """The transitions that take from a place, or read there."""
+    readers: dict[str, list[Transition]] = {}
+    for t in net.transitions:
+        for place in dict.fromkeys(a.place for a in inputs_of(t)):
+            readers.setdefault(place, []).append(t)
+    return readers
+
+
 class Ways:
     """The ways of what one source proposes.
 
@@ -130,10 +139,13 @@ class Ways:
         net: The net.
         source: The transition that proposes.
         kind: Who does.
+        readers: What ``readers_of`` says of the net.
     """
 
-    def __init__(self, net: Net, source: Transition, kind: Kind) -> None:
-        self.net, self.source, self.kind = net, source, kind
+    def __init__(
+        self, net: Net, source: Transition, kind: Kind, readers: Mapping[str, list[Transition]]
+    ) -> None:
+        self.net, self.source, self.kind, self._readers = net, source, kind, readers
         self.content = self._followed()
         self._gates = {p.id for p in net.patterns if p.kind == "gate"}
         self._checks: dict[str, tuple[Check | None, Looked | None]] = {}
@@ -188,7 +200,7 @@ class Ways:
 
     def _followed(self) -> dict[str, Paths]:
         """For each place the parts of its tokens that are made of the content."""
-        net, found = self.net, dict[str, Paths]()
+        found: dict[str, Paths] = {}
         work = deque([self.source])
         while work:
             t = work.popleft()
@@ -197,23 +209,18 @@ class Ways:
                 new = frozenset() if put.expr is None else paths_of(put.expr, env)
                 if not new <= found.get(put.place, frozenset()):
                     found[put.place] = found.get(put.place, frozenset()) | new
-                    work += [r for r in net.transitions if any(a.place == put.place for a in inputs_of(r))]
+                    work += self._readers.get(put.place, ())
         return found
 
     # the weakest ways
 
     def _walk(self) -> None:
-        net = self.net
-        readers: dict[str, list[Transition]] = {}
-        for t in net.transitions:
-            for place in dict.fromkeys(a.place for a in inputs_of(t)):
-                readers.setdefault(place, []).append(t)
         start = schema_strength(self.source.fresh[0].type)
         work: deque[_State] = deque()
         self._pass(self.source, None, _State("", "content", start, Presence.MISSING, "", "no"), work)
         while work:
             state = work.popleft()
-            for t in readers.get(state.place, ()):
+            for t in self._readers.get(state.place, ()):
                 self._pass(t, state, state, work)
 
     def _pass(self, t: Transition, before: _State | None, state: _State, work: deque[_State]) -> None:
