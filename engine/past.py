@@ -237,7 +237,7 @@ class _Recorder(Replay):
             case Ask():
                 about = text_hash(again.payload(self.case))
                 by = note.get("model", ""), note.get("prompt", "")
-                said = Said(about, "done", text, *by, trigger.handler, self._took(again))
+                said = Said(about, "done", text, *by, trigger.handler, self._took(again), again.seq)
                 self.recording.answers[self._id, step.name, token] = said
             case OnFailure(of=failed):
                 other = self.case.program.by_name[failed]
@@ -246,10 +246,13 @@ class _Recorder(Replay):
                 if isinstance(other.transition.trigger, Perform):
                     known = self.recording.effects
                 name, took = self._handler(failed), self._took(again)
-                known[self._id, failed, token] = Said(about, "failed", text, handler=name, took=took)
+                known[self._id, failed, token] = Said(
+                    about, "failed", text, handler=name, took=took, seq=again.seq
+                )
             case Perform():
                 about = text_hash(again.payload(self.case))
-                said = Said(about, "done", text, handler=trigger.handler, took=self._took(again))
+                took = self._took(again)
+                said = Said(about, "done", text, handler=trigger.handler, took=took, seq=again.seq)
                 self.recording.effects[self._id, step.name, token] = said
             case Choice(eyes=1) as choice if again.seq > self._at:
                 decided = Decision(choice.choice, note["by"], brought)

@@ -67,7 +67,7 @@ class Runner:
         watch: Watch | None = None,
         snapshot_every: int = EVERY,
     ) -> None:
-        self.store, self._clock, self.watch = store, clock, watch
+        self.store, self.clock, self.watch = store, clock, watch
         self.snapshot_every = snapshot_every
         self.records = Records(store, self.now, watch)
         self.cases: dict[str, LiveCase] = {}
@@ -85,7 +85,7 @@ class Runner:
 
     def now(self) -> int:
         """The time in microseconds."""
-        at = self._clock.now()
+        at = self.clock.now()
         if at is not self._now_at:
             self._now_at, self._now = at, to_micros(at)
         return self._now

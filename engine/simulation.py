@@ -11,9 +11,10 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
-from provenet.engine.clock import in_job
+from provenet.engine.clock import Clock, in_job
 from provenet.engine.codec import clean, plain, text_hash
 from provenet.engine.errors import EngineError
 from provenet.engine.jobs import Job
@@ -46,6 +47,7 @@ class Said:
         prompt: Hash of its prompt.
         handler: Name of the effect or proposer.
         took: How long the answer took, in microseconds.
+        seq: Number of the entry that it made; 0 where it made none.
     """
 
     about: str
@@ -55,6 +57,7 @@ class Said:
     prompt: str = ""
     handler: str = ""
     took: int = 0
+    seq: int = 0
 
 
 @dataclass(slots=True)
@@ -98,7 +101,7 @@ class Recording:
     def to_text(self, case: str) -> str:
         """What a database keeps of it, for one case: effects and given receipts."""
         rows = [
-            [transition, token, s.about, s.state, s.text, s.handler]
+            [transition, token, s.about, s.state, s.text, s.handler, s.took, s.seq]
             for (of, transition, token), s in self.effects.items()
             if of == case
         ]
@@ -108,8 +111,10 @@ class Recording:
         """Add what ``to_text`` made."""
         data = json.loads(text)
         for transition, token, about, state, said, *rest in data["effects"]:
-            handler = rest[0] if rest else ""  # an earlier release did not keep it
-            self.effects[case, transition, token] = Said(about, state, said, handler=handler)
+            handler, took, seq = [*rest, "", 0, 0][:3] if rest else ("", 0, 0)  # earlier releases kept less
+            self.effects[case, transition, token] = Said(
+                about, state, said, handler=handler, took=took, seq=seq
+            )
         self.given |= data["given"]
         self.unknown = data.get("unknown", self.unknown)
 
@@ -157,6 +162,9 @@ class Stage:
         async def outside(request: Request) -> Any:
             job = in_job.get()
             assert isinstance(job, Job)
+            known = self._recording.effects.get((request.case, job.step.name, job.token))
+            if known is not None:
+                await in_turn(self._runner.clock, job, known, request.timeout)
             try:
                 return self._play(effect, request, transition=job.step.name, token=job.token)
             except _NotKnown as error:
@@ -206,6 +214,27 @@ class Stage:
         }
         name = f"played:{request.key}"
         self._store.put("provenet_meta", name, (name, clean(json.dumps(said, ensure_ascii=False))))
+
+
+TURNS = 500
+"""Turns of the event loop after which an answer is given although those before it have not come."""
+
+
+async def in_turn(clock: Clock, job: Job, said: Said, within: timedelta) -> None:
+    """Wait as long as an answer took when it was recorded, and until what came before it has come.
+
+    Args:
+        clock: By which the case runs.
+        job: The work that is answered.
+        said: What is recorded of it.
+        within: How long it may take.
+    """
+    longest = within - timedelta(milliseconds=1)
+    await clock.sleep(min(timedelta(microseconds=max(0, said.took)), longest))
+    for _ in range(TURNS):
+        if job.case.seq >= said.seq - 1:
+            return
+        await asyncio.sleep(0)
 
 
 def _seen(request: Request, text: str) -> str:

@@ -29,15 +29,14 @@ from provenet.engine.past import Act, Event, Past, past_of
 from provenet.engine.people import Delegation
 from provenet.engine.program import Program
 from provenet.engine.reader import Reader
-from provenet.engine.simulation import MARK, Recording, Said, recorded_agent
+from provenet.engine.simulation import MARK, At, Recording, in_turn, recorded_agent
 from provenet.engine.store.database import snapshot
 from provenet.engine.store.store import Store
 from provenet.engine.workers import Decision, People, Task
 from provenet.nets.formats.canonical import content_hash
 from provenet.nets.models import to_value
-from provenet.nets.net import Ask
 from provenet.nets.schema import Value, from_json, to_json
-from provenet.sdb.handlers import Agent, Proposal, ProposalFault, Request
+from provenet.sdb.handlers import Agent, Proposal, ProposalFault, Proposer, Request
 from provenet.sdb.reject import REJECT, Reject
 from provenet.verify.verdict import Report
 
@@ -164,7 +163,8 @@ async def _rerun(
         return {}
     program = stories[0].program
     _furnish(to, stories, receipts or {})
-    agent = version.agent or _as_recorded(program, stories)
+    clock = VirtualClock(from_micros(min(s.at for s in stories)))
+    agent, recalled = _paced(version.agent, program, stories, clock)
     report = version.report
     if report is None:
         known = reader.report(content_hash(agent.net))
@@ -175,14 +175,10 @@ async def _rerun(
                 hint="give the report: Version(name, agent, prove(agent.net))",
             )
         report = Report.from_json(known, agent.net)
-    clock = VirtualClock(from_micros(min(s.at for s in stories)))
     acts = {s.case: s.past.acts for s in stories}
     engine = Engine.open(
         to, agents=[agent], clock=clock, people=_people(acts, clock), snapshot_every=0, keys=keys
     )
-    recalled = _recalled(agent)
-    if recalled is not None:
-        recalled.clock.append(clock)
     refused: dict[str, list[str]] = {}
     async with engine:
         engine.deploy(agent, report)
@@ -205,7 +201,7 @@ async def _rerun(
         await engine.run_until_idle(until=clock.now() + timedelta(days=days))
         read = engine.read
         played = _played(read)
-        for case, contract in recalled.unknown if recalled is not None else ():
+        for case, contract in recalled.unknown:
             played.setdefault(case, []).append((contract, NO_ANSWER))
         programs: dict[str, Program] = {}
         found = {s.case: tell(read, s.case, seals=reader.seal, programs=programs) for s in stories}
@@ -297,46 +293,71 @@ def _people(acts: Mapping[str, Mapping[tuple[str, int], list[Act]]], clock: Virt
 
 
 @dataclass(frozen=True, slots=True)
-class _Recalled:
-    """A proposer that answers as recorded, after as long a time; one that is asked anything else fails."""
+class _Paced:
+    """A proposer whose answers come when the recorded ones came; without one to ask, they are those.
 
+    Attributes:
+        asked: Who is asked; nobody, where the record answers.
+        recording: What is recorded of all cases.
+        clock: By which they run.
+        unknown: Case and contract of what the record has no answer to.
+        used: Recorded answers that were given.
+    """
+
+    asked: Proposer | None
     recording: Recording
-    clock: list[Clock]
+    clock: Clock
     unknown: list[tuple[str, str]]
+    used: set[At]
 
     async def propose(self, request: Request) -> Proposal:
         job = in_job.get()
         assert isinstance(job, Job)
+        at = job.case.id, job.step.name, job.token
+        try:
+            if self.asked is not None:
+                return await self.asked.propose(request)
+            at = self._known(request, job) or at
+            return self._recalled(job, request, at)
+        finally:
+            known = self.recording.answers.get(at)
+            if known is not None:
+                await in_turn(self.clock, job, known, request.timeout)
+
+    def _known(self, request: Request, job: Job) -> At | None:
+        """The recorded answer to this: to this very token, or else the first to the same that is not used."""
         text = job.case.encoder(request.payload_type)(to_value(request.payload, request.payload_type))
-        known = self._known(job, text_hash(text))
-        if known is None or known.text is None:
-            self.unknown.append((job.case.id, job.step.transition.contract or job.step.name))
-            raise EngineError("the record has no answer to this")
-        longest = request.timeout - timedelta(milliseconds=1)
-        for clock in self.clock:
-            await clock.sleep(min(timedelta(microseconds=max(0, known.took)), longest))
-        if known.state == "failed":
-            raise ProposalFault(Reject.of(from_json(json.loads(known.text), REJECT)))
-        return Proposal(
-            job.case.decode(known.text, request.returns), model=known.model, prompt_hash=known.prompt
+        about, own = text_hash(text), (job.case.id, job.step.name, job.token)
+        answers = self.recording.answers
+        likely = [own, *(at for at in answers if at[:2] == own[:2])]
+        return next(
+            (at for at in likely if at in answers and at not in self.used and answers[at].about == about),
+            None,
         )
 
-    def _known(self, job: Job, about: str) -> Said | None:
-        own = self.recording.answers.get((job.case.id, job.step.name, job.token))
-        return own if own is not None and own.about == about else None
+    def _recalled(self, job: Job, request: Request, at: At) -> Proposal:
+        known = self.recording.answers.get(at)
+        if known is None or known.text is None or at in self.used:
+            self.unknown.append((job.case.id, job.step.transition.contract or job.step.name))
+            raise EngineError("the record has no answer to this")
+        self.used.add(at)
+        if known.state == "failed":
+            raise ProposalFault(Reject.of(from_json(json.loads(known.text), REJECT)))
+        value = job.case.decode(known.text, request.returns)
+        return Proposal(value, model=known.model, prompt_hash=known.prompt)
 
 
-def _as_recorded(program: Program, stories: Iterable[Story]) -> Agent:
-    """The record's own net, with proposers that answer as they did."""
+def _paced(
+    agent: Agent | None, program: Program, stories: Iterable[Story], clock: Clock
+) -> tuple[Agent, _Paced]:
+    """An agent whose answers come when the recorded ones came; that of the record, where none is given."""
     recording = Recording()
     for story in stories:
         recording.answers |= story.past.recording.answers
-    agent = recorded_agent(program, recording)
-    names = {s.transition.trigger.handler for s in program.steps if isinstance(s.transition.trigger, Ask)}
-    asked = _Recalled(recording, [], [])
-    return replace(agent, handlers={**agent.handlers, **dict.fromkeys(names, asked)})
-
-
-def _recalled(agent: Agent) -> _Recalled | None:
-    """The proposer of an agent of the record."""
-    return next((h for h in agent.handlers.values() if isinstance(h, _Recalled)), None)
+    recalled = _Paced(None, recording, clock, [], set())
+    found = agent or recorded_agent(program, recording)
+    handlers = dict(found.handlers)
+    for name, handler in found.handlers.items():
+        if isinstance(handler, Proposer):
+            handlers[name] = recalled if agent is None else replace(recalled, asked=handler)
+    return Agent(found.net, handlers), recalled

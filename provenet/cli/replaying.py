@@ -198,8 +198,9 @@ def _show(out: Out, found: Divergence, *, names: tuple[str, str]) -> None:
         return
     out.line(f"  control: {a} against {a} again differs in 0 of {total:,} cases", "green")
     off = sum(not c.same for c in found.record.cases)
-    why = "" if not off else f": {a} is not what ran then, or its answers vary from run to run"
-    run = f"{a} against the record" if found.record.names[1] != "the record" else "run anew, against itself"
+    own = found.record.names[1] == "the record"
+    run = "run anew, against itself" if own else f"{a} against the record"
+    why = "" if own or not off else f": {a} is not what ran then, or its answers vary from run to run"
     out.line(f"  {run}: {off:,} of {total:,} cases differ{why}", "yellow" if off else "dim")
     if found.measured is None:
         return

@@ -333,3 +333,4 @@ def test_the_control_of_any_run_is_zero(
         asyncio.run(go(case[0], database, script, 3))
         found = measure(database, Version("the record"), None)
         assert found.valid, [c for c in found.control.cases if not c.same]
+        assert found.record.same, [c for c in found.record.cases if not c.same]

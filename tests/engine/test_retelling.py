@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from provenet.engine import Engine, Reader, VirtualClock, faults
-from provenet.engine.diagnosis.divergence import replay
+from provenet.engine.diagnosis.divergence import Version, measure, replay
 from provenet.engine.diagnosis.retelling import Retold, retell
 from provenet.nets.build import NetBuilder
 from provenet.sdb.contract import Contract
@@ -104,6 +104,10 @@ def test_the_renewal_agent_is_told_again(tmp_path: Path) -> None:
     told = replay(tmp_path / "kept" / "renewals.db")
     assert len(told) == 40
     assert all_the_same(told)
+    # Run anew from its record, with three children side by side, it is the same as well.
+    anew = measure(tmp_path / "kept" / "renewals.db", Version("the record"), None)
+    assert anew.valid
+    assert anew.record.same, [c for c in anew.record.cases if not c.same][:3]
 
 
 # what was changed
