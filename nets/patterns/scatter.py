@@ -189,9 +189,11 @@ class _Expansion:
         for peer in self.peers:
             for info in peer.writing:
                 yield cap(info.id, most=1, name=f"{name}: {peer.of.name} commits once at most")
-            if self.p.enough is None and len(peer.contracts) == 1:
+            # Of several contracts of a peer, a run may need one; a gate's or a proposer's is none of them.
+            only = peer.writing or peer.contracts
+            if self.p.enough is None and len(only) == 1:
                 alone = f"{name}: nothing is joined before {peer.of.name} has committed"
-                yield precedes(peer.contracts[0].id, f"{name}.join", name=alone)
+                yield precedes(only[0].id, f"{name}.join", name=alone)
             if self.p.enough is not None:
                 for undo in peer.undo_places:
                     left = f"{name}: who is left out has written nothing ({peer.of.name})"
