@@ -27,9 +27,6 @@ State: TypeAlias = tuple[int, ...]
 
 _FEW = 40
 
-_OFTEN_ENOUGH = 3
-"""How often a glimpse follows a transition wherever it fires."""
-
 _WIDTH = 100
 """Tokens and firings that there is room for, for each state that may be explored."""
 
@@ -241,17 +238,14 @@ class Space:
         ]
         return found
 
-    def explore(self, *, most: int = 200_000, deadline: float | None = None, glimpse: bool = False) -> Graph:
+    def explore(self, *, most: int = 200_000, deadline: float | None = None) -> Graph:
         """Explore breadth first.
 
         Args:
             most: Most states.
             deadline: ``time.monotonic()`` value to stop at.
-            glimpse: Follow in each state the firings of one part of the net only, and those of transitions
-                that were hardly seen: enough to find runs by, and never complete.
         """
         graph = Graph(self)
-        part = _Part() if glimpse else None
         index: dict[State, int] = {}
         room = most * _WIDTH
 
@@ -278,8 +272,7 @@ class Space:
             if len(graph.states) > most:
                 graph.cut, graph.reason = "states", f"more than {most:,} abstract states"
                 break
-            following = self.successors(graph.states[at])
-            for edge, target in following if part is None else part.of([*following], index):
+            for edge, target in self.successors(graph.states[at]):
                 number = index.get(target)
                 out.append((edge, add(target, (at, edge)) if number is None else number))
                 firings += 1
@@ -291,53 +284,8 @@ class Space:
                     graph.cut = "states"
                     graph.reason = f"no room for what {len(graph.states):,} abstract states hold"
                     break
-        if glimpse and not graph.cut:
-            graph.cut, graph.reason = "states", "only a part was looked at"
         graph.complete = not graph.cut
         return graph
-
-
-class _Part:
-    """Chooses which firings of a state a glimpse follows.
-
-    Firings that take a common token stand in each other's way: they are one part. The others happen elsewhere
-    and may wait. Where a part leads to nothing new, the next one goes on.
-    """
-
-    def __init__(self) -> None:
-        self._seen: Counter[str] = Counter()
-
-    def of(self, firings: list[tuple[Edge, State]], known: Mapping[State, int]) -> list[tuple[Edge, State]]:
-        """The firings to follow.
-
-        Args:
-            firings: All of a state.
-            known: The states that were found.
-        """
-        chosen: list[tuple[Edge, State]] = []
-        for part in sorted(self._parts(firings), key=len):
-            chosen += part
-            if any(target not in known for _, target in part):
-                break
-        for firing in firings:
-            name = firing[0].transition
-            if self._seen[name] < _OFTEN_ENOUGH and firing not in chosen:
-                chosen.append(firing)
-        self._seen.update({edge.transition for edge, _ in chosen})
-        return chosen
-
-    def _parts(self, firings: list[tuple[Edge, State]]) -> list[list[tuple[Edge, State]]]:
-        parts: list[tuple[set[int], list[tuple[Edge, State]]]] = []
-        for firing in firings:
-            tokens, together, apart = {*firing[0].takes}, [firing], []
-            for part in parts:
-                if tokens.isdisjoint(part[0]):
-                    apart.append(part)
-                else:
-                    tokens |= part[0]
-                    together = part[1] + together
-            parts = [*apart, (tokens, together)]
-        return [together for _, together in parts]
 
 
 class _Step:
