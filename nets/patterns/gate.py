@@ -309,7 +309,10 @@ class _Gating:
 
     def _holds(self, rules: Sequence[Rule]) -> tuple[Expr, Expr]:
         """That all rules hold, and which is the first that does not, over the variables of a decision."""
-        at: tuple[Expr, ...] = (*(Var(n) for n in self.g.reads), *(Get(Var(f"_{b}"), "left") for b in self.left))
+        at: tuple[Expr, ...] = (
+            *(Var(n) for n in self.g.reads),
+            *(Get(Var(f"_{b}"), "left") for b in self.left),
+        )
         here: dict[str, Expr] = {"inputs": Build(self.inputs, at)}
         each = [(r.name, direct(substitute(r.expr, here))) for r in rules]
         why: Expr = _text(each[-1][0] if each else "")
@@ -328,7 +331,6 @@ class _Gating:
         held = net.place(f"{self.id}.held", self.held)
         done = net.place(f"{self.id}.done", g.gives.type)
         failed = net.place(f"{self.id}.not done", g.failed.type)
-        net.keep(held)
         filled = fill(net, Slot(f"{self.id}.act", allowed, done, failed), g.work)
         back = {ref: Get(Var("h"), name) for name, ref in g.reads.items()}
         net.route(f"{self.id}.release", takes={"it": done, "h": held}, puts={g.gives: "it", **back})

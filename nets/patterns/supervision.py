@@ -31,7 +31,7 @@ from provenet.nets.expr.ast import (
     Const,
 )
 from provenet.nets.expr.build import Term, choose, make, term
-from provenet.nets.net import PatternInfo, Requirement
+from provenet.nets.net import PatternInfo, Requirement, Signal
 from provenet.nets.patterns.slot import Filled, Slot, Work, fill
 from provenet.nets.quick import dataclass
 from provenet.nets.requirements import always, bound, formula
@@ -206,6 +206,10 @@ class _Supervising:
     def _heard(self, beat: Heartbeat) -> None:
         """A beat of the run at work starts the silence anew; one of an earlier run changes nothing."""
         net, j = self.net, {"j": self.working}
+        events = {t.trigger.event for t in net.so_far().transitions if isinstance(t.trigger, Signal)}
+        if beat.event in events:
+            where = f"supervised {self.id!r}"
+            net.mistake("PN137", where, f"the event {beat.event!r} is another's", "one event for each worker")
         net.event(
             f"{self.id}.beat",
             event=beat.event,

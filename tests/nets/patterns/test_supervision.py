@@ -30,6 +30,7 @@ from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, EffectRefused
 from provenet.sdb.policy import policy, rule, within
 from provenet.sdb.proposers import model
+from provenet.sdb.saga import Saga
 from provenet.verify.check import prove
 from provenet.verify.verdict import Report, Status
 
@@ -140,8 +141,8 @@ def statuses(report: Report) -> dict[str, Status]:
     return {f"{v.property} {v.title} {v.subject}": v.status for v in report.verdicts}
 
 
-def all_proved(net: Net) -> None:
-    report = prove(net, timeout=30)
+def all_proved(net: Net, *, timeout: float = 30) -> None:
+    report = prove(net, timeout=timeout)
     assert [(v.property, v.title, v.reason) for v in report.verdicts if v.status is not Status.PROVED] == []
 
 
@@ -201,6 +202,34 @@ def test_gates_in_a_row_are_proved_together(gates: int) -> None:
     done = net.final("done", Offer)
     net.route("done", takes={"o": here}, puts={done: "o"})
     net.require("SDB", "STATE-1", "STATE-2", "STATE-3", "DATA-1")
+    all_proved(net.build())
+
+
+@pytest.mark.parametrize("reads", ["yes", "no"])
+def test_a_gate_in_a_scope_that_is_killed_leaves_nothing_behind(reads: str) -> None:
+    net = NetBuilder("scoped")
+    asked, won, lost = net.entry("asked", Offer), net.place("won", Offer), net.place("lost", Offer)
+    closed, off = net.final("closed", Denial), net.final("off", Denial)
+    scope = net.add(Saga("case", outcome=Denial, completes=closed, aborts=off))
+    ceiling = net.place("ceiling", Ceiling, initial=[Ceiling(most=3)])
+    net.rests(ceiling)
+    undo = Effect("billing.revert", lambda _: None, payload=Offer)
+    net.add(
+        Gate(
+            "gate",
+            takes=asked,
+            gives=won,
+            denied=lost,
+            failed=lost,
+            policy=V7 if reads == "yes" else HARD,
+            reads={"ceiling": ceiling} if reads == "yes" else {},
+            work=lambda at: replace(act(at), undo=undo, saga=scope),
+        )
+    )
+    scope.complete(net, "close", takes={"o": won}, outcome=Denial(discount=0, why=""))
+    scope.abort(net, "call off", takes={"o": lost}, outcome=Denial(discount=0, why="denied"))
+    scope.kill(net, "kill", outcome=Denial(discount=0, why="killed"))
+    net.require("SDB", "SAGA", "CTL-2", "CTL-3", "STATE-1", "STATE-2", "STATE-3")
     all_proved(net.build())
 
 
@@ -539,7 +568,7 @@ def test_workers_side_by_side_are_proved() -> None:
 @pytest.mark.parametrize("workers", [1, 2, SIDE_BY_SIDE])
 @pytest.mark.parametrize("restarts", range(6))
 def test_the_whole_range(restarts: int, workers: int) -> None:
-    all_proved(office(workers, restarts=restarts).build())
+    all_proved(office(workers, restarts=restarts).build(), timeout=300)
 
 
 @pytest.mark.long
@@ -554,7 +583,7 @@ def test_what_is_known_of_each_token_is_proved_for_eight_workers_side_by_side() 
 @pytest.mark.parametrize("workers", range(1, 9))
 @pytest.mark.parametrize("beats", ["no", "yes"])
 def test_the_whole_range_in_a_row(workers: int, beats: str) -> None:
-    all_proved(office(workers, order="in a row", beats=beats).build())
+    all_proved(office(workers, order="in a row", beats=beats).build(), timeout=300)
 
 
 # the supervisor, broken
@@ -598,6 +627,19 @@ def test_what_a_worker_may_not_do_is_told() -> None:
     ):
         with pytest.raises(NetError, match=said):
             office(work=part).build()
+    net = office(2, beats="yes")
+    same = Supervised(
+        "s2",
+        takes=net.place("more", Task),
+        gives=net.place("more answers", Answer),
+        escalated=net.place("more tasks", Task),
+        work=worker,
+        within=timedelta(hours=1),
+        heartbeat=Heartbeat("beat 0", timedelta(minutes=5)),
+    )
+    net.add(same)
+    with pytest.raises(NetError, match="is another's"):
+        net.build()
     for parts, said in (
         ({"restarts": -1}, "from 0 to 100"),
         ({"first": timedelta(0)}, "do not grow"),
