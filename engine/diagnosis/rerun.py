@@ -314,15 +314,23 @@ class _Paced:
         job = in_job.get()
         assert isinstance(job, Job)
         at = job.case.id, job.step.name, job.token
-        try:
-            if self.asked is not None:
-                return await self.asked.propose(request)
+        if self.asked is None:
             at = self._known(request, job) or at
-            return self._recalled(job, request, at)
-        finally:
-            known = self.recording.answers.get(at)
-            if known is not None:
-                await in_turn(self.clock, job, known, request.timeout)
+        try:
+            if self.asked is None:
+                answer = self._recalled(job, request, at)
+            else:
+                answer = await self.asked.propose(request)
+        except Exception:
+            await self._in_turn(job, request, at)
+            raise
+        await self._in_turn(job, request, at)
+        return answer
+
+    async def _in_turn(self, job: Job, request: Request, at: At) -> None:
+        known = self.recording.answers.get(at)
+        if known is not None:
+            await in_turn(self.clock, job, known, request.timeout)
 
     def _known(self, request: Request, job: Job) -> At | None:
         """The recorded answer to this: to this very token, or else the first to the same that is not used."""
