@@ -47,6 +47,7 @@ class Firing:
         seq: Number of its entry.
         at: Its time, in microseconds.
         before: Time of the entry before it.
+        net: The version of the net that it fired in.
         transition: What fired.
         binding: Values of its variables.
         tokens: The tokens behind its variables.
@@ -61,6 +62,7 @@ class Firing:
     seq: int
     at: int
     before: int
+    net: Net
     transition: Transition
     binding: Mapping[str, Value]
     tokens: Mapping[str, int]
@@ -269,6 +271,7 @@ class _Telling(Replay):
             seq=again.seq,
             at=again.at,
             before=self._before,
+            net=self.case.program.net,
             transition=again.step.transition,
             binding=again.binding,
             tokens=said["bind"],

@@ -59,12 +59,16 @@ class _Pull:
     shares: list[float] = field(default_factory=list)
     seen: Few = field(default_factory=Few)
 
-    def chance(self) -> float:
-        """How likely that is, where the weights are kept."""
+    def told(self) -> tuple[float, int, int]:
+        """How likely that is where the weights are kept; how often it was, of how many."""
         if self.shares:
-            return at_least(self.pulled, self.of, 0.5) if 2 * self.far >= self.of else 1.0
+            chance = at_least(self.pulled, self.of, 0.5) if 2 * self.far >= self.of else 1.0
+            return chance, self.pulled, self.of
         # Two tests, of which one is enough.
-        return 2 * min(at_least(self.pulled, self.of, ODD_VOTES), at_least(self.ties, self.of_ties, 0.5))
+        return min(
+            (2 * at_least(self.pulled, self.of, ODD_VOTES), self.pulled, self.of),
+            (2 * at_least(self.ties, self.of_ties, 0.5), self.ties, self.of_ties),
+        )
 
 
 class Dominance:
@@ -79,16 +83,22 @@ class Dominance:
     def look(self, case: CaseHistory) -> None:
         """Look at every proposal that was given what several contracts gave."""
         given: dict[int, dict[str, Result]] = {}
+        heard: dict[str, set[str]] = {}
         for firing in case.firings:
             joined: dict[str, Result] = {}
             for token in (*firing.took, *firing.tokens.values()):
                 joined |= given.get(token, {})
             if firing.role is Role.COMMIT and firing.contract:
+                heard[firing.contract] = {c for r in joined for c in (r, *heard.get(r, ()))}
                 for held in firing.put:
-                    given[held.id] = {firing.contract: (case.net.place(held.place).type, held.value)}
+                    given[held.id] = {firing.contract: (firing.net.place(held.place).type, held.value)}
                 continue
-            if firing.role is Role.PROPOSE and len(joined) > 1 and firing.transition.fresh:
-                self._merged(case, firing, joined)
+            # Who has heard another one says the last word on it: those two do not stand side by side.
+            aside = {
+                c: r for c, r in joined.items() if all(c not in heard.get(d, ()) for d in joined if d != c)
+            }
+            if firing.role is Role.PROPOSE and len(aside) > 1 and firing.transition.fresh:
+                self._merged(case, firing, aside)
             for held in firing.put if joined else ():
                 # What was computed from several results is a result of its own: that merge is deterministic.
                 kept = {c: r for c, r in joined.items() if len(joined) == 1 or _holds(held.value, r[1])}
@@ -99,10 +109,9 @@ class Dominance:
         """The child that dominates most, of each merge."""
         found: dict[tuple[str, str], tuple[float, Finding]] = {}
         for (net, merge, child, name), pull in self._pulls.items():
-            chance = pull.chance()
+            chance, k, n = pull.told()
             if not significant(chance, len(self._pulls)):
                 continue
-            k, n = (pull.pulled, pull.of) if pull.pulled or not pull.ties else (pull.ties, pull.of_ties)
             weight = float(self._weights[net, child])
             far = f", {median(pull.shares):.0%} of the way by the median" if pull.shares else ""
             said = (
@@ -118,7 +127,7 @@ class Dominance:
 
     def _merged(self, case: CaseHistory, firing: Firing, results: Mapping[str, Result]) -> None:
         merged = (firing.transition.fresh[0].type, firing.brought)
-        weights = weights_of(case.net, tuple(results))
+        weights = weights_of(firing.net, tuple(results))
         for name, of, mine in _parts(merged):
             theirs = {child: part for child, r in results.items() if (part := _same(r, name, of)) is not None}
             if len(theirs) < 2:

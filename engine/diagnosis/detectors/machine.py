@@ -164,7 +164,7 @@ class Overruled:
             name for p in case.net.patterns if p.kind == "state machine" for name in p.part("override")
         }
         for firing in case.firings:
-            if not firing.timed or not firing.took or not _since_arrival(firing, case.net):
+            if not firing.timed or not firing.took or not _since_arrival(firing):
                 continue
             at = case.net.name, firing.transition.name
             self._fired[at] = self._fired.get(at, 0) + 1
@@ -195,11 +195,11 @@ class Overruled:
         ]
 
 
-def _since_arrival(firing: Firing, net: Net) -> bool:
+def _since_arrival(firing: Firing) -> bool:
     """Whether a timer counts from when its token was put: a point in time means itself, whatever moved."""
     trigger = firing.transition.trigger
     assert isinstance(trigger, After)
-    t = firing.transition
+    t, net = firing.transition, firing.net
     types = {x.var: net.place(x.place).type for x in t.takes if x.var}
     types |= {x.var: net.place(x.place).type for x in t.reads if x.var}
     return isinstance(type_of(trigger.delay, types), DurationType)

@@ -143,7 +143,7 @@ class Disorder:
             assert seq is not None
             assert at is not None
             firing = entries.get(seq)
-            if event in guarded or firing is None or not _matters(case.net, firing):
+            if event in guarded or firing is None or not _matters(firing):
                 continue
             if firing.transition.name in numbered:
                 continue  # there, the number of an event in the log says what is older
@@ -193,7 +193,7 @@ class Disorder:
         ]
 
 
-def _matters(net: Net, firing: Firing) -> bool:
+def _matters(firing: Firing) -> bool:
     """Whether an event changes anything: absorbing places hold what is the same however often it comes."""
     if not isinstance(firing.transition.trigger, Signal) or Label.ABSORBER in firing.transition.labels:
         return False
@@ -201,7 +201,7 @@ def _matters(net: Net, firing: Firing) -> bool:
     if {x.place for x in firing.transition.takes} - {h.place for h in firing.put}:
         return True
     changed = [h.place for h in firing.put if h.place not in stays or stays[h.place] != h.value]
-    return any(net.has_place(p) and Label.ABSORBER not in net.place(p).labels for p in changed)
+    return any(Label.ABSORBER not in firing.net.place(p).labels for p in changed)
 
 
 def _number(firing: Firing) -> int | None:

@@ -541,3 +541,25 @@ def test_two_versions_that_are_alike_are_hardly_ever_told_apart(n: int, among: i
         if significant(more_often(k, n, c, among), 1)
     )
     assert told < ALPHA
+
+
+def test_who_has_heard_the_other_one_may_have_the_last_word(tmp_path: Path) -> None:
+    """A draft, its review, and a contract that is given both and does as the review says: no peers."""
+    net = NetBuilder("reviewed")
+    task, gone = net.entry("task", Task), net.final("gone")
+    drafted, kept = net.place("drafted", Score), net.place("kept", Score)
+    seen, reviewed = net.place("to review", Score), net.place("reviewed", Score)
+    done = net.final("done", Score)
+    asks(net, "draft", task, drafted, gone)
+    net.route("copy", takes={"s": drafted}, puts={seen: "s", kept: "s"})
+    asks(net, "review", seen, reviewed, gone)
+    asks(net, "merge", {"a": kept, "b": reviewed}, done, gone)
+    path = tmp_path / "run.db"
+    with Bench(agent_of(net), database=path) as bench:
+        bench.proposer("draft").always(lambda r: Score(score=dice("draft", r.payload.id)))
+        bench.proposer("review").always(lambda r: Score(score=dice("review", r.payload.score)))
+        bench.proposer("merge").always(lambda r: Score(score=r.payload.b.score))
+        for n in range(20):
+            bench.start(Task(id=n))
+        bench.run()
+    assert not diagnose(path).findings

@@ -188,3 +188,32 @@ def test_shares_are_those_of_the_sample(tmp_path: Path, k: int) -> None:
     data = found.to_json()
     assert data["classes"]["functional"]["count"] == k
     assert data["sampled"] == 3
+
+
+def judged(answer: Callable[[Request], Any]) -> Agent:
+    """The same, with a verifier that is a function."""
+
+    def thirty(proposal: Deal, inputs: Asked) -> bool:
+        return proposal.discount <= 30
+
+    net = NetBuilder("judged deals")
+    asked, done, refused = net.entry("asked", Asked), net.final("done", Deal), net.final("refused", Asked)
+    parts: dict[str, Any] = {"escalate": "inputs", "attempts": 1, "returns": Deal, "verify": thirty}
+    propose = function(answer)
+    net.add(Contract("deal", takes=asked, gives=done, otherwise=refused, propose=propose, **parts))
+    net.require("DATA-2")
+    return Agent.of(net)
+
+
+def test_a_verifier_that_is_a_function_needs_its_agent(tmp_path: Path) -> None:
+    path = tmp_path / "deals.db"
+    with Bench(judged(old), database=path) as bench:
+        for n, model in enumerate((old, new)):
+            bench.proposer("deal").always(model)
+            bench.start(Asked(id=5), case_id=f"{n}")
+            bench.run()
+    recorded = examine(path, prior="m-1")
+    assert [(f.case, f.verdict) for f in recorded.sample] == [("1", "blocked")]
+    assert "a verifier that is a function" in recorded.sample[0].why
+    asked = examine(path, prior=Version("m-1", judged(old)))
+    assert by_case(asked) == {"1": "replay divergence"}
