@@ -31,6 +31,7 @@ from provenet.nets.schema import BOOL, ListType, OptionalType, RecordType, Type,
 from provenet.verify.abstraction import Masks, Path, control_fields, small_fields, version_fields
 from provenet.verify.backward import Lemmas, PlaceFacts, holds, infer
 from provenet.verify.facts import Facts, HornSystem, broken_clause, parse_facts, solve
+from provenet.verify.glimpse import glimpse
 from provenet.verify.graph import Edge, Graph, Space
 from provenet.verify.lineage import Storyteller, embed
 from provenet.verify.questions import GHOST_SET, GHOST_VALUE, IT, Ghost, Question
@@ -167,9 +168,10 @@ class Context:
         # What was cut short by an earlier property's time is explored anew with this one's.
         if known is None or (known.cut == "time" and self.remaining_ms() > 1):
             space = Space(self.net, Masks(self.net, seeds))
-            self._graphs[seeds] = space.explore(
-                most=self.most_states, deadline=self.deadline, glimpse=self.glimpse
-            )
+            if self.glimpse:
+                self._graphs[seeds] = glimpse(space, deadline=self.deadline)
+            else:
+                self._graphs[seeds] = space.explore(most=self.most_states, deadline=self.deadline)
         return self._graphs[seeds]
 
     def small_graph(self) -> Graph | None:
@@ -224,7 +226,7 @@ class Context:
         seeds = (*self.control, *self._versions)
         if seeds not in self._graphs:
             space = Space(self.net, Masks(self.net, seeds))
-            self._graphs[seeds] = space.explore(most=_SMALL, deadline=self.deadline, glimpse=self.glimpse)
+            self._graphs[seeds] = space.explore(most=_SMALL, deadline=self.deadline)
         graph, tried = self._graphs[seeds], _Tried(self.net)
         for candidate in islice(find(graph), candidates):
             trace = self._realize(graph, candidate, tried)
