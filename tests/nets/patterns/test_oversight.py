@@ -25,8 +25,11 @@ from provenet.nets.patterns.oversight import (
     KillSwitch,
     Level,
     Oversight,
+    OversightHandle,
     RateLimit,
 )
+from provenet.nets.patterns.scatter import Peer, ScatterGather
+from provenet.nets.patterns.slot import Slot
 from provenet.nets.schema import INT, STR, RecordType
 from provenet.sdb.contract import Contract
 from provenet.sdb.handlers import Effect, EffectRefused, Request
@@ -527,6 +530,80 @@ def test_a_crash_changes_no_decision(point: str) -> None:
             t for t in case.fired if t.split(".")[-1] in ("approve", "deny", "handed over", "no answer")
         ]
         assert decided == ["large.desk.handed over", "large.counsel.approve", "approve.approve"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A peer whose effect cannot be undone, behind an approval."""
+
+    at: Slot
+    on: OversightHandle
+    scope: Any
+
+    def expand(self, net: NetBuilder) -> None:
+        agreed = net.place(f"{self.at.id}.agreed", Letter)
+        net.add(
+            Approval(
+                f"{self.at.id}.ask",
+                on=self.on,
+                takes=self.at.takes,
+                approve=agreed,
+                deny=self.at.failed,
+                who="lead",
+                within=DAY,
+                before=["letters.post"],
+            )
+        )
+        net.add(posting(replace(self.at, takes=agreed), "post", self.scope, irreversible=True))
+
+
+def posting(at: Slot, what: str, scope: Any, **more: Any) -> Contract:
+    return Contract(
+        at.id,
+        takes=at.takes,
+        gives=at.gives,
+        otherwise=at.failed,
+        on_failure=at.failed,
+        saga=scope,
+        verify=within(Letter, lambda it: it.cents <= 100, name="letters v1"),
+        commit=Effect(f"letters.{what}", _unreached, payload=Letter, tries=None),
+        **more,
+    )
+
+
+def test_planes_and_scatter_gather_compose() -> None:
+    net = NetBuilder("both")
+    due, done, off = net.entry("due", Letter), net.final("done", Ended), net.final("off", Ended)
+    scope = net.add(Saga("case", outcome=Ended, completes=done, aborts=off))
+    desk = net.add(Oversight("oversight", policy="oversight v3"))
+    undo = Effect("letters.recall", _unreached, payload=Letter)
+    peers = [
+        Peer("mail", Letter, lambda at: posting(at, "mail", scope, undo=undo), within=2 * DAY),
+        Peer("post", Letter, lambda at: Asked(at, desk, scope), within=2 * DAY),
+    ]
+    net.add(
+        ScatterGather(
+            "write",
+            takes=due,
+            scope=scope,
+            peers=peers,
+            merge=lambda inputs: make(Ended, to=inputs.to, why="sent"),
+            fails=lambda inputs, why: make(Ended, to=inputs.to, why=why),
+        )
+    )
+    net.add(KillSwitch("stop", on=desk, scope=scope, outcome=Ended(to="", why="killed")))
+    net.require("SAGA", "CTL", "STATE")
+    with Bench(net) as bench:
+        sent, unsent = bench.start(Letter(to="ann", cents=9)), bench.start(Letter(to="bob", cents=9))
+        sent.run_until("write.post.ask")
+        sent.approve("lea@lead")
+        bench.run()
+        assert sent.outcome == Ended(to="ann", why="sent")
+        assert unsent.outcome == Ended(to="bob", why="post: failed")
+        assert trail(unsent) == ("approval", "no answer", "", "")
+        for effect, times in (("letters.mail", 1), ("letters.post", 0), ("letters.recall", 1)):
+            unsent.assert_performed(effect, times=times)
+        sent.assert_performed("letters.post", times=1)
 
 
 # mistakes
