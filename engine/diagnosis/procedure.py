@@ -35,7 +35,7 @@ from provenet.engine.program import Program
 from provenet.engine.simulation import Recording, recorded_agent
 from provenet.nets.errors import ProvenetError
 from provenet.nets.models import to_value
-from provenet.nets.net import Ask, Net, Role
+from provenet.nets.net import Ask, Role
 from provenet.nets.schema import Value
 from provenet.sdb.handlers import Agent, Proposal, Request
 
@@ -163,12 +163,12 @@ def examine(
         StoreError: It cannot be read.
     """
     log = Log(source, net=net, keys=keys)
-    failed: dict[str, Net] = {}
+    failed: list[str] = []
     answers = Answers()
     named = {v for v in (prior, current) if isinstance(v, str)}
     for case in log.cases():
         if has_failed(case, places):
-            failed[case.id] = case.net
+            failed.append(case.id)
         if named:
             answers.add(case)
     chosen = sorted(Random(seed).sample(sorted(failed), min(sample, len(failed))))  # noqa: S311  a sample, no secret
