@@ -187,6 +187,7 @@ class _Telling(Replay):
     ) -> None:
         super().__init__(programs, no, case_id, created, seals)
         self._agenda: set[int] = set()
+        self._parked: frozenset[int] = frozenset()  # what is looked at when a case that was parked goes on
         self._due: _Due | None = None
         self._fell = ""  # why nothing can follow: a guard that has no value parks the case
         self.unasked = 0
@@ -213,6 +214,7 @@ class _Telling(Replay):
             if self.book.last[7] != entry[6]:
                 return Departure(seq, f"hash {entry[6].hex()[:12]}", f"hash {self.book.last[7].hex()[:12]}")
         unread = bool(log) and is_unread(self.case)
+        self._agenda |= self._parked
         if self._agenda and not unread and (due := self._next("")) is not None:
             return Departure(log[-1][0] + 1, "", _worded("fire", due.step.name))
         return None
@@ -221,6 +223,8 @@ class _Telling(Replay):
         """Tell one entry, after having worked out what comes next."""
         _, kind, transition, _, data, *_ = entry
         self._due = None
+        if self._parked and not self._before_it_goes_on(kind, transition):
+            self._agenda, self._parked = {*self._agenda, *self._parked}, frozenset()
         if self._agenda and not is_unread(self.case):
             self._expect(kind, transition)
         elif kind == "fire" and self.last and not is_unread(self.case):
@@ -241,6 +245,20 @@ class _Telling(Replay):
                 self._due = due
         elif due is not None and kind != "snapshot" and not (kind == "park" and self._may_park(due.step)):
             raise _Departs(_worded("fire", due.step.name))
+
+    def _before_it_goes_on(self, kind: str, transition: str) -> bool:
+        """Whether an entry is what somebody does to a parked case: kill it, or say that its effect failed."""
+        if kind != "fire":
+            return kind == "kill"
+        step = self.case.program.by_name[transition]
+        if is_unread(self.case):
+            return False
+        asked = self.unasked
+        follows = self._next(transition)
+        self.unasked = asked
+        if follows is not None:  # what follows from that at once comes first
+            return True
+        return step.transition.role is Role.KILL or isinstance(step.transition.trigger, OnFailure)
 
     def _next(self, recorded: str) -> _Due | None:
         """What the agenda has first: net order, oldest token first (``provenet.engine.runner``)."""
@@ -301,10 +319,12 @@ class _Telling(Replay):
             case "fire":
                 places: Iterable[str] = (place for _, place in json.loads(data)["put"])
                 self._agenda |= {i for p in places for i in self.case.program.wakes.get(p, ())}
-            case "start" | "resume" | "migrate":
+            case "start" | "migrate":
                 self._agenda = set(self.case.program.immediate)
+            case "resume":
+                self._parked = frozenset(self.case.program.immediate)
             case "park" | "kill" | "fail":
-                self._agenda = set()
+                self._agenda, self._parked = set(), frozenset()
 
     # firing
 

@@ -246,3 +246,31 @@ def test_personal_values_are_told_again_with_the_keys_and_followed_without(tmp_p
 def test_the_report_is_json(sixty: Path) -> None:
     told = retell(Reader(sixty), "o-1")
     assert json.loads(json.dumps(told.to_json()))["same"] is True
+
+
+def test_a_parked_case_that_is_killed_or_goes_on_is_told_again(tmp_path: Path) -> None:
+    """A kill finds it before anything follows; where it is resumed, what follows at once follows first."""
+
+    def make(net: NetBuilder) -> None:
+        inbox, bad = net.entry("inbox", Item), net.place("bad", Item)
+        spoiled, done = net.place("spoiled", Item, capacity=1), net.final("done", Item)
+        net.route("fork", takes={"i": inbox}, puts={bad: "i", spoiled: "i"})
+        net.route("spoil", takes={"b": bad}, puts={spoiled: "b", done: "b"})  # more than it may hold
+        net.rests(spoiled)
+
+    agent, database = built(make), tmp_path / "x.db"
+
+    async def run() -> None:
+        async with opened(agent, database) as engine:
+            deployed(engine, agent)
+            for n in (0, 1):
+                await engine.start_case("small", inputs={"inbox": Item(id=str(n), n=0)}, case_id=str(n))
+            await engine.run_until_idle()
+            await engine.resume("0")
+            await engine.kill("case", "0", who="dana")
+            await engine.kill("case", "1", who="dana")
+
+    asyncio.run(run())
+    told = replay(database)
+    assert {v.status for v in Reader(database).cases()} == {"killed"}
+    assert all_the_same(told)
