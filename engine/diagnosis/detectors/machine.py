@@ -89,10 +89,13 @@ class Contention:
 
     def __init__(self) -> None:
         self._work: dict[tuple[str, str], _Work] = {}
+        self._rows: tuple[Net | None, list[Row]] = None, []
 
     def look(self, case: CaseHistory) -> None:
         """Count how often each piece of work found the row moved."""
-        for row in rows_of(case.net):
+        if self._rows[0] is not case.net:
+            self._rows = case.net, rows_of(case.net)
+        for row in self._rows[1]:
             self._pieces(case, row)
 
     def findings(self) -> list[Finding]:
