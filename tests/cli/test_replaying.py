@@ -26,7 +26,6 @@ def ended(cli: Cli, folder: Path) -> Path:
 @pytest.fixture
 def other(ended: Path) -> Path:
     """Another version of the agent, whose model gives three more in every case above six."""
-    text = (ended / "offers.py").read_text(encoding="utf-8")
     (ended / "others.py").write_text(
         "from dataclasses import replace\n"
         "from offers import *\n"
