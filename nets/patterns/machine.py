@@ -448,7 +448,7 @@ class _Placed:
                 role=Role.RETRY,
             )
         spent = _all(self.fresh, Not(_LEFT), *others)
-        self._gone_without(" as refused", at, self.answered, spent, role=Role.GIVE_UP)
+        self._gone_without(" as refused", at, self.answered, spent)
 
     def _conflicts(self, at: str) -> None:
         """The row has moved on to this state meanwhile."""
@@ -476,7 +476,7 @@ class _Placed:
                     role=Role.RETRY,
                 )
             spent = _all(stale, Not(_LEFT))
-            self._gone_without(why, at, takes, spent, role=Role.GIVE_UP, part="conflict")
+            self._gone_without(why, at, takes, spent, part="conflict")
 
     def _withdrawn(self) -> None:
         """Its work is taken back as soon as the row has moved on."""
@@ -501,7 +501,6 @@ class _Placed:
         when: Expr | None,
         *,
         requires: Expr | None = None,
-        role: Role = Role.ROUTE,
         part: str = "without",
     ) -> None:
         """The machine goes on without it.
@@ -512,7 +511,6 @@ class _Placed:
             takes: What is left of its work.
             when: When.
             requires: What it relies on.
-            role: What that means.
             part: What it is in the pattern.
         """
         whole = self.whole
@@ -528,7 +526,8 @@ class _Placed:
                 takes={**takes, "row": whole.rows[at]},
                 when=_all(when, also, *others),
                 requires=requires,
-                role=role,
+                # Where a worker cannot fail, this is never needed, and no mistake.
+                role=Role.GIVE_UP,
                 **arcs,
             )
             if also is None:

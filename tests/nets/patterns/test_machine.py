@@ -176,12 +176,13 @@ MUTANTS: Mapping[Callable[[Net], Net], str] = {
 }
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutate", MUTANTS, ids=lambda m: m.__name__)
 def test_a_mutant_is_refuted(mutate: Callable[[Net], Net]) -> None:
     net = machine(3, 1, 1).build()
     kind = MUTANTS[mutate]
     assert unproved(net, kind) == []
-    found = prove(mutate(net), only=[kind]).verdicts
+    found = prove(mutate(net), only=[kind], timeout=500).verdicts
     assert Status.REFUTED in {v.status for v in found}, [(v.property, v.status, v.reason) for v in found]
 
 
@@ -376,3 +377,39 @@ def test_thirty_idle_days_and_a_pause_that_outlasts_the_row() -> None:
         assert "row.30 idle days" in case.fired
         assert "row.30 idle days" not in late.fired, "that timer went with the version it was set for"
         late.assert_ended("closed")
+
+
+def test_a_machine_per_concern() -> None:
+    net = NetBuilder("concerns")
+    asked, both = net.entry("asked", Job), net.final("both", Job)
+    starts = [net.place(f"start {name}", Job) for name in "ab"]
+    ends = [net.place(f"end {name}", Job) for name in "ab"]
+    net.route("fork", takes={"job": asked}, puts=dict.fromkeys(starts, "job"))
+    for name, start, end in zip("ab", starts, ends, strict=True):
+        moves = (
+            Move("add", "open", "shut", by="w", sets=lambda data, answer: data.with_(total=answer.add)),
+            Move("lost", "open", "shut", without="w"),
+            Move("override", "open", "open", on=f"override {name}"),
+        )
+        worker = Worker("w", Step, adding)
+        net.add(
+            StateMachine(
+                name, takes=start, states=("open", "shut"), moves=moves, ends={"shut": end}, workers=(worker,)
+            )
+        )
+    net.route(
+        "join",
+        takes={"a": ends[0], "b": ends[1]},
+        puts={both: lambda a, b: a.with_(total=a.total + b.total)},
+    )
+    net.require("STATE-1")
+    with Bench(net, database=":memory:") as bench:
+        bench.proposer("a.w").answers(Late(Step(add=1), after=timedelta(seconds=30)))
+        bench.proposer("a.w").always(Step(add=2))
+        bench.proposer("b.w").always(Step(add=40))
+        case = bench.start(JOB)
+        bench.advance(timedelta(seconds=5))
+        case.signal("override a")
+        case.run()
+        assert case.outcome == Job(id="j", total=42), "an override of one concern is no conflict of the other"
+        assert not any(name.startswith("b.w.conflict") for name in case.fired)

@@ -156,12 +156,14 @@ MUTANTS: Mapping[Callable[[Net], Net], str] = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutate", MUTANTS, ids=lambda m: m.__name__)
 def test_a_mutant_is_refuted(mutate: Callable[[Net], Net]) -> None:
-    net = log(1, retries=1, lateness=timedelta(hours=1), work=told).build()
     kind = MUTANTS[mutate]
+    net = log(1, retries=1, lateness=timedelta(hours=1) if kind == "EVT-1" else None, work=told).build()
     assert unproved(net, kind) == []
-    found = prove(mutate(net), only=[kind]).verdicts
+    found = prove(mutate(net), only=[kind], timeout=500).verdicts
     assert Status.REFUTED in {v.status for v in found}, [(v.property, v.status, v.reason) for v in found]
 
 
