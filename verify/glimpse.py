@@ -1,9 +1,11 @@
 """A glimpse of a state graph that is too large to explore: enough of it to see every transition fire.
 
-First a part of the graph: in each state the firings of one part of the net, and those of transitions that
-were hardly seen. Then, for each transition that was not, a search that goes for it: of the states that
-wait, the one from which the tokens it needs are nearest, as if tokens were never used up (the additive
-heuristic of planning; Bonet & Geffner, "Planning as heuristic search", Artificial Intelligence 129, 2001).
+First breadth first, but only on from states in which two tokens lie together that never did before: as many
+states as there are pairs of tokens at most, however many markings there are (Lipovetzky & Geffner, "Width
+and serialization of classical planning problems", ECAI 2012). Then, for each transition that was not seen,
+a search that goes for it: of the states that are known, on from the one from which the tokens it needs are
+nearest, as if tokens were never used up (the additive heuristic; Bonet & Geffner, "Planning as heuristic
+search", Artificial Intelligence 129, 2001).
 
 What is seen here is a path of the abstraction, no more: whether some run takes it is for others to find
 out. What is not seen may be there all the same.
@@ -13,21 +15,17 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import Counter
 from collections.abc import Mapping
 
 from provenet.nets.net import Net, Transition
 from provenet.verify.graph import Edge, Graph, Space, State
 from provenet.verify.questions import inputs_of
 
-_OFTEN_ENOUGH = 3
-"""How often a transition is followed wherever it fires."""
+_BROAD = 3_000
+"""Most states from which it goes on in breadth."""
 
-_BROAD = 2_000
-"""States of the part that is explored broadly."""
-
-_SOUGHT = 2_000
-"""States that are looked at for one transition."""
+_SOUGHT = 1_000
+"""Most states that are looked at for one transition."""
 
 _FAR = 10**9
 
@@ -55,21 +53,30 @@ class _Glimpse:
     def __init__(self, space: Space, deadline: float | None) -> None:
         self.space, self.deadline = space, deadline
         self.graph = Graph(space)
-        self.fired: Counter[str] = Counter()
+        self.fired: set[str] = set()
         self._index: dict[State, int] = {}
+        self._followed: set[int] = set()
+        self._paired: set[tuple[int, int]] = set()
         self._distance = _Distance(space.net)
         for state in space.initial():
             self._add(state, None)
         self.graph.roots = len(self.graph.states)
 
     def look_around(self) -> None:
-        """Explore broadly, and stop early."""
+        """Explore in breadth, from states with a new pair of tokens."""
         queue = list(range(self.graph.roots))
         for at in queue:
             if len(queue) > _BROAD or self._late():
                 return
-            firings = [*self.space.successors(self.graph.states[at])]
-            queue += self._follow(at, self._chosen(firings))
+            for target, edge in self._follow(at):
+                # Only with what was just put may there be a pair that was not there before.
+                if self._pairs_anew(self.graph.states[target], edge.puts):
+                    queue.append(target)
+
+    def _pairs_anew(self, state: State, put: State) -> bool:
+        pairs = {(min(a, b), max(a, b)) for a in put for b in state} - self._paired
+        self._paired |= pairs
+        return bool(pairs)
 
     def go_for(self, t: Transition) -> None:
         """Look for a state in which a transition fires, nearest first."""
@@ -82,23 +89,25 @@ class _Glimpse:
             if at in seen:
                 continue
             seen.add(at)
-            self._follow(at, [*self.space.successors(states[at])])
+            self._follow(at)
             for _, target in self.graph.edges[at]:
                 far = _FAR if target in seen else distance.of(self._marked(target), t)
                 if far < _FAR:
                     heapq.heappush(heap, (far, target))
 
-    def _follow(self, at: int, firings: list[tuple[Edge, State]]) -> list[int]:
-        """Note firings of a state; the states that are new."""
-        new, known = [], {(id(edge), target) for edge, target in self.graph.edges[at]}
-        for edge, state in firings:
+    def _follow(self, at: int) -> list[tuple[int, Edge]]:
+        """All firings of a state, once; the states that are new, with the firing that led there."""
+        new: list[tuple[int, Edge]] = []
+        if at in self._followed:
+            return new
+        self._followed.add(at)
+        for edge, state in self.space.successors(self.graph.states[at]):
             target = self._index.get(state)
             if target is None:
                 target = self._add(state, (at, edge))
-                new.append(target)
-            if (id(edge), target) not in known:
-                self.graph.edges[at].append((edge, target))
-                self.fired[edge.transition] += 1
+                new.append((target, edge))
+            self.graph.edges[at].append((edge, target))
+            self.fired.add(edge.transition)
         return new
 
     def _add(self, state: State, parent: tuple[int, Edge] | None) -> int:
@@ -108,39 +117,11 @@ class _Glimpse:
         self.graph.edges.append([])
         return number
 
-    def _chosen(self, firings: list[tuple[Edge, State]]) -> list[tuple[Edge, State]]:
-        """The firings of one part of the net that lead on, and those of what was hardly seen.
-
-        Firings that take a common token stand in each other's way: they are one part. The others happen
-        elsewhere and may wait. Where a part leads to nothing new, the next one goes on.
-        """
-        chosen: list[tuple[Edge, State]] = []
-        for part in sorted(_parts(firings), key=len):
-            chosen += part
-            if any(target not in self._index for _, target in part):
-                break
-        rare = (f for f in firings if self.fired[f[0].transition] < _OFTEN_ENOUGH and f not in chosen)
-        return [*chosen, *rare]
-
     def _marked(self, at: int) -> frozenset[str]:
         return frozenset(self.space.place_of[token] for token in self.graph.states[at])
 
     def _late(self) -> bool:
         return self.deadline is not None and time.monotonic() > self.deadline
-
-
-def _parts(firings: list[tuple[Edge, State]]) -> list[list[tuple[Edge, State]]]:
-    parts: list[tuple[set[int], list[tuple[Edge, State]]]] = []
-    for firing in firings:
-        tokens, together, apart = {*firing[0].takes}, [firing], []
-        for part in parts:
-            if tokens.isdisjoint(part[0]):
-                apart.append(part)
-            else:
-                tokens |= part[0]
-                together = part[1] + together
-        parts = [*apart, (tokens, together)]
-    return [together for _, together in parts]
 
 
 class _Distance:
