@@ -215,6 +215,12 @@ class _Analysis:
 
     def fire(self, t: Transition) -> None:
         scope, known = self.net.scope(t), at_firing(self.net, t, self.found)
+        places = {a.var: a.place for a in inputs_of(t) if a.var is not None}
+        stated = _conditions(t.guard, positive=True)
+        for var, path in {(var, path) for var, path, _, _ in stated if var in places}:
+            given = self.found.get((places[var], path), _of_type(self.net, (places[var], path)))
+            if _refined(given, (var, path), stated) is None:
+                return  # no token that is known of so far lets it fire
         for put in t.puts:
             for path in self.fields[put.place]:
                 if put.expr is not None:
