@@ -27,6 +27,7 @@ from provenet.sdb.handlers import Effect
 from provenet.sdb.proposers import model
 from provenet.verify.certificate import recheck
 from provenet.verify.check import prove
+from provenet.verify.progress import RANKED
 from provenet.verify.verdict import Status
 from tests.nets.patterns.delegations import (
     DEADLINE,
@@ -43,19 +44,20 @@ from tests.nets.patterns.delegations import (
 
 CHILDREN, RETRIES = range(1, 9), range(6)
 
-MOST_BY_STATES = 5
-"""Children up to which STATE-1, STATE-3 and the formula are proved: they look at the states, 200,000 at most.
+EVERYTHING_TO = 8
+"""Children up to which all is proved, in the grid.
 
-Five children with five retries have 196,615 (20 s a property); six without any have more.
+To five children the states are few enough to be gone through (196,615 with five retries); beyond, STATE-1,
+STATE-3 and the formula are proved by a rank.
 """
 
 ANY_SIZE = ("SDB", "DATA", "mutex", "CTL-3", "CTL-4", "STATE-2", "STATE-4")
-BY_STATES = ("STATE-1", "STATE-3", "formula")
+TO_THE_END = ("STATE-1", "STATE-3", "formula")
 
 
 def unproved(net: Net, *only: str) -> list[tuple[str, str, str]]:
     """What of these is not proved."""
-    report = prove(net, only=only)
+    report = prove(net, only=only, timeout=300)
     assert report.verdicts
     return [(v.property, v.status.value, v.reason) for v in report.verdicts if v.status is not Status.PROVED]
 
@@ -79,14 +81,19 @@ def test_everything_is_proved_of_a_few_children(count: int, retries: int, partia
     assert asked <= {(v.property, v.title) for v in report.verdicts}
 
 
+def test_many_children_come_to_an_end_by_a_rank() -> None:
+    (verdict,) = prove(scored(6, 1).build(), only=["formula"], timeout=300).verdicts
+    assert (verdict.status, verdict.method) == (Status.PROVED, RANKED)
+
+
 @pytest.mark.long
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(14_400)
 def test_everything_is_proved_over_the_whole_grid() -> None:
     for count in CHILDREN:
         for retries in RETRIES:
             for partial in POLICIES:
                 net = scored(count, retries, partial).build()
-                what = (*ANY_SIZE, *BY_STATES) if count <= MOST_BY_STATES else ANY_SIZE
+                what = (*ANY_SIZE, *TO_THE_END) if count <= EVERYTHING_TO else ANY_SIZE
                 assert unproved(net, *what) == [], (count, retries, partial)
 
 
@@ -142,7 +149,7 @@ def placed(net: NetBuilder, name: str) -> Any:
 @pytest.mark.parametrize("inner", POLICIES)
 def test_a_delegation_within_a_delegation_is_proved(inner: Partial, outer: Partial) -> None:
     net = scored(1, 1, outer, work=team(inner)).build()
-    assert unproved(net, *ANY_SIZE, *BY_STATES) == []
+    assert unproved(net, *ANY_SIZE, *TO_THE_END) == []
     again = [t.name for t in net.transitions if t.name.endswith("c1.again")]
     assert again == (["ask.c1.again"] if inner == "fail fast" else []), "only what can fail is asked again"
 
