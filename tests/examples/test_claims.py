@@ -40,7 +40,7 @@ def deployed(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def database(deployed: Path, tmp_path: Path) -> str:
-    return shutil.copy(deployed, tmp_path / "claims.db")
+    return shutil.copy(deployed, str(tmp_path / "claims.db"))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def test_the_same_seed_has_the_same_ends(deployed: Path, tmp_path: Path) -
         await sort(
             agent(proposers=Proposers(seed, WILD), outside=Outside(3, Failures())),
             claims(15, seed=3),
-            database=shutil.copy(deployed, tmp_path / f"{number}.db"),
+            database=shutil.copy(deployed, str(tmp_path / f"{number}.db")),
         )
         for number, seed in enumerate((3, 3, 4))
     ]

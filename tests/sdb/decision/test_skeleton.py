@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 import provenet
 from provenet.engine import audit
 from provenet.nets.models import to_value
+from provenet.nets.net import Perform
 from provenet.sdb.decision.record import Record, decide
 from provenet.sdb.decision.skeleton import skeleton
 from provenet.sdb.decision.source import FRONT
@@ -72,7 +73,7 @@ def test_any_skeleton_is_python_of_the_front_door_that_builds(data: dict[str, An
     assert {a.name for n in imported for a in n.names} <= {*FRONT} <= {*provenet.__all__}
     net = agent_of(text).net
     assert net.name == w.workload
-    effects = {t.trigger.handler for t in net.transitions if hasattr(t.trigger, "external")}
+    effects = {t.trigger.handler for t in net.transitions if isinstance(t.trigger, Perform)}
     # Every effect of the description is in the net, where a pattern was chosen that it is an effect of.
     wanted = {n for a in w.effects for n in (a.effect, a.undo) if n}
     assert wanted <= effects <= {n for a in w.acts for n in (a.effect, a.undo) if n}
