@@ -152,7 +152,7 @@ def _shape(text: str) -> str:
 
 
 async def test_run_as_it_is_it_parks_and_writes_nothing(tmp_path: Path) -> None:
-    agent = agent_of(text_of(described(WHOLE, pauses=None)))
+    agent = agent_of(text_of(described(WHOLE, pauses=None, unit={"lasts": "1 hour", "world_changes": False})))
     async with opened(agent, tmp_path / "x.db") as engine:
         engine.deploy(agent, prove(agent.net))
         begin = {"begin": to_value({"id": "t-1"}, agent.net.place("begin").type)}

@@ -11,7 +11,7 @@ from provenet.sdb.decision.workload import Workload, parse_workload
 
 WHOLE: dict[str, Any] = {
     "workload": "a whole one",
-    "unit": {"lasts": "3 days", "world_changes": True},
+    "unit": {"lasts": "3 days", "world_changes": True, "fields": {"due": "point in time"}},
     "pauses": {"waits_on": ["the outside"], "reconstructible": False, "world_changes": True},
     "tasks": {
         "owner": "single",
