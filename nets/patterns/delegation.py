@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from keyword import iskeyword
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from provenet.nets.build import NetBuilder, PlaceRef
-from provenet.nets.errors import ExprError
+from provenet.nets.errors import ExprError, did_you_mean
 from provenet.nets.expr.ast import Arith, Const, free_variables, walk
 from provenet.nets.expr.build import Term, choose, type_of_term
 from provenet.nets.models import schema_of
@@ -243,7 +243,10 @@ class _Expansion:
                 f"merge is a {type(merge).__name__}, not a lambda",
                 "children propose, the owner merges by rule: by_priority(...), weighted(...), choose(...)",
             )
-        if (p.partial == "fail fast") != (p.fails is not None):
+        if p.partial not in get_args(Partial):
+            hint = did_you_mean(str(p.partial), get_args(Partial))
+            net.mistake("PN130", where, f"there is no partial={p.partial!r}", hint)
+        elif (p.partial == "fail fast") != (p.fails is not None):
             net.mistake("PN130", where, "fails= goes with partial='fail fast'", "give both, or neither")
         for child in p.children:
             at = f"{where}, child {child.name!r}"

@@ -288,6 +288,7 @@ def child(name: str = "a", **changes: Any) -> Child:
         ({"partial": "fail fast"}, "fails= goes with"),
         ({"children": [child("a"), child("b", instead=lambda inputs: make(View, score=1))]}, "instead= goes"),
         ({"partial": "substitute", "children": [child("a"), child("b")]}, "instead= goes with"),
+        ({"partial": "fail_fast"}, "there is no partial='fail_fast'"),
         ({"retries": -1}, "retries is -1"),
         ({"retries": 1001}, "retries is 1001"),
         ({"retries": True}, "retries is True"),
