@@ -1,11 +1,11 @@
 """A glimpse of a state graph that is too large to explore: enough of it to see every transition fire.
 
-First breadth first, but only on from states in which two tokens lie together that never did before: as many
-states as there are pairs of tokens at most, however many markings there are (Lipovetzky & Geffner, "Width
-and serialization of classical planning problems", ECAI 2012). Then, for each transition that was not seen,
-a search that goes for it: of the states that are known, on from the one from which the tokens it needs are
-nearest, as if tokens were never used up (the additive heuristic; Bonet & Geffner, "Planning as heuristic
-search", Artificial Intelligence 129, 2001).
+First breadth first, but only on from states with a token that was not seen before, and once more from those
+in which two tokens lie together that never did: as many states as there are tokens, or pairs of them, at
+most (Lipovetzky & Geffner, "Width and serialization of classical planning problems", ECAI 2012). Then, for
+each transition that was not seen, a search that goes for it: of the states that are known, on from the one
+from which the tokens it needs are nearest, as if tokens were never used up (the additive heuristic; Bonet &
+Geffner, "Planning as heuristic search", Artificial Intelligence 129, 2001).
 
 What is seen here is a path of the abstraction, no more: whether some run takes it is for others to find
 out. What is not seen may be there all the same.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Mapping
+from typing import Literal
 
 from provenet.nets.net import Net, Transition
 from provenet.verify.graph import Edge, Graph, Space, State
@@ -38,7 +39,8 @@ def glimpse(space: Space, *, deadline: float | None = None) -> Graph:
         deadline: ``time.monotonic()`` value to stop at.
     """
     found = _Glimpse(space, deadline)
-    found.look_around()
+    found.look_around(1)
+    found.look_around(2)
     for t in space.net.transitions:
         if t.name not in found.fired:
             found.go_for(t)
@@ -56,27 +58,26 @@ class _Glimpse:
         self.fired: set[str] = set()
         self._index: dict[State, int] = {}
         self._followed: set[int] = set()
-        self._paired: set[tuple[int, int]] = set()
         self._distance = _Distance(space.net)
         for state in space.initial():
             self._add(state, None)
         self.graph.roots = len(self.graph.states)
 
-    def look_around(self) -> None:
-        """Explore in breadth, from states with a new pair of tokens."""
+    def look_around(self, width: Literal[1, 2]) -> None:
+        """Explore in breadth, from states with a new token, or with a new pair of them."""
+        seen: set[tuple[int, int]] = set()
         queue = list(range(self.graph.roots))
         for at in queue:
             if len(queue) > _BROAD or self._late():
                 return
-            for target, edge in self._follow(at):
-                # Only with what was just put may there be a pair that was not there before.
-                if self._pairs_anew(self.graph.states[target], edge.puts):
+            self._follow(at)
+            for edge, target in self.graph.edges[at]:
+                # Only with what was just put may there be something that was not there before.
+                beside = self.graph.states[target] if width == 2 else ()
+                new = {(min(a, b), max(a, b)) for a in edge.puts for b in (*beside, a)} - seen
+                if new:
+                    seen |= new
                     queue.append(target)
-
-    def _pairs_anew(self, state: State, put: State) -> bool:
-        pairs = {(min(a, b), max(a, b)) for a in put for b in state} - self._paired
-        self._paired |= pairs
-        return bool(pairs)
 
     def go_for(self, t: Transition) -> None:
         """Look for a state in which a transition fires, nearest first."""
@@ -95,20 +96,17 @@ class _Glimpse:
                 if far < _FAR:
                     heapq.heappush(heap, (far, target))
 
-    def _follow(self, at: int) -> list[tuple[int, Edge]]:
-        """All firings of a state, once; the states that are new, with the firing that led there."""
-        new: list[tuple[int, Edge]] = []
+    def _follow(self, at: int) -> None:
+        """Note all firings of a state."""
         if at in self._followed:
-            return new
+            return
         self._followed.add(at)
         for edge, state in self.space.successors(self.graph.states[at]):
             target = self._index.get(state)
             if target is None:
                 target = self._add(state, (at, edge))
-                new.append((target, edge))
             self.graph.edges[at].append((edge, target))
             self.fired.add(edge.transition)
-        return new
 
     def _add(self, state: State, parent: tuple[int, Edge] | None) -> int:
         number = self._index[state] = len(self.graph.states)

@@ -44,6 +44,9 @@ from provenet.verify.questions import IT, inputs_of
 from provenet.verify.smt import Opaque, SymValue
 from provenet.verify.verdict import Certificate
 
+_MANY = 1_000_000
+"""More tokens in a place than any bound that is of use."""
+
 _ROUNDS = 300
 """Markings that are ruled out, one by one, before it is given up."""
 
@@ -231,9 +234,21 @@ class Known:
                 found.append(before + put <= limit)
         return found
 
-    def at_most_one(self, places: Iterable[str]) -> bool:
-        """Whether some places together hold one token at most, in every reachable marking."""
-        return self.standing(z3.Sum([self.count[p] for p in sorted(places)]) >= 2) is None
+    def at_most(self, places: Iterable[str], most: int) -> bool:
+        """Whether some places together hold so many tokens at most, in every reachable marking."""
+        return self.standing(z3.Sum([self.count[p] for p in sorted(places)]) > most) is None
+
+    def bounded(self) -> bool:
+        """Whether every place holds few tokens."""
+        return self.standing(z3.Or(*(count > _MANY for count in self.count.values()))) is None
+
+    def one_at_a_time(self, places: Iterable[str]) -> bool:
+        """Whether no two of some places are marked together, in any reachable marking."""
+        return self.standing(z3.Sum([z3.If(self.count[p] >= 1, 1, 0) for p in sorted(places)]) > 1) is None
+
+    def certificate(self) -> Certificate:
+        """What was found, as a certificate."""
+        return Certificate("inequalities", _listed(self.inequalities.known, self.facts))
 
     def is_final(self) -> z3.BoolRef:
         """That the marking is final."""
@@ -299,7 +314,7 @@ def always_ends(ctx: Context) -> Progress | None:
 def _finitely_many(ctx: Context) -> bool:
     """Whether there are finitely many markings, told apart by numbers of tokens and control data."""
     here, net = known(ctx), ctx.net
-    if bounding(net, [p.name for p in net.places]) is None:
+    if bounding(net, [p.name for p in net.places]) is None and not here.bounded():
         return False
     # A scope counts no further than there are numbered tokens, and no number is above what it has counted.
     numbered = {f for n in here.numbered.values() for f in (*n.scope, *n.numbers)}
@@ -348,19 +363,19 @@ def told(found: Progress) -> str:
 
 def progress_certificate(found: Progress) -> Certificate:
     """The argument as a certificate."""
-    facts = {place: [show(e) for e in known] for place, known in sorted(found.facts.places.items())}
-    return Certificate(
-        "progress",
-        {
-            "transitions": list(found.transitions),
-            "rank": _listed(found.weights),
-            "inequalities": [{"weights": _listed(i.weights), "least": i.least} for i in found.inequalities],
-            "facts": facts,
-        },
-    )
+    said = {"transitions": list(found.transitions), "rank": _weights(found.weights)}
+    return Certificate("progress", {**said, **_listed(found.inequalities, found.facts)})
 
 
-def _listed(weights: Mapping[Dimension, int]) -> list[list[object]]:
+def _listed(inequalities: Iterable[Inequality], facts: PlaceFacts) -> dict[str, object]:
+    """Inequalities and facts as JSON-like data."""
+    return {
+        "inequalities": [{"weights": _weights(i.weights), "least": i.least} for i in inequalities],
+        "facts": {place: [show(e) for e in known] for place, known in sorted(facts.places.items())},
+    }
+
+
+def _weights(weights: Mapping[Dimension, int]) -> list[list[object]]:
     """Weights as JSON-like data: place, path of the field or null for the number of tokens, weight."""
     return [[place, None if path is None else list(path), w] for (place, path), w in weights.items()]
 

@@ -108,7 +108,7 @@ def _aborts_next(ctx: Context, saga: SagaInfo, failure: Transition) -> bool:
             elif takes == sorted(((place, 1), (saga.open, 1))) and saga.aborting in puts:
                 # The other places that it may fill have room; this one, since the scope has one token.
                 roomy = all(net.place(p).capacity is None for p in puts - {saga.aborting})
-                if roomy and known(ctx).at_most_one((saga.open, saga.aborting)):
+                if roomy and known(ctx).at_most((saga.open, saga.aborting), 1):
                     return True
     return False
 

@@ -121,7 +121,7 @@ def _numbered(ctx: Context, saga: SagaInfo, owing: frozenset[str]) -> Certificat
     numbers = here.numbered.get(saga.id)
     found = None if numbers is None else disciplined(ctx.net, saga, numbers, owing)
     # All of it counts on the one token of the scope.
-    if numbers is None or found is None or not here.at_most_one({place for place, _ in numbers.scope}):
+    if numbers is None or found is None or not here.at_most({place for place, _ in numbers.scope}, 1):
         return None
     return Certificate(
         "numbering",

@@ -36,7 +36,7 @@ from provenet.verify.hope import (
     unconditional,
 )
 from provenet.verify.linear import bounding
-from provenet.verify.progress import RANKED, ends_properly, progress_certificate, ranking, told
+from provenet.verify.progress import RANKED, ends_properly, known, progress_certificate, ranking, told
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.questions import inputs_of
 from provenet.verify.smt import Encoding
@@ -151,6 +151,11 @@ def bounded(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
         counted = plain.bounded(net, pt, title, ctx.deadline, k)
         if counted is not None:
             yield counted
+            return
+    if ctx.small_graph() is None:
+        here = known(ctx)
+        if here.bounded() if k is None else all(here.at_most([p.name], k) for p in net.places):
+            yield proved("STATE-2", title, "inequalities", here.certificate())
             return
     if k is None:
         # What grows for ever mostly does so near the start: look there before exploring far.

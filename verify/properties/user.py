@@ -19,6 +19,7 @@ from provenet.nets.schema import Type
 from provenet.verify.context import Candidate, Context, Proved, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.linear import at_most, bounding
+from provenet.verify.progress import known
 from provenet.verify.properties.common import Property, proved, searched, verdict
 from provenet.verify.properties.control import approvals, committed
 from provenet.verify.properties.following import CATALOGUE as FOLLOWING
@@ -238,6 +239,11 @@ def _together(
             subject=", ".join(places),
             vacuous=_unmarked(ctx, places, max(1, len(places) - (id == "mutex"))),
         )
+
+    if ctx.small_graph() is None:
+        here = known(ctx)
+        if here.one_at_a_time(places) if id == "mutex" else here.at_most(places, k):
+            return proved(id, title, "inequalities", here.certificate(), subject=", ".join(places))
 
     def find(graph: Graph) -> Iterator[Candidate]:
         for state in range(len(graph.states)):
