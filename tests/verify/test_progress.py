@@ -61,7 +61,7 @@ def check_known(seen: Explicit, here: Known) -> None:
         for place, facts in here.facts.places.items():
             for token in marking[place]:
                 assert all(evaluate(fact, {"it": token}, {"it": net.place(place).type}) for fact in facts)
-        for numbered in here.numbered:
+        for numbered in here.numbered.values():
             depths = [number(net, p, t, path) for p, path in numbered.scope for t in marking[p]]
             numbers = sorted(number(net, p, t, path) for p, path in numbered.numbers for t in marking[p])
             assert numbers == [n for n in range(1, 100) for depth in depths if depth >= n]
