@@ -33,29 +33,6 @@ class Slot:
     failed: PlaceRef
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The places that a person's decision is built between.
-
-    Attributes:
-        id: A name for the task: unique in the net.
-        takes: Where the token in question waits.
-        approve: Where it goes when the person approves.
-        deny: Where it goes when the person denies.
-    """
-
-    id: str
-    takes: PlaceRef
-    approve: PlaceRef
-    deny: PlaceRef
-
-
-Decision: TypeAlias = Callable[[Question], Part[Any]]
-"""Makes a person's task.
-
-``lambda at: Human(at.id, takes=at.takes, approve=at.approve, deny=at.deny, ...)``.
-"""
-
 Work: TypeAlias = Callable[[Slot], Part[Any]]
 """Makes a part for a slot, a contract as a rule.
 
