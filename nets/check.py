@@ -261,9 +261,9 @@ def _markings(net: Net) -> Iterator[Mistake]:
 
 
 def names_of(net: Net) -> frozenset[str]:
-    """What can be named in a net: places, transitions, contracts, tasks, scopes."""
+    """What can be named in a net: places, transitions, contracts, tasks, scopes, patterns."""
     found = {*(p.name for p in net.places), *(t.name for t in net.transitions)}
-    found |= {*(c.id for c in net.contracts), *(s.id for s in net.sagas)}
+    found |= {*(c.id for c in net.contracts), *(s.id for s in net.sagas), *(p.id for p in net.patterns)}
     found |= {t.contract for t in net.transitions if t.contract}
     found |= {t.trigger.task for t in net.transitions if isinstance(t.trigger, Choice)}
     return frozenset(found)
