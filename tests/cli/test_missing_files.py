@@ -34,6 +34,10 @@ WRITTEN = {
         ("prune", "--export"),
         ("token keygen", "FILE"),
         ("keys new", "FILE"),
+        ("advise", "--write"),
+        ("advise", "--draw"),
+        ("replay", "--plot"),
+        ("reliability", "--plot"),
     ),
     *(("deploy", "--db"), ("run", "--db"), ("run", "--log")),
 }
