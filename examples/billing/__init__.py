@@ -1,1 +1,1 @@
-"""Questions about a bill, and payments: what is known of it before an agent is built."""
+"""Questions about a bill, and payments: what is known of it, and the agent that came of it."""
