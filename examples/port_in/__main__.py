@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from provenet import Agent, Engine, EngineError, Report, Throttle, VirtualClock, prove
-from provenet.examples.port_in.agent import UNDONE_BY, Confirmed, PortRequest, agent
+from provenet.examples.port_in.agent import UNDONE_BY, agent
 from provenet.examples.port_in.outside import DAY, Desk, Donor, Failures, Outside, Proposers, drawn
+from provenet.examples.port_in.rules import Confirmed, PortRequest
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 TOLD = {"clearing.submit": 1, "network.provision": 1}
