@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from provenet import Agent, Decision, Engine, Report, Task, Throttle, VirtualClock, prove
+from provenet import Agent, Decision, Engine, EngineError, Report, Task, Throttle, VirtualClock, prove
 from provenet.examples.billing.agent import UNDONE_BY, agent
 from provenet.examples.billing.outside import Failures, Outside, Proposers, drawn
 from provenet.examples.billing.rules import By, Customer, Message, Payment
@@ -126,7 +126,12 @@ async def hold(
             for it in talk.deliveries:
                 about = {"id": f"{case}/{it.number}", "number": it.number, "version": 1}
                 told = about | {"model": "", "prompt": "", "payload": it.payload.model_dump()}
-                await engine.signal(case, it.event, told)
+                try:
+                    await engine.signal(case, it.event, told)
+                except EngineError as error:
+                    # A system has refused meanwhile: the conversation was taken back, and hears nothing more.
+                    if error.code != "EN423":
+                        raise
         await engine.run_until_idle(until=START + timedelta(minutes=5))
         for talk in talks:
             if talk.killed:
