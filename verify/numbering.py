@@ -56,10 +56,15 @@ def numbering(ctx: Context, saga: SagaInfo, facts: PlaceFacts) -> Numbering | No
     net = ctx.net
     scope = _depths(net, saga)
     numbers = _numbers(net, scope)
-    if not scope or not numbers:
+    if not scope or not numbers or not _one_each(scope) or not _one_each(numbers):
         return None
     found = Numbering(frozenset(scope), frozenset(numbers), _with_pairs(ctx, facts, scope, numbers))
     return found if _starts(net, found) and all(_keeps(ctx, t, found) for t in net.transitions) else None
+
+
+def _one_each(fields: set[Field]) -> bool:
+    """Whether each place has one of some fields at most."""
+    return len({place for place, _ in fields}) == len(fields)
 
 
 def _depths(net: Net, saga: SagaInfo) -> set[Field]:
@@ -231,13 +236,14 @@ def disciplined(net: Net, saga: SagaInfo, found: Numbering, contracts: Collectio
     if not all(_handles(t, made, own) for t in net.transitions):
         return None
     ends = [t for t in net.transitions if t.contract == saga.id and t.role in (Role.ABORTED, Role.COMPLETE)]
-    undoing = [t for c in contracts for t in net.by_role(Role.COMPENSATE, contract=c)]
+    undoing = [(t, owed[c]) for c in contracts for t in net.by_role(Role.COMPENSATE, contract=c)]
     dropping = [t for c in contracts for t in net.by_role(Role.DISCHARGE, contract=c)]
     scope = {place for place, _ in found.scope}
     completing = net.taking(saga.completing)
     fine = (
         all(_at_depth_zero(t, found) for t in ends)
-        and all(_on_top(t, found) for t in undoing)
+        and all(_on_top(t, places, found) for t, places in undoing)
+        and saga.aborting != saga.completing
         and all(t in completing for t in dropping)
         and all({p.place for p in t.puts} & scope <= {saga.completing} for t in completing)
     )
@@ -295,9 +301,9 @@ def _at_depth_zero(t: Transition, found: Numbering) -> bool:
     return False
 
 
-def _on_top(t: Transition, found: Numbering) -> bool:
-    """Whether what a transition takes carries a number and its scope's depth, known to be equal."""
-    for arc in t.takes:
+def _on_top(t: Transition, owed: frozenset[str], found: Numbering) -> bool:
+    """Whether the step that a transition undoes carries a number and its scope's depth, known to be equal."""
+    for arc in (a for a in t.takes if a.place in owed):
         numbers = [path for place, path in found.numbers if place == arc.place]
         depths = [path for place, path in found.scope if place == arc.place]
         if len(numbers) == len(depths) == 1:

@@ -21,6 +21,7 @@ For a net with saga scopes the solver is told one thing more, that the step on t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -110,6 +111,15 @@ class Known:
             self.amount[field] = self._sum_of(field)
         found = {s.id: numbering(ctx, s, self.facts) for s in net.sagas}
         self.numbered = {saga: n for saga, n in found.items() if n is not None}
+        # One token stands for those of a place; it cannot be on top of two scopes.
+        places = Counter(
+            p for n in self.numbered.values() for p in {place for place, _ in (*n.scope, *n.numbers)}
+        )
+        self.numbered = {
+            saga: n
+            for saga, n in self.numbered.items()
+            if all(places[place] == 1 for place, _ in (*n.scope, *n.numbers))
+        }
         for numbered in self.numbered.values():
             self._tops(numbered)
             self.inequalities.known += self._as_many(numbered)
@@ -316,8 +326,10 @@ def _finitely_many(ctx: Context) -> bool:
     here, net = known(ctx), ctx.net
     if bounding(net, [p.name for p in net.places]) is None and not here.bounded():
         return False
-    # A scope counts no further than there are numbered tokens, and no number is above what it has counted.
-    numbered = {f for n in here.numbered.values() for f in (*n.scope, *n.numbers)}
+    # A scope counts no further than there are numbered tokens, and no number is above what it has counted, or
+    # below 1; whether it counts down for ever, its interval tells.
+    numbered = {f for n in here.numbered.values() for f in n.numbers}
+    numbered |= {f for n in here.numbered.values() for f in n.scope if here.intervals[f].lo is not None}
     kept = Masks(net, control_fields(net)).places
     return all((p, path) in numbered or _few(here, (p, path)) for p, paths in kept.items() for path in paths)
 

@@ -385,15 +385,16 @@ class Explicit:
 
         def step(seen: Any, t: Transition, _: Binding) -> Any:
             steps: list[tuple[str, bool]] = list(seen[0])
+            dropped: bool = seen[2]
             mine, begun = (t.contract, True), (t.contract, False)
             broken = ""
             if t.contract == saga and t.role in (Role.ABORTED, Role.COMPLETE):
                 # A step still under way when its scope ends is never undone, should it commit.
-                if any(done for _, done in steps):
+                if any(done for _, done in steps) or (dropped and t.role is Role.ABORTED):
                     broken = "SAGA-1" if t.role is Role.ABORTED else "SAGA-3"
-                steps = []
+                steps, dropped = [], False
             elif t.contract not in owing:
-                return (seen[0], "")
+                return (seen[0], "", dropped)
             elif t.role is Role.INTENT:
                 steps.append(begun)
             elif t.role is Role.COMMIT:
@@ -404,17 +405,20 @@ class Explicit:
             elif t.role is Role.FAIL and begun in steps:
                 steps.remove(begun)
             elif t.role in (Role.COMPENSATE, Role.DISCHARGE):
+                if t.role is Role.COMPENSATE and steps.count(mine) > 1:
+                    return None  # which of them it undoes, the tokens know
                 if mine in steps:
+                    dropped = dropped or t.role is Role.DISCHARGE
                     last = len(steps) - 1 - steps[::-1].index(mine)
                     if t.role is Role.COMPENSATE and last != len(steps) - 1:
                         broken = "SAGA-2"
                     del steps[last]
                 elif t.role is Role.COMPENSATE:
                     broken = "SAGA-3"
-            return (tuple(steps), broken) if len(steps) < 8 else None
+            return (tuple(steps), broken, dropped) if len(steps) < 8 else None
 
         found = {
-            kind: self.observed(((), ""), step, partial(_broke, kind))
+            kind: self.observed(((), "", False), step, partial(_broke, kind))
             for kind in ("SAGA-1", "SAGA-2", "SAGA-3")
         }
         if self.complete:

@@ -100,7 +100,7 @@ def _aborts_next(ctx: Context, saga: SagaInfo, failure: Transition) -> bool:
             continue
         seen.add(place)
         for t in net.taking(place):
-            if t.guard is not None or t.reads or from_outside(t) or not fits(ctx, t):
+            if t.guard is not None or t.reads or t.resets or from_outside(t) or not fits(ctx, t):
                 continue
             takes, puts = sorted((a.place, a.weight) for a in t.takes), {p.place for p in t.puts}
             if takes == [(place, 1)] and all(net.place(p).capacity is None for p in puts):
@@ -264,6 +264,8 @@ def _always_reaches(
         return Proved(graph_certificate(graph), "state graph, certain steps")
 
     def find(g: Graph) -> Iterator[Candidate]:
+        if not g.complete:
+            return  # what was not explored may lead on
         wanted = (s for s, k in enumerate((possible or kept)(g)) if k)
         reach = g.leading_to(wanted, avoiding=switches)
         lost = {target: (s, e) for s, e, target in failures(g) if target not in reach}

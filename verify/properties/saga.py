@@ -7,11 +7,11 @@ dropped, in the order in which their commits began.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import field, replace
 
 from provenet.nets.net import Net, Requirement, Role, SagaInfo
 from provenet.nets.quick import dataclass
-from provenet.verify.context import Candidate, Context, Open, Proved, Refuted, monitor
+from provenet.verify.context import Candidate, Context, Open, Proved, monitor
 from provenet.verify.graph import Edge, Graph
 from provenet.verify.hope import certainty_of, promise, unaided
 from provenet.verify.numbering import disciplined
@@ -35,11 +35,13 @@ class Observed:
         late: (contract, property) of the steps whose commits were on the way when the scope ended, with the
             property that breaks if they still happen.
         broken: The property that the last firing has broken; empty for none.
+        dropped: Whether a committed step was dropped, as only a scope that completes may.
     """
 
     steps: tuple[tuple[str, bool], ...] = ()
     late: tuple[tuple[str, str], ...] = ()
     broken: str = ""
+    dropped: bool = False
 
 
 def complete(ctx: Context, requirement: Requirement) -> Iterable[Verdict]:
@@ -98,12 +100,14 @@ def _each(ctx: Context, id: str, title: str, mend: str) -> Iterable[Verdict]:
                 yield from _stuck(graph, net, saga)
 
         answer = ctx.search(find)
-        if id == "SAGA-2" and isinstance(answer, Refuted):
+        if id == "SAGA-2" and observe.alike:
             # The observer takes steps of one contract for one another; their numbers tell them apart.
             found = _numbered(ctx, saga, owing)
             if found is not None:
                 yield proved(id, title, "numbered steps", found, subject=saga.id, reason=_NUMBERED)
                 continue
+            several = ", ".join(map(repr, dict.fromkeys(observe.alike)))
+            answer = Open(f"{several} may have several steps to undo at once, and nothing tells them apart")
         if isinstance(answer, Proved) and observe.lost:
             answer = Open(f"scope {saga.id!r} may have more than {_MOST_STEPS} steps to undo at once")
         if id == "SAGA-1" and isinstance(answer, Proved) and not _surely_ends(ctx, saga):
@@ -139,8 +143,9 @@ def _never_broken(ctx: Context, graph: Graph, observe: Observer) -> bool:
     key = ("saga", observe.saga.id, id(graph))
     if key not in ctx.memo:
         broken = monitor(graph, Observed(), observe.step, lambda o: o.broken != "", heeds=observe.heeds())
-        ctx.memo[key] = next(broken, None) is None
-    return bool(ctx.memo[key])
+        # With the graph, or another one might come to have its id.
+        ctx.memo[key] = (graph, next(broken, None) is None)
+    return bool(ctx.memo[key][1])
 
 
 _BROKEN = {
@@ -159,6 +164,8 @@ class Observer:
     owing: frozenset[str]
     lost: list[str] = field(default_factory=list, compare=False)
     """Not empty once a step was dropped: what the observer has not objected to since is not proved."""
+    alike: list[str] = field(default_factory=list, compare=False)
+    """Contracts with several steps to undo at once: the observer cannot tell which of them is undone."""
 
     def heeds(self) -> frozenset[str]:
         """The transitions that change what is known."""
@@ -176,13 +183,14 @@ class Observer:
             return self._contract(seen, t.contract, t.role)
         if t.contract == self.saga.id and t.role in (Role.ABORTED, Role.COMPLETE):
             says = "SAGA-1" if t.role is Role.ABORTED else "SAGA-3"
-            if any(committed for _, committed in seen.steps):
+            # What was dropped before the scope aborts was never undone.
+            if any(committed for _, committed in seen.steps) or (seen.dropped and t.role is Role.ABORTED):
                 return Observed(broken=says)
             return self._few(Observed(late=(*seen.late, *((c, says) for c, _ in seen.steps))))
-        return Observed(seen.steps, seen.late)
+        return replace(seen, broken="")
 
     def _contract(self, seen: Observed, contract: str, role: Role) -> Observed:
-        steps, late = list(seen.steps), list(seen.late)
+        steps, late, dropped = list(seen.steps), list(seen.late), seen.dropped
         pending = next((i for i, s in enumerate(steps) if s == (contract, False)), None)
         overdue = next((i for i, s in enumerate(late) if s[0] == contract), None)
         if role is Role.INTENT:
@@ -191,7 +199,8 @@ class Observer:
             if pending is not None:
                 steps[pending] = (contract, True)
             elif overdue is not None:
-                return Observed(tuple(steps), tuple(late[:overdue] + late[overdue + 1 :]), late[overdue][1])
+                rest = tuple(late[:overdue] + late[overdue + 1 :])
+                return Observed(tuple(steps), rest, late[overdue][1], dropped)
             else:
                 steps.append((contract, True))
         elif role is Role.FAIL:
@@ -202,18 +211,22 @@ class Observer:
         elif role in (Role.COMPENSATE, Role.DISCHARGE):
             own = [i for i, s in enumerate(steps) if s == (contract, True)]
             if not own:
-                return Observed(tuple(steps), tuple(late), "SAGA-3" if role is Role.COMPENSATE else "")
+                says = "SAGA-3" if role is Role.COMPENSATE else ""
+                return Observed(tuple(steps), tuple(late), says, dropped)
             early = role is Role.COMPENSATE and own[-1] != len(steps) - 1
+            if role is Role.COMPENSATE and len(own) > 1:
+                self.alike.append(contract)
             # Undone out of order is undone all the same.
             del steps[own[-1]]
-            return Observed(tuple(steps), tuple(late), "SAGA-2" if early else "")
-        return self._few(Observed(tuple(steps), tuple(late)))
+            says, dropped = "SAGA-2" if early else "", dropped or role is Role.DISCHARGE
+            return Observed(tuple(steps), tuple(late), says, dropped)
+        return self._few(Observed(tuple(steps), tuple(late), "", dropped))
 
     def _few(self, seen: Observed) -> Observed:
         """The same with as many steps as the observer keeps in mind, the newest; it notes what it drops."""
         if len(seen.steps) > _MOST_STEPS or len(seen.late) > _MOST_STEPS:
             self.lost.append(self.saga.id)
-            return Observed(seen.steps[-_MOST_STEPS:], seen.late[-_MOST_STEPS:])
+            return Observed(seen.steps[-_MOST_STEPS:], seen.late[-_MOST_STEPS:], "", seen.dropped)
         return seen
 
 
