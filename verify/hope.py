@@ -334,7 +334,9 @@ def _doubtful(expr: Expr, wanted: Type, scope: dict[str, Type]) -> Iterator[tupl
         case Build(_, parts) if isinstance(wanted, RecordType):
             for part, f in zip(parts, wanted.fields, strict=True):
                 yield from _doubtful(part, f.type, scope)
-        case Get(Build(of, _) as built, name) if (part := of.field(name)) is not None and part.type == wanted:
+        case Get(Build(of, _) as built, name) if (
+            named := of.field(name)
+        ) is not None and named.type == wanted:
             yield from _doubtful(built, of, scope)  # of a record that is built on the spot
         case Const(value, _):
             try:
