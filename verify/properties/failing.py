@@ -100,12 +100,13 @@ def _aborts_next(ctx: Context, saga: SagaInfo, failure: Transition) -> bool:
             continue
         seen.add(place)
         for t in net.taking(place):
-            if t.guard is not None or t.reads or t.resets or from_outside(t) or not fits(ctx, t):
+            if t.guard is not None or t.reads or from_outside(t) or not fits(ctx, t):
                 continue
             takes, puts = sorted((a.place, a.weight) for a in t.takes), {p.place for p in t.puts}
-            if takes == [(place, 1)] and all(net.place(p).capacity is None for p in puts):
+            # What empties places on the way may empty the scope's, too; the abort itself has taken it.
+            if takes == [(place, 1)] and not t.resets and all(net.place(p).capacity is None for p in puts):
                 work += puts
-            elif takes == sorted(((place, 1), (saga.open, 1))) and saga.aborting in puts:
+            elif takes == sorted(((place, 1), (saga.open, 1))) and saga.aborting in puts - set(t.resets):
                 # The other places that it may fill have room; this one, since the scope has one token.
                 roomy = all(net.place(p).capacity is None for p in puts - {saga.aborting})
                 if roomy and known(ctx).at_most((saga.open, saga.aborting), 1):
