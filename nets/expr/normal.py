@@ -84,6 +84,11 @@ def plain_list(items: list[Const]) -> Const:
     if not items:
         return Const((), ListType(UNIT))
     item = items[0].type
+    lists = [i for i in items if isinstance(i.type, ListType)]
+    if len(lists) == len(items):
+        # An empty one among them is of the others' type: what they hold together decides.
+        item = plain_list([plain(v, i.type.item) for i in lists for v in i.value]).type  # type: ignore[union-attr]
+        return Const(tuple(fit_const(i, item).value for i in items), ListType(item))
     for other in items[1:]:
         joined = join(item, other.type)
         if joined is None:
