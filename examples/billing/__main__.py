@@ -12,8 +12,9 @@ from typing import Any
 
 from provenet import Agent, Decision, Engine, EngineError, Report, Task, Throttle, VirtualClock, prove
 from provenet.examples.billing.agent import UNDONE_BY, agent
-from provenet.examples.billing.outside import Failures, Outside, Proposers, drawn
+from provenet.examples.billing.outside import Outside, Proposers
 from provenet.examples.billing.rules import By, Customer, Message, Payment
+from provenet.examples.systems import Failures, drawn
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WISHES = ("why", "refund 900", "refund 2500", "plan 6", "refund 15000", "plan 40")

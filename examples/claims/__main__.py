@@ -11,7 +11,8 @@ from typing import Any
 
 from provenet import Agent, Engine, Report, VirtualClock, prove
 from provenet.examples.claims.agent import UNDONE_BY, Claim, Kind, agent
-from provenet.examples.claims.outside import Failures, Outside, Proposers, drawn
+from provenet.examples.claims.outside import Outside, Proposers
+from provenet.examples.systems import Failures, drawn
 
 KINDS: tuple[Kind, ...] = ("motor", "property", "injury")
 

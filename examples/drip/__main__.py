@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from provenet import Agent, Engine, EngineError, Report, VirtualClock, prove
 from provenet.examples.drip.agent import MOST_DISCOUNT, MOST_LETTERS, PROMISE, Lead, again, agent
-from provenet.examples.drip.outside import Failures, Office, Reaction, Writer, drawn, reactions
+from provenet.examples.drip.outside import Office, Reaction, Writer, reactions
+from provenet.examples.systems import Failures, drawn
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 LOST = timedelta(days=17, hours=12)

@@ -6,23 +6,15 @@ drawn from the seed and the name of what is asked, never from a generator that r
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
-from provenet import EffectRefused, Request
+from provenet import Request
+from provenet.examples.systems import Systems, answered, drawn
 
 Happening = Literal["replied", "unsubscribed", "withdraw"]
-
-
-def drawn(seed: int, *what: object) -> float:
-    """A number from 0 to 1 that depends on the seed and on what it is for, and on nothing else."""
-    text = "/".join(map(str, (seed, *what)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -71,72 +63,21 @@ class Writer:
             "text": f"Still curious about {plan.lead.product}?",
         }
         at, m = drawn(self.seed, plan.lead.id, number, request.key), self.misbehaviour
-        for share, answer in (
+        instead = (
             (m.boasts / 2, {**letter, "discount_pct": 50}),
             (m.boasts / 2, {**letter, "text": "Guaranteed to pay for itself!"}),
             (m.confused, {**letter, "lead": "another"}),
             (m.early, {**letter, "number": number + 1}),
             (m.malformed, "Certainly! Here is your letter."),
-        ):
-            if at < share:
-                return answer
-            at -= share
-        if at < m.silent:
-            raise TimeoutError("no answer")
-        return letter
+            (m.silent, TimeoutError("no answer")),
+        )
+        return answered(at, letter, instead)
 
 
-@dataclass(frozen=True)
-class Failures:
-    """How often the mail office fails a call.
+class Office(Systems):
+    """A mail office, and what it has done."""
 
-    Attributes:
-        bounces: For good: the address does not exist.
-        away: Not reachable: nothing was done.
-        lost: Done, and the answer is lost on its way back.
-    """
-
-    bounces: float = 0.03
-    away: float = 0.15
-    lost: float = 0.15
-
-
-WELL = Failures(0, 0, 0)
-
-
-class Office:
-    """A mail office and what it has done: a call with a known key is not done again.
-
-    Args:
-        seed: What failures are drawn from.
-        failures: How often calls fail.
-    """
-
-    def __init__(self, seed: int = 1, failures: Failures = WELL) -> None:
-        self._seed, self._failures = seed, failures
-        self._lock = threading.Lock()
-        self._calls: Counter[str] = Counter()
-        self.done: dict[str, tuple[str, Any]] = {}
-        """What was done by each key: the effect, and the letter."""
-
-    def does(self, effect: str) -> Callable[[Request], None]:
-        """The code of an effect; a correction does not bounce."""
-
-        def call(request: Request) -> None:
-            letter, f = request.payload, self._failures
-            with self._lock:
-                self._calls[request.key] += 1
-                at = drawn(self._seed, effect, request.key, self._calls[request.key])
-                bounces = drawn(self._seed, "address", letter.lead) < f.bounces
-                if bounces and effect == "mail.send_letter":
-                    raise EffectRefused(f"{letter.lead} has no such address")
-                if at < f.away:
-                    raise ConnectionError(f"{effect}: not reachable")
-                self.done.setdefault(request.key, (effect, letter))
-                if at < f.away + f.lost:
-                    raise TimeoutError(f"{effect}: the answer got lost")
-
-        return call
+    about = "lead"
 
     def numbers(self, effect: str, lead: str) -> list[int]:
         """The numbers of the letters that a lead got, or got corrections of, in their order."""

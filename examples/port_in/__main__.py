@@ -11,8 +11,9 @@ from typing import Any
 
 from provenet import Agent, Engine, EngineError, Report, Throttle, VirtualClock, prove
 from provenet.examples.port_in.agent import UNDONE_BY, agent
-from provenet.examples.port_in.outside import DAY, Desk, Donor, Failures, Outside, Proposers, drawn
+from provenet.examples.port_in.outside import DAY, Desk, Donor, Outside, Proposers
 from provenet.examples.port_in.rules import Confirmed, PortRequest
+from provenet.examples.systems import Failures, drawn
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 TOLD = {"clearing.submit": 1, "network.provision": 1}
@@ -74,7 +75,7 @@ async def bring(
         for day in range(45):
             today = START + day * DAY
             await engine.run_until_idle(until=today)
-            for order in outside.ordered():
+            for order in outside.given("clearing.submit"):
                 for said, date in donor.says(order, ordered.setdefault(order.number, today), today):
                     payload = Confirmed(date=date) if said == "donor.confirmed" else None
                     await _tell(engine, order.number, said, payload)

@@ -6,26 +6,18 @@ drawn from the seed and the name of what is asked, never from a generator that r
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from provenet import Decision, EffectRefused, Request, Task
+from provenet import Decision, Request, Task
+from provenet.examples.systems import Systems, answered, drawn
 
 DAY = timedelta(days=1)
 
 Said: TypeAlias = Literal["donor.confirmed", "donor.rejected", "number.moved", "customer.cancelled"]
 """What comes from outside about a number that was ordered."""
-
-
-def drawn(seed: int, *what: object) -> float:
-    """A number from 0 to 1 that depends on the seed and on what it is for, and on nothing else."""
-    text = "/".join(map(str, (seed, *what)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 @dataclass(frozen=True)
@@ -78,97 +70,19 @@ class Proposers:
     def _said(self, request: Request, sensible: Mapping[str, Any], hasty: Mapping[str, Any]) -> Any:
         at = drawn(self.seed, *sensible, hasty["number"], request.attempt)
         m = self.misbehaviour
-        for share, answer in (
+        instead = (
             (m.hasty, hasty),
             (m.confused, {**sensible, "number": "0"}),
             (m.malformed, "Certainly! Here is your plan."),
-        ):
-            if at < share:
-                return answer
-            at -= share
-        if at < m.silent:
-            raise TimeoutError("no answer")
-        return sensible
+            (m.silent, TimeoutError("no answer")),
+        )
+        return answered(at, sensible, instead)
 
 
-@dataclass(frozen=True)
-class Failures:
-    """How often systems fail a call.
+class Outside(Systems):
+    """The clearing house and the network, and what they have done."""
 
-    Attributes:
-        refuses: For good: nothing was done.
-        away: Not reachable: nothing was done.
-        lost: Done, and the answer is lost on its way back.
-    """
-
-    refuses: float = 0.05
-    away: float = 0.1
-    lost: float = 0.1
-
-
-WELL = Failures(0, 0, 0)
-
-
-class Outside:
-    """The clearing house and the network, and what they have done; a call with a known key is not done again.
-
-    Args:
-        seed: What failures are drawn from.
-        failures: How often calls fail.
-    """
-
-    def __init__(self, seed: int = 1, failures: Failures = WELL) -> None:
-        self._seed, self._failures = seed, failures
-        self._lock = threading.Lock()
-        self._calls: Counter[str] = Counter()
-        self.done: dict[str, tuple[str, Any]] = {}
-        """What was done by each key: the effect, and what it was given."""
-
-    def does(self, effect: str, *, may_refuse: str = "yes") -> Callable[[Request], None]:
-        """The code of an effect.
-
-        Args:
-            effect: Its name.
-            may_refuse: ``no`` for what takes something back.
-        """
-
-        def call(request: Request) -> None:
-            with self._lock:
-                self._calls[request.key] += 1
-                at = drawn(self._seed, effect, request.payload.number, self._calls[request.key])
-                known = request.key in self.done
-                f = self._failures
-                # Who has refused once refuses again, and who has done it cannot refuse it any more.
-                refuses = drawn(self._seed, effect, request.payload.number) < f.refuses
-                if refuses and not known and may_refuse == "yes":
-                    raise EffectRefused(f"{effect}: not for this number")
-                if at < f.away:
-                    raise ConnectionError(f"{effect}: not reachable")
-                self.done[request.key] = effect, request.payload
-                if at < f.away + f.lost:
-                    raise TimeoutError(f"{effect}: the answer got lost")
-
-        return call
-
-    def ordered(self) -> list[Any]:
-        """The orders that the clearing house has had."""
-        with self._lock:
-            return [payload for effect, payload in self.done.values() if effect == "clearing.submit"]
-
-    def standing(self, undone_by: Mapping[str, str]) -> dict[str, Counter[str]]:
-        """What stands of each number: the effects that were done, less those that were taken back.
-
-        Args:
-            undone_by: Each effect that takes something back, and what it takes back.
-        """
-        found: dict[str, Counter[str]] = {}
-        for effect, payload in self.done.values():
-            stands = found.setdefault(payload.number, Counter())
-            if effect in undone_by:
-                stands[undone_by[effect]] -= 1
-            else:
-                stands[effect] += 1
-        return found
+    about = "number"
 
 
 @dataclass(frozen=True)

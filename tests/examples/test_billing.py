@@ -18,8 +18,9 @@ from provenet.engine import Reader, audit
 from provenet.engine.testing import Bench, Case, Hang, Late, Lost
 from provenet.examples.billing.__main__ import amiss, conversations, hold
 from provenet.examples.billing.agent import UNDONE_BY, agent
-from provenet.examples.billing.outside import GOOD, Failures, Misbehaviour, Outside, Proposers
+from provenet.examples.billing.outside import GOOD, Misbehaviour, Outside, Proposers
 from provenet.examples.billing.rules import Customer, Message, Payment
+from provenet.examples.systems import Failures
 from provenet.sdb.decision.record import decide
 from provenet.sdb.decision.workload import load_workload
 from provenet.verify.verdict import Status

@@ -15,7 +15,8 @@ from provenet.engine import audit
 from provenet.engine.testing import Bench, Hang, Late, Lost
 from provenet.examples.claims.__main__ import claims, sort
 from provenet.examples.claims.agent import UNDONE_BY, Claim, Notice, Oddity, Queue, Reserve, Urgency, agent
-from provenet.examples.claims.outside import GOOD, Failures, Misbehaviour, Outside, Proposers
+from provenet.examples.claims.outside import GOOD, Misbehaviour, Outside, Proposers
+from provenet.examples.systems import Failures
 from provenet.verify.verdict import Status
 
 pytestmark = pytest.mark.slow

@@ -16,8 +16,9 @@ from provenet.engine import audit
 from provenet.engine.testing import Bench, Case, Hang, Late, Lost
 from provenet.examples.port_in.__main__ import bring, disagreeing, requests
 from provenet.examples.port_in.agent import agent
-from provenet.examples.port_in.outside import DAY, Failures, Misbehaviour, Outside, Proposers
+from provenet.examples.port_in.outside import DAY, Misbehaviour, Outside, Proposers
 from provenet.examples.port_in.rules import Confirmed, Line, Order, PortRequest
+from provenet.examples.systems import Failures
 from provenet.verify.verdict import Status
 
 pytestmark = pytest.mark.slow
